@@ -1,0 +1,71 @@
+# registry.c: one line a file that holds a table, so that a file's presence registers what is in it.
+#   ops/<stem>.c            const og_op og_ops_<stem>[]
+#   kernels/cpu/<stem>.c    const og_kernel og_kernels_cpu_<stem>[]   (…_onednn before the others: asked first)
+function(ongrad_registry sources output)
+    set(op_externs "")
+    set(op_rows "")
+    set(best "")
+    set(plain "")
+    set(kernel_externs "")
+    foreach(source IN LISTS ${sources})
+        get_filename_component(stem ${source} NAME_WE)
+        if(source MATCHES "/ops/[^/]*\\.c$")
+            string(APPEND op_externs "extern const og_op og_ops_${stem}[];\n")
+            string(APPEND op_rows "    {\"${stem}\", og_ops_${stem}},\n")
+        elseif(source MATCHES "/kernels/cpu/")
+            file(STRINGS ${source} table REGEX "^const og_kernel og_kernels_cpu_${stem}\\[\\]")
+            if(table)
+                string(APPEND kernel_externs "extern const og_kernel og_kernels_cpu_${stem}[];\n")
+                if(stem MATCHES "onednn")
+                    string(APPEND best "    {\"${stem}\", og_kernels_cpu_${stem}},\n")
+                else()
+                    string(APPEND plain "    {\"${stem}\", og_kernels_cpu_${stem}},\n")
+                endif()
+            endif()
+        endif()
+    endforeach()
+    file(CONFIGURE OUTPUT ${output} @ONLY CONTENT
+"/* Made by CMake from the files present. */
+#include \"runtime/device/device.h\"
+#include \"kernels/cpu/cpu.h\"
+@op_externs@
+const og_op_table og_op_tables[] = {
+@op_rows@    {NULL, NULL},
+};
+@kernel_externs@
+const og_kernel_table og_cpu_kernel_tables[] = {
+@best@@plain@    {NULL, NULL},
+};
+")
+endfunction()
+
+# Each kernels/cpu/X_simd.c becomes three objects, with OG_SIMD_LEVEL 2, 3 and 4 and the suffix _v2, _v3, _v4 on what
+# OG_SIMD(name) names. Elsewhere than on x86-64, one, level 2 without flags.
+function(ongrad_simd_variants sources)
+    set(rest "")
+    foreach(source IN LISTS ${sources})
+        if(source MATCHES "_simd\\.c$")
+            get_filename_component(stem ${source} NAME_WE)
+            set(levels 2)
+            if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+                set(levels 2 3 4)
+            endif()
+            foreach(level IN LISTS levels)
+                set(copy ${CMAKE_BINARY_DIR}/simd/${stem}_v${level}.c)
+                file(CONFIGURE OUTPUT ${copy} @ONLY CONTENT
+"#define OG_SIMD_LEVEL @level@\n#define OG_SIMD(name) name##_v@level@\n#include \"@source@\"\n")
+                set(flags -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
+                if(level EQUAL 3)
+                    list(APPEND flags -march=x86-64-v3)
+                elseif(level EQUAL 4)
+                    list(APPEND flags -march=x86-64-v4 -mprefer-vector-width=512)
+                endif()
+                set_source_files_properties(${copy} PROPERTIES COMPILE_OPTIONS "${flags}" OBJECT_DEPENDS ${source})
+                list(APPEND rest ${copy})
+            endforeach()
+        else()
+            list(APPEND rest ${source})
+        endif()
+    endforeach()
+    set(${sources} ${rest} PARENT_SCOPE)
+endfunction()
