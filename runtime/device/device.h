@@ -1,0 +1,78 @@
+/* A device: memory, and for each op an ordered list of kernels, best first, the plain one last. Passes and the
+ * planner ask a device what it supports; nothing else about it is known to them.
+ *
+ * A kernel is prepared once for each node when the plan is made (types, layouts and constants are known, other
+ * data is not) and says then what workspace it needs; it is granted that workspace whenever it runs and allocates
+ * nothing while a step runs.
+ */
+#ifndef OG_DEVICE_DEVICE_H
+#define OG_DEVICE_DEVICE_H
+
+#include "runtime/graph/op.h"
+
+typedef struct og_device og_device;
+
+/* A tensor as a kernel sees it. */
+typedef struct og_tensor {
+    og_type type;                 /* dtype OG_UNDEFINED: an absent input or output */
+    int64_t strides[OG_MAX_RANK]; /* in elements; 0 = broadcast; negative = reversed */
+    void *data;                   /* the element at index 0, strides' offset included; while planning NULL except
+                                     for constants (host memory) */
+} og_tensor;
+
+/* One kernel invocation. */
+typedef struct og_call {
+    const og_node *node;
+    const og_device *device;
+    int nx, ny;
+    og_tensor *x, *y;
+    void *state;            /* what prepare left */
+    void *workspace;        /* workspace_bytes bytes, 256-byte aligned; contents undefined */
+    size_t workspace_bytes; /* set by prepare */
+} og_call;
+
+enum og_kernel_flags {
+    OG_KERNEL_STRIDED = 1 << 0, /* reads inputs of any strides (within what supports() accepts); without it every
+                                   input is dense row-major. Outputs are always dense row-major. */
+    OG_KERNEL_INPLACE = 1 << 1, /* any output may share memory with any input of the same type and layout */
+    OG_KERNEL_REFERENCE = 1 << 2 /* the plain kernel: what eager.c prefers */
+};
+
+typedef struct og_kernel {
+    const char *op;   /* a row's name; internal ops as "ai.ongrad::Name" */
+    const char *name; /* "oneDNN", "plain" */
+    unsigned flags;
+    bool (*supports)(const og_call *call); /* NULL: always */
+    og_status (*prepare)(og_call *call, og_error *error); /* NULL: nothing to do */
+    og_status (*run)(const og_call *call, og_error *error);
+    void (*release)(og_call *call); /* undoes prepare; NULL: nothing to do */
+} og_kernel;
+
+typedef struct og_kernel_table {
+    const char *family;
+    const og_kernel *kernels; /* ends with a NULL op */
+} og_kernel_table;
+
+struct og_device {
+    const char *name; /* "cpu" */
+    int threads;      /* of the compute thread's OpenMP pool */
+    const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
+    /* Total and free bytes, as the user understands them: the card's, or what this process may still use. */
+    void (*memory)(og_device *device, uint64_t *total, uint64_t *free);
+    void *(*alloc)(og_device *device, size_t bytes); /* 256-byte aligned; NULL when refused */
+    void (*free)(og_device *device, void *memory, size_t bytes);
+    void (*destroy)(og_device *device);
+};
+
+/* The first kernel for the call's op that supports it, NULL if none.
+ * reference: only plain kernels. */
+const og_kernel *og_device_kernel(const og_device *device, const og_call *call, bool reference);
+/* Does the device have any kernel for this op at all? */
+bool og_device_has(const og_device *device, const og_op *op);
+
+/* Tensors */
+og_tensor og_tensor_dense(const og_type *type, void *data); /* row-major strides */
+bool og_tensor_is_dense(const og_tensor *t);                /* row-major, without gaps; dims of 1 have any stride */
+void og_strides_dense(const og_type *type, int64_t *strides);
+
+#endif

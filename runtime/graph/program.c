@@ -1,0 +1,30 @@
+/* Facts about the scalar instructions, from scalar.def. */
+#include "runtime/graph/program.h"
+
+typedef struct fact {
+    const char *name;
+    int arity;
+    bool ints;
+} fact;
+
+static const fact facts[OG_SCALAR_COUNT] = {
+    [OG_SCALAR_NONE] = {"", 0, false},
+#define X(name, arity, ints, expression) [OG_SCALAR_##name] = {#name, arity, ints},
+#include "runtime/graph/scalar.def"
+#undef X
+};
+
+const char *og_scalar_name(og_scalar s)
+{
+    return s < OG_SCALAR_COUNT ? facts[s].name : "";
+}
+
+int og_scalar_arity(og_scalar s)
+{
+    return s < OG_SCALAR_COUNT ? facts[s].arity : 0;
+}
+
+bool og_scalar_has_int(og_scalar s)
+{
+    return s < OG_SCALAR_COUNT && facts[s].ints;
+}

@@ -1,0 +1,46 @@
+/* State across runs: what lives in the arena for the whole session. Graphs name storages by index (og_value.storage),
+ * so that the micro and update graphs of every batch shape mean the same memory. */
+#ifndef OG_GRAPH_STORAGE_H
+#define OG_GRAPH_STORAGE_H
+
+#include "runtime/graph/graph.h"
+
+typedef enum og_storage_kind {
+    OG_STORAGE_PARAMETER, /* trained */
+    OG_STORAGE_BUFFER,    /* running statistics: saved, not trained */
+    OG_STORAGE_STAGED,    /* running statistics of the micro-batches since the last update */
+    OG_STORAGE_GRADIENT,  /* sums over micro-batches */
+    OG_STORAGE_MOMENT,    /* the optimizer's */
+    OG_STORAGE_SCALAR     /* counters, loss and weight sums */
+} og_storage_kind;
+
+typedef struct og_storage {
+    const char *name; /* unique; a parameter's is the initializer's, its moments' begin with it */
+    og_storage_kind kind;
+    og_type type;
+    const void *initial; /* dense content, not owned; NULL: `fill` everywhere */
+    double fill;
+    int of;        /* the parameter or buffer it belongs to; -1: none */
+    size_t offset; /* in the session's arena; set by the planner */
+} og_storage;
+
+typedef struct og_storages {
+    og_arena *arena;
+    og_storage *items;
+    int n;
+    size_t capacity;
+} og_storages;
+
+/* The index of the storage of that name, added if it is new; -1 when out of memory. */
+int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const og_type *type, const void *initial,
+                   double fill);
+/* The same, as a state of `g`; one value for each storage and graph. */
+og_val og_storage_state(og_graph *g, og_storages *s, og_storage_kind kind, const char *name, const og_type *type,
+                        const void *initial, double fill);
+/* The state of that kind that belongs to storage `of`, named NAME.suffix, of its type; staged statistics begin with its
+ * content, others with zeros. */
+og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int of, const char *suffix);
+/* "gradient sums" … for tables. */
+const char *og_storage_kind_name(og_storage_kind kind);
+
+#endif
