@@ -1,0 +1,118 @@
+/* Matrix products. MatMul is the one primitive: vectors, matrices and stacks of matrices as in numpy. */
+#include "ops/common.h"
+
+/* ---- MatMul ---------------------------------------------------------------------------------------- */
+
+/* y = a b: a [… m, k] (or [k]), b [… k, n] (or [k]), y [… m, n] without the dims a vector lacks */
+static bool matmul_infer(og_infer *i)
+{
+    const og_type *a = &i->x[0]->type, *b = &i->x[1]->type;
+    if (!need_number(i, 0) || !need_same(i, 0, 1) || !need_rank_from(i, 0, "A", 1) ||
+        !need_rank_from(i, 1, "B", 1))
+        return false;
+    int k_axis = b->rank > 1 ? b->rank - 2 : 0;
+    if (a->dims[a->rank - 1] != b->dims[k_axis])
+        return og_infer_error(i, "dim %d of %s is %" PRId64 ", expected %" PRId64
+                                 " (dim %d of %s, which it is multiplied with)",
+                              a->rank - 1, TypeText(i, a), a->dims[a->rank - 1], b->dims[k_axis],
+                              k_axis, TypeText(i, b));
+    og_type batch_a = *a, batch_b = *b, y = {.dtype = a->dtype};
+    batch_a.rank = a->rank > 2 ? a->rank - 2 : 0;
+    batch_b.rank = b->rank > 2 ? b->rank - 2 : 0;
+    if (!broadcast(i, &batch_a, &batch_b, &y))
+        return false;
+    if (a->rank > 1)
+        y.dims[y.rank++] = a->dims[a->rank - 2];
+    if (b->rank > 1)
+        y.dims[y.rank++] = b->dims[b->rank - 1];
+    i->y[0] = y;
+    return true;
+}
+
+/* v, of any shape, as `matrix` with its leading dims multiplied out: [rows, cols] */
+static og_val flat(og_val v, int64_t cols)
+{
+    int64_t rows = cols > 0 ? Count(v) / cols : 0;
+    return Reshape(v, 2, ((int64_t[]){rows, cols}));
+}
+
+/* dA = dY Bᵀ,  dB = Aᵀ dY; stacks that were broadcast are summed by the pass. Where B is one matrix for a stack of A,
+ * the stack is multiplied out first, so that dB is one large product. A vector counts as [1, k] or [k, 1]. */
+static void matmul_grad(og_grad *d)
+{
+    og_val a = d->x[0], b = d->x[1], dy = d->dy[0];
+    bool vector_a = Rank(a) == 1, vector_b = Rank(b) == 1;
+    int64_t k = Dim(a, -1), m = vector_a ? 1 : Dim(a, -2), n = vector_b ? 1 : Dim(b, -1);
+    if (vector_a)
+        a = Reshape(a, 2, ((int64_t[]){1, k}));
+    if (vector_b)
+        b = Reshape(b, 2, ((int64_t[]){k, 1}));
+    og_type t = *og_type_of(d->dy[0]);
+    t.rank -= !vector_a + !vector_b;
+    t.dims[t.rank++] = m;
+    t.dims[t.rank++] = n;
+    dy = Reshape(dy, t.rank, t.dims);
+
+    og_val da = OG_NONE, db = OG_NONE;
+    if (Rank(b) == 2 && k > 0 && n > 0) {
+        og_val dy2 = flat(dy, n);
+        if (d->need[0])
+            da = ReshapeLike(MatMul(dy2, SwapLast(b)), a);
+        if (d->need[1])
+            db = MatMul(SwapLast(flat(a, k)), dy2);
+    } else {
+        if (d->need[0])
+            da = MatMul(dy, SwapLast(b));
+        if (d->need[1])
+            db = MatMul(SwapLast(a), dy);
+    }
+    if (d->need[0])
+        d->dx[0] = vector_a ? ReshapeLike(SumTo(da, a), d->x[0]) : da;
+    if (d->need[1])
+        d->dx[1] = vector_b ? ReshapeLike(SumTo(db, b), d->x[1]) : db;
+}
+
+/* ---- Gemm ------------------------------------------------------------------------------------------ */
+
+/* y = alpha A' B' + beta C: A' [M, K], B' [K, N], C broadcasts to [M, N] */
+static bool gemm_infer(og_infer *i)
+{
+    const og_type *a = &i->x[0]->type, *b = &i->x[1]->type;
+    if (!need_number(i, 0) || !need_all_same(i) || !need_rank(i, 0, "A", 2) ||
+        !need_rank(i, 1, "B", 2))
+        return false;
+    int ta = og_attr_int(i->node, "transA", 0) != 0, tb = og_attr_int(i->node, "transB", 0) != 0;
+    int64_t k = a->dims[1 - ta];
+    if (b->dims[tb] != k)
+        return og_infer_error(i, "dim %d of B is %" PRId64 ", expected %" PRId64
+                                 " (dim %d of A; transA %d, transB %d)",
+                              tb, b->dims[tb], k, 1 - ta, ta, tb);
+    og_type y = {.dtype = a->dtype, .rank = 2, .dims = {a->dims[ta], b->dims[1 - tb]}};
+    if (present(i, 2) && !need_stretch(i, 2, "C", &y))
+        return false;
+    i->y[0] = y;
+    return true;
+}
+
+static void gemm_expand(og_expand *e)
+{
+    og_val a = e->x[0], b = e->x[1];
+    double alpha = og_attr_float(e->node, "alpha", 1), beta = og_attr_float(e->node, "beta", 1);
+    if (og_attr_int(e->node, "transA", 0))
+        a = SwapLast(a);
+    if (og_attr_int(e->node, "transB", 0))
+        b = SwapLast(b);
+    og_val y = MatMul(a, b);
+    if (alpha != 1)
+        y = Mul(y, Scalar(y, alpha));
+    if (e->nx > 2 && Has(e->x[2]) && beta != 0)
+        y = Add(y, beta == 1 ? e->x[2] : Mul(e->x[2], Scalar(y, beta)));
+    e->y[0] = y;
+}
+
+const og_op og_ops_matmul[] = {
+    {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad,
+     .precision = OG_PRECISION_HALF},
+    {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .precision = OG_PRECISION_HALF},
+    {0},
+};

@@ -1,0 +1,358 @@
+/* Normalization over other dims than the batch: layer, instance, group, RMS, local response, Lp, mean-variance.
+ * Where there is a stash_type, statistics are computed in it; double input keeps double. */
+#include "ops/common.h"
+
+#define LAYER_GRADIENT OG_DOMAIN "::LayerNormalizationGrad"
+
+/* The type that statistics of x are computed in. */
+static og_dtype stash_type(const og_node *node, og_dtype x)
+{
+    return x == OG_DOUBLE ? x : (og_dtype)og_attr_int(node, "stash_type", OG_FLOAT);
+}
+
+static bool need_stash_type(og_infer *i)
+{
+    og_dtype t = stash_type(i->node, i->x[0]->type.dtype);
+    return t == OG_FLOAT || t == OG_DOUBLE || t == OG_FLOAT16 || t == OG_BFLOAT16 ||
+           og_infer_error(i, "stash_type is %d, expected a floating point type", (int)t);
+}
+
+static og_val over_root(og_val square, const og_node *node)
+{
+    double epsilon = og_attr_float(node, "epsilon", 1e-5);
+    return Reciprocal(Sqrt(Add(square, Scalar(square, epsilon))));
+}
+
+/* ---- LayerNormalization ---------------------------------------------------------------------------------- */
+
+/* x [lead…, norm…]: scale and bias broadcast to [norm…]; mean, rstd [lead…, 1…] */
+static bool norm_axis(og_infer *i, int *axis)
+{
+    const og_type *x = &i->x[0]->type;
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 1) ||
+        !need_axis(i, og_attr_int(i->node, "axis", -1), x->rank, axis) || !need_stash_type(i))
+        return false;
+    og_type norm = {.dtype = x->dtype, .rank = x->rank - *axis};
+    memcpy(norm.dims, x->dims + *axis, sizeof(int64_t) * (size_t)norm.rank);
+    for (int k = 1; k < i->nx; k++)
+        if (i->x[k] && (!need_float(i, k) || !need_stretch(i, k, k == 1 ? "scale" : "bias", &norm)))
+            return false;
+    return true;
+}
+
+static bool layer_infer(og_infer *i)
+{
+    int axis;
+    if (!norm_axis(i, &axis) || !same_as_x(i))
+        return false;
+    for (int k = 1; k < i->ny; k++) {
+        i->y[k] = i->x[0]->type;
+        i->y[k].dtype = stash_type(i->node, i->x[0]->type.dtype);
+        for (int j = axis; j < i->y[k].rank; j++)
+            i->y[k].dims[j] = 1;
+    }
+    return true;
+}
+
+/* mean = Σ x / n,  rstd = 1 / √(Σ (x - mean)² / n + epsilon),  y = (x - mean) rstd scale + bias
+ * (Ba, Kiros and Hinton 2016) */
+static void layer_expand(og_expand *e)
+{
+    og_val x = to_dtype(e->x[0], stash_type(e->node, DType(e->x[0])));
+    int axes[OG_MAX_RANK];
+    int n = axes_from(Rank(x), positive_axis(og_attr_int(e->node, "axis", -1), Rank(x)), axes);
+    og_val mean = Reduce("ReduceMean", x, n, axes, true);
+    og_val centred = Sub(x, mean);
+    og_val rstd = over_root(Reduce("ReduceMean", Mul(centred, centred), n, axes, true), e->node);
+    og_val y = Mul(Mul(centred, rstd), to_dtype(e->x[1], DType(x)));
+    if (e->nx > 2 && Has(e->x[2]))
+        y = Add(y, to_dtype(e->x[2], DType(x)));
+    og_val outputs[] = {to_dtype(y, DType(e->x[0])), mean, rstd};
+    for (int k = 0; k < e->ny; k++)
+        e->y[k] = outputs[k];
+}
+
+/* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…] */
+static void layer_grad(og_grad *d)
+{
+    og_val x = d->x[0], scale = d->x[1];
+    if (!is_zeros(d->dy[1]) || !is_zeros(d->dy[2])) {
+        og_node_fail(d->g, d->node, OG_UNSUPPORTED, "a gradient flows into its Mean or InvStdDev output");
+        return;
+    }
+    int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(x)), rank = Rank(x) - axis;
+    const int64_t *norm = og_type_of(x)->dims + axis;
+    og_type full = og_type_make(DType(scale), rank, norm);
+    if (!og_type_equal(og_type_of(scale), &full))
+        scale = Op("Expand", In(scale, og_const_ints(d->g, rank, norm)));
+    og_outs g = Ops(LAYER_GRADIENT, 3, In(d->dy[0], x, scale, d->y[1], d->y[2]), I("axis", axis));
+    d->dx[0] = g.y[0];
+    d->dx[1] = g.y[1];
+    if (d->nx > 2 && Has(d->x[2]))
+        d->dx[2] = to_dtype(g.y[2], DType(d->x[2]));
+}
+
+static bool layer_grad_infer(og_infer *i)
+{
+    const og_type *dy = &i->x[0]->type, *x = &i->x[1]->type, *scale = &i->x[2]->type;
+    int axis;
+    if (!need_float(i, 0) || !need_axis(i, og_attr_int(i->node, "axis", -1), x->rank, &axis))
+        return false;
+    og_type norm = og_type_make(scale->dtype, x->rank - axis, x->dims + axis);
+    og_type lead = *x;
+    lead.dtype = i->x[3]->type.dtype;
+    for (int k = axis; k < lead.rank; k++)
+        lead.dims[k] = 1;
+    if (!og_type_equal(dy, x) || !og_type_equal(scale, &norm) ||
+        !og_type_equal(&i->x[3]->type, &lead) || !og_type_equal(&i->x[4]->type, &lead))
+        return og_infer_error(i, "dy %s, x %s, scale %s, mean %s, rstd %s do not belong together (axis %d)",
+                              TypeText(i, dy), TypeText(i, x), TypeText(i, scale),
+                              TypeText(i, &i->x[3]->type), TypeText(i, &i->x[4]->type), axis);
+    i->y[0] = *x;
+    for (int k = 1; k < i->ny; k++)
+        i->y[k] = *scale;
+    return true;
+}
+
+/* x̂ = (x - mean) rstd,  g = dy scale,  dx = rstd (g - mean(g) - x̂ mean(g x̂)),  dscale = Σ dy x̂,  dbias = Σ dy */
+static void layer_grad_expand(og_expand *e)
+{
+    og_val mean = e->x[3], rstd = e->x[4], scale = to_dtype(e->x[2], DType(mean));
+    og_val dy = to_dtype(e->x[0], DType(mean)), x = to_dtype(e->x[1], DType(mean));
+    int axes[OG_MAX_RANK];
+    int n = axes_from(Rank(x), positive_axis(og_attr_int(e->node, "axis", -1), Rank(x)), axes);
+    og_val xh = Mul(Sub(x, mean), rstd), g = Mul(dy, scale);
+    og_val mean_g = Reduce("ReduceMean", g, n, axes, true);
+    og_val mean_gx = Reduce("ReduceMean", Mul(g, xh), n, axes, true);
+    og_val dx = Mul(rstd, Sub(Sub(g, mean_g), Mul(xh, mean_gx)));
+    e->y[0] = to_dtype(dx, DType(e->x[1]));
+    if (e->ny > 1)
+        e->y[1] = to_dtype(SumTo(Mul(dy, xh), e->x[2]), DType(e->x[2]));
+    if (e->ny > 2)
+        e->y[2] = to_dtype(SumTo(dy, e->x[2]), DType(e->x[2]));
+}
+
+/* ---- RMSNormalization ------------------------------------------------------------------------------------- */
+
+static bool rms_infer(og_infer *i)
+{
+    int axis;
+    return norm_axis(i, &axis) && same_as_x(i);
+}
+
+/* y = x / √(Σ x² / n + epsilon) scale (Zhang and Sennrich 2019) */
+static void rms_expand(og_expand *e)
+{
+    og_val x = to_dtype(e->x[0], stash_type(e->node, DType(e->x[0])));
+    int axes[OG_MAX_RANK];
+    int n = axes_from(Rank(x), positive_axis(og_attr_int(e->node, "axis", -1), Rank(x)), axes);
+    og_val rms = over_root(Reduce("ReduceMean", Mul(x, x), n, axes, true), e->node);
+    og_val xh = to_dtype(Mul(x, rms), DType(e->x[0]));
+    e->y[0] = Mul(xh, to_dtype(e->x[1], DType(xh)));
+}
+
+/* ---- InstanceNormalization, GroupNormalization ------------------------------------------------------------- */
+
+static bool instance_infer(og_infer *i)
+{
+    int64_t c;
+    if (!need_float(i, 0) || !need_all_same(i) || !need_rank_from(i, 0, "input", 3))
+        return false;
+    c = i->x[0]->type.dims[1];
+    return need_vector(i, 1, "scale", c, "one for each channel") &&
+           need_vector(i, 2, "bias", c, "one for each channel") && same_as_x(i);
+}
+
+/* (x - mean) rstd over the given axes */
+static og_val normalized(og_val x, int n, const int *axes, const og_node *node)
+{
+    og_val centred = Sub(x, Reduce("ReduceMean", x, n, axes, true));
+    og_val var = Reduce("ReduceMean", Mul(centred, centred), n, axes, true);
+    return Mul(centred, over_root(var, node));
+}
+
+/* y = (x - mean) rstd scale + bias over the spatial dims (Ulyanov et al. 2016) */
+static void instance_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int axes[OG_MAX_RANK], rank = Rank(x), n = axes_from(rank, 2, axes);
+    e->y[0] = Add(Mul(normalized(x, n, axes, e->node), per_channel(e->x[1], rank)),
+                  per_channel(e->x[2], rank));
+}
+
+/* scale and bias are [C], or also [num_groups] in the internal op. */
+static bool need_groups(og_infer *i, bool by_group)
+{
+    const og_type *x = &i->x[0]->type;
+    int64_t groups = og_attr_int(i->node, "num_groups", 0);
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) || !need_stash_type(i))
+        return false;
+    if (groups < 1 || x->dims[1] % groups != 0)
+        return og_infer_error(i, "num_groups is %" PRId64 ", expected a divisor of %" PRId64 " channels",
+                              groups, x->dims[1]);
+    for (int k = 1; k <= 2; k++) {
+        const og_type *t = &i->x[k]->type;
+        const char *what = k == 1 ? "scale" : "bias";
+        bool channels = t->rank == 1 && t->dims[0] == x->dims[1];
+        if (!need_same(i, 0, k))
+            return false;
+        if (!channels && !(by_group ? need_vector(i, k, what, groups, "one for each group")
+                                    : need_vector(i, k, what, x->dims[1], "one for each channel")))
+            return false;
+    }
+    return same_as_x(i);
+}
+
+static bool group_infer(og_infer *i)
+{
+    return need_groups(i, false);
+}
+
+static bool by_group_infer(og_infer *i)
+{
+    return need_groups(i, true);
+}
+
+/* y = (x - mean) rstd scale + bias over each group of channels and space (Wu and He 2018) */
+static void group_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int rank = Rank(x), axis = 2;
+    int64_t groups = og_attr_int(e->node, "num_groups", 1), n = Dim(x, 0);
+    int64_t size = n > 0 ? Count(x) / n / groups : 0;
+    og_val rows = Reshape(to_dtype(x, stash_type(e->node, DType(x))), 3,
+                          ((int64_t[]){n, groups, size}));
+    og_val xh = ReshapeLike(to_dtype(normalized(rows, 1, &axis, e->node), DType(x)), x);
+    e->y[0] = Add(Mul(xh, per_channel(e->x[1], rank)), per_channel(e->x[2], rank));
+}
+
+/* [num_groups] or [C] → [C]: repeated within each group */
+static og_val for_channels(og_val v, int64_t channels)
+{
+    int64_t groups = Dim(v, 0);
+    if (groups == channels || groups == 0)
+        return v;
+    int64_t dims[] = {groups, channels / groups};
+    og_val column = Reshape(v, 2, ((int64_t[]){groups, 1}));
+    return Reshape(Op("Expand", In(column, og_const_ints(v.g, 2, dims))), 1, &channels);
+}
+
+static void by_group_expand(og_expand *e)
+{
+    int64_t channels = Dim(e->x[0], 1);
+    og_vals in = In(e->x[0], for_channels(e->x[1], channels), for_channels(e->x[2], channels));
+    e->y[0] = og_ops_like(OG_HERE, "GroupNormalization", 1, in, e->node).y[0];
+}
+
+/* Below opset 21, scale and bias were [num_groups]. */
+static bool group_upgrade_21(og_draft *d)
+{
+    d->op = "GroupNormalizationByGroup";
+    d->domain = OG_DOMAIN;
+    return true;
+}
+
+/* ---- LRN, LpNormalization, MeanVarianceNormalization --------------------------------------------------------- */
+
+static bool lrn_infer(og_infer *i)
+{
+    int64_t size = og_attr_int(i->node, "size", 0);
+    if (size < 1)
+        return og_infer_error(i, "attribute size is %" PRId64 ", expected 1 or more", size);
+    return need_float(i, 0) && need_rank_from(i, 0, "input", 3) && same_as_x(i);
+}
+
+/* LRN: y = x / (bias + alpha / size Σ x²)^beta, the sum over `size` neighbouring channels: an average pooling of x²
+ * with channels as rows (Krizhevsky et al. 2012) */
+static void lrn_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int64_t size = og_attr_int(e->node, "size", 1), n = Dim(x, 0), c = Dim(x, 1);
+    int64_t rest = n * c > 0 ? Count(x) / n / c : 0;
+    int64_t kernel[] = {size, 1}, pads[] = {(size - 1) / 2, 0, size / 2, 0};
+    og_val squares = Reshape(Mul(x, x), 4, ((int64_t[]){n, 1, c, rest}));
+    og_val mean = Op("AveragePool", In(squares), Is("kernel_shape", 2, kernel), Is("pads", 4, pads),
+                     I("count_include_pad", 1));
+    og_val base = Add(Scalar(x, og_attr_float(e->node, "bias", 1)),
+                      Mul(Scalar(x, og_attr_float(e->node, "alpha", 1e-4)), ReshapeLike(mean, x)));
+    e->y[0] = Mul(x, Pow(base, Scalar(x, -og_attr_float(e->node, "beta", 0.75))));
+}
+
+static bool lp_infer(og_infer *i)
+{
+    int axis;
+    int64_t p = og_attr_int(i->node, "p", 2);
+    if (p != 1 && p != 2)
+        return og_infer_error(i, "p is %" PRId64 ", expected 1 or 2", p);
+    return need_float(i, 0) &&
+           need_axis(i, og_attr_int(i->node, "axis", -1), i->x[0]->type.rank, &axis) &&
+           same_as_x(i);
+}
+
+/* LpNormalization: y = x / ‖x‖ₚ, 0 where that is 0 */
+static void lp_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int axis = positive_axis(og_attr_int(e->node, "axis", -1), Rank(x));
+    const char *kind = og_attr_int(e->node, "p", 2) == 1 ? "ReduceL1" : "ReduceL2";
+    og_val norm = Reduce(kind, x, 1, &axis, true);
+    e->y[0] = Div(x, Where(Equal(norm, Zero(norm)), One(norm), norm));
+}
+
+/* Attribute axes, 0, 2, 3 where absent; their count, -1 if one does not exist. */
+static int mvn_axes(const og_node *node, int rank, int *axes)
+{
+    static const int64_t standard[] = {0, 2, 3};
+    const int64_t *list;
+    int n = og_attr_ints(node, "axes", &list);
+    if (!list) {
+        list = standard;
+        n = 3;
+    }
+    for (int k = 0; k < n && k < OG_MAX_RANK; k++) {
+        if (list[k] < -rank || list[k] >= rank)
+            return -1;
+        axes[k] = positive_axis(list[k], rank);
+    }
+    return n <= OG_MAX_RANK ? n : -1;
+}
+
+static bool mvn_infer(og_infer *i)
+{
+    int axes[OG_MAX_RANK];
+    if (mvn_axes(i->node, i->x[0]->type.rank, axes) < 0)
+        return og_infer_error(i, "attribute axes names dims that %s does not have",
+                              TypeText(i, &i->x[0]->type));
+    return need_float(i, 0) && same_as_x(i);
+}
+
+/* MeanVarianceNormalization: y = (x - mean) / (√var + 1e-9) */
+static void mvn_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int axes[OG_MAX_RANK], n = mvn_axes(e->node, Rank(x), axes);
+    og_val centred = Sub(x, Reduce("ReduceMean", x, n, axes, true));
+    og_val var = Reduce("ReduceMean", Mul(centred, centred), n, axes, true);
+    e->y[0] = Div(centred, Add(Sqrt(var), Scalar(x, 1e-9)));
+}
+
+#define FLOAT_PRECISION .precision = OG_PRECISION_FLOAT
+
+const og_op og_ops_normalization[] = {
+    {"LayerNormalization", NULL, 2, 3, 1, 3, layer_infer, .expand = layer_expand,
+     .grad = layer_grad, .saved = 3, FLOAT_PRECISION},
+    {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, layer_grad_infer,
+     .expand = layer_grad_expand, FLOAT_PRECISION},
+    {"RMSNormalization", NULL, 2, 2, 1, 1, rms_infer, .expand = rms_expand, FLOAT_PRECISION},
+    {"InstanceNormalization", NULL, 3, 3, 1, 1, instance_infer, .expand = instance_expand,
+     FLOAT_PRECISION},
+    {"GroupNormalization", NULL, 3, 3, 1, 1, group_infer, .expand = group_expand, FLOAT_PRECISION,
+     .upgrade = {{21, group_upgrade_21}}},
+    {"GroupNormalizationByGroup", OG_DOMAIN, 3, 3, 1, 1, by_group_infer, .expand = by_group_expand,
+     FLOAT_PRECISION},
+    {"LRN", NULL, 1, 1, 1, 1, lrn_infer, .expand = lrn_expand, FLOAT_PRECISION},
+    {"LpNormalization", NULL, 1, 1, 1, 1, lp_infer, .expand = lp_expand, FLOAT_PRECISION},
+    {"MeanVarianceNormalization", NULL, 1, 1, 1, 1, mvn_infer, .expand = mvn_expand,
+     FLOAT_PRECISION},
+    {0},
+};

@@ -1,0 +1,164 @@
+/* Pooling: windows over the spatial dims of x [N, C, D…]. Global pooling is a reduction. */
+#include "ops/window_rules.h"
+
+/* ---- inference ------------------------------------------------------------------------------------ */
+
+static bool need_kernel_shape(og_infer *i)
+{
+    return og_node_attr(i->node, "kernel_shape") ||
+           og_infer_error(i, "attribute kernel_shape is missing");
+}
+
+static bool pool_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    og_window w;
+    if (!need_number(i, 0) || !need_rank_from(i, 0, "input", 3) || !need_kernel_shape(i) ||
+        !read_window(i, x, NULL, &w))
+        return false;
+    i->y[0] = *x;
+    memcpy(i->y[0].dims + 2, w.out, sizeof(int64_t) * (size_t)w.n);
+    return true;
+}
+
+/* A window that lies in padding only would have no largest element. */
+static bool max_pool_infer(og_infer *i)
+{
+    og_window w;
+    if (!pool_infer(i))
+        return false;
+    og_window_read(&w, i->node, &i->x[0]->type, NULL);
+    for (int k = 0; k < w.n; k++)
+        if (w.pads[k] >= og_window_span(&w, k) || w.pads[k + w.n] >= og_window_span(&w, k))
+            return og_infer_error(i, "pads %" PRId64 " + %" PRId64 " of spatial dim %d, expected less than the window (%" PRId64 ")",
+                                  w.pads[k], w.pads[k + w.n], k, og_window_span(&w, k));
+    if (i->ny > 1) {
+        if (og_attr_int(i->node, "storage_order", 0))
+            return og_infer_error(i, "storage_order is 1 (column-major indices), expected 0");
+        i->y[1] = i->y[0];
+        i->y[1].dtype = OG_INT64;
+    }
+    return true;
+}
+
+static bool average_pool_infer(og_infer *i)
+{
+    return need_float(i, 0) && pool_infer(i);
+}
+
+static bool max_pool_grad_infer(og_infer *i)
+{
+    const og_type *dy = &i->x[0]->type, *indices = &i->x[1]->type;
+    og_type same = *indices;
+    same.dtype = dy->dtype;
+    return need_float(i, 0) && need_dtype(i, 1, OG_INT64) &&
+           (og_type_equal(dy, &same) ||
+            og_infer_error(i, "indices are %s for %s", TypeText(i, indices), TypeText(i, dy))) &&
+           type_from_attr(i, "x_dims", dy->dtype, &i->y[0]);
+}
+
+static bool average_pool_grad_infer(og_infer *i)
+{
+    const og_type *dy = &i->x[0]->type;
+    og_type *dx = &i->y[0];
+    og_window w;
+    if (!need_float(i, 0) || !type_from_attr(i, "x_dims", dy->dtype, dx) || !need_kernel_shape(i))
+        return false;
+    if (dx->rank < 3 || dx->rank != dy->rank)
+        return og_infer_error(i, "x_dims has %d dims for %s", dx->rank, TypeText(i, dy));
+    if (!read_window(i, dx, NULL, &w))
+        return false;
+    bool fits = dy->dims[0] == dx->dims[0] && dy->dims[1] == dx->dims[1];
+    for (int k = 0; k < w.n; k++)
+        fits = fits && dy->dims[k + 2] == w.out[k];
+    return fits || og_infer_error(i, "%s is no output of pooling %s", TypeText(i, dy), TypeText(i, dx));
+}
+
+static bool global_infer(og_infer *i)
+{
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 3))
+        return false;
+    i->y[0] = i->x[0]->type;
+    for (int k = 2; k < i->y[0].rank; k++)
+        i->y[0].dims[k] = 1;
+    return true;
+}
+
+/* ---- gradients ---------------------------------------------------------------------------------------- */
+
+/* MaxPool: dx[indices] += dy */
+static void max_pool_grad(og_grad *d)
+{
+    d->dx[0] = Op(OG_DOMAIN "::MaxPoolGrad", In(d->dy[0], d->y[1]), XDims(d->x[0]));
+}
+
+/* AveragePool: each window's dy ÷ its count goes to the elements it covers */
+static void average_pool_grad(og_grad *d)
+{
+    og_window w;
+    og_window_read(&w, d->node, og_type_of(d->x[0]), NULL);
+    d->dx[0] = Op(OG_DOMAIN "::AveragePoolGrad", In(d->dy[0]), WindowAttrs(&w),
+                  I("ceil_mode", og_attr_int(d->node, "ceil_mode", 0)),
+                  I("count_include_pad", og_attr_int(d->node, "count_include_pad", 0)),
+                  XDims(d->x[0]));
+}
+
+/* AveragePoolGrad is linear; its transpose is the pooling itself. */
+static void average_pool_grad_grad(og_grad *d)
+{
+    og_window w;
+    og_window_read(&w, d->node, og_type_of(d->dy[0]), NULL);
+    d->dx[0] = Op("AveragePool", In(d->dy[0]), WindowAttrs(&w),
+                  I("ceil_mode", og_attr_int(d->node, "ceil_mode", 0)),
+                  I("count_include_pad", og_attr_int(d->node, "count_include_pad", 0)));
+}
+
+/* MaxPoolGrad: y[indices] += u,  du = dy[indices] */
+static void max_pool_grad_grad(og_grad *d)
+{
+    og_val rows = Reshape(d->dy[0], 1, (int64_t[]){Count(d->dy[0])});
+    d->dx[0] = Op("Gather", In(rows, d->x[1]), I("axis", 0));
+}
+
+/* ---- definitions -------------------------------------------------------------------------------------- */
+
+static og_val over_space(og_val x, const char *kind)
+{
+    int axes[OG_MAX_RANK], n = axes_from(Rank(x), 2, axes);
+    return Reduce(kind, x, n, axes, true);
+}
+
+static void global_average_expand(og_expand *e)
+{
+    e->y[0] = over_space(e->x[0], "ReduceMean");
+}
+
+static void global_max_expand(og_expand *e)
+{
+    e->y[0] = over_space(e->x[0], "ReduceMax");
+}
+
+/* GlobalLpPool: y = (Σ |x|ᵖ)^(1/p) */
+static void global_lp_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int64_t p = og_attr_int(e->node, "p", 2);
+    if (p == 1 || p == 2)
+        e->y[0] = over_space(x, p == 1 ? "ReduceL1" : "ReduceL2");
+    else
+        e->y[0] = Pow(over_space(Pow(Abs(x), Scalar(x, (double)p)), "ReduceSum"),
+                      Scalar(x, 1.0 / (double)p));
+}
+
+const og_op og_ops_pool[] = {
+    {"MaxPool", NULL, 1, 1, 1, 2, max_pool_infer, .grad = max_pool_grad, .saved = 2},
+    {"AveragePool", NULL, 1, 1, 1, 1, average_pool_infer, .grad = average_pool_grad},
+    {"MaxPoolGrad", OG_DOMAIN, 2, 2, 1, 1, max_pool_grad_infer, .grad = max_pool_grad_grad},
+    {"AveragePoolGrad", OG_DOMAIN, 1, 1, 1, 1, average_pool_grad_infer,
+     .grad = average_pool_grad_grad},
+    {"GlobalAveragePool", NULL, 1, 1, 1, 1, global_infer, .expand = global_average_expand},
+    {"GlobalMaxPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_max_expand},
+    {"GlobalLpPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_lp_expand,
+     .precision = OG_PRECISION_FLOAT},
+    {0},
+};

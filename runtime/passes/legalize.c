@@ -1,0 +1,85 @@
+/* legalize: a composite or internal op stays if the device has a kernel that supports it, else it is expanded; what has
+ * neither is reported, all of it at once. */
+#include <string.h>
+
+#include "runtime/passes/passes.h"
+#include "runtime/passes/rewrite.h"
+
+#define MAX_ROUNDS 16
+
+/* A call with dense tensors, as far as it is known before layouts are. */
+static const og_kernel *dense_kernel(const og_graph *g, const og_device *device, const og_node *n, og_call *call)
+{
+    size_t nx = (size_t)n->n_in + 1, ny = (size_t)n->n_out + 1;
+    *call = (og_call){.node = n, .device = device, .nx = n->n_in, .ny = n->n_out};
+    call->x = og_arena_array(g->arena, nx, sizeof(og_tensor));
+    call->y = og_arena_array(g->arena, ny, sizeof(og_tensor));
+    if (!call->x || !call->y)
+        return NULL;
+    for (int i = 0; i < n->n_in; i++) {
+        const og_value *v = og_graph_value(g, n->in[i]);
+        if (v)
+            call->x[i] = og_tensor_dense(&v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
+    }
+    for (int i = 0; i < n->n_out; i++)
+        call->y[i] = og_tensor_dense(&g->values[n->out[i]]->type, NULL);
+    return og_device_kernel(device, call, false);
+}
+
+/* device NULL: standard ops stay, internal ones expand. */
+static og_graph *expand_round(og_graph *g, const og_device *device, bool *changed, og_error *report)
+{
+    og_rewrite rw;
+    if (!og_rewrite_begin(&rw, g))
+        return NULL;
+    for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
+        const og_node *n = g->nodes[i];
+        og_call call;
+        if (!rw.live[i])
+            continue;
+        bool keep = device ? n->op->view || dense_kernel(g, device, n, &call)
+                           : !n->op->domain || strcmp(n->op->domain, OG_DOMAIN) != 0;
+        if (keep) {
+            og_rewrite_copy(&rw, n);
+        } else if (n->op->expand) {
+            og_rewrite_expand(&rw, n);
+            *changed = true;
+        } else {
+            char text[256], type[160];
+            const og_value *v = n->n_in && n->in[0] >= 0 ? g->values[n->in[0]] : g->values[n->out[0]];
+            og_fail_also(report, OG_UNSUPPORTED, "%s: %s has no kernel for %s %s", og_node_text(text, n), n->op->name,
+                         og_type_text(type, g, &v->type), device ? device->name : "in standard ONNX");
+            og_rewrite_copy(&rw, n);
+        }
+    }
+    return og_rewrite_end(&rw);
+}
+
+static og_graph *expand_all(og_graph *g, const og_device *device)
+{
+    bool changed = true;
+    for (int i = 0; changed && i < MAX_ROUNDS; i++) {
+        og_error report = {0};
+        changed = false;
+        og_graph *next = expand_round(g, device, &changed, &report);
+        if (!next) {
+            og_error_clear(&report);
+            return NULL;
+        }
+        og_error_move(&next->error, &report);
+        if (next->error.status != OG_OK)
+            return next;
+        g = next;
+    }
+    return g;
+}
+
+og_graph *og_pass_legalize(og_graph *g, const og_device *device)
+{
+    return expand_all(g, device);
+}
+
+og_graph *og_pass_standardize(og_graph *g)
+{
+    return expand_all(g, NULL);
+}

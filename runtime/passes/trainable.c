@@ -1,0 +1,113 @@
+/* What is trained: the parameters of the exporter's signature if the file carries one, else named float initializers
+ * that are not running statistics; the user's globs on top. */
+#include <string.h>
+
+#include "runtime/passes/passes.h"
+
+#define SIGNATURE "pkg.torch.export.ExportedProgram.graph_signature"
+
+/* Does the signature list PARAMETER target='name'? Its lines read  p_w: PARAMETER target='w'. */
+static bool signature_has(const char *signature, const char *kind, const char *name)
+{
+    size_t n = strlen(name);
+    for (const char *line = signature; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *end = strchr(line, '\n');
+        const char *at = strstr(line, kind);
+        if (!at || (end && at > end))
+            continue;
+        const char *target = strstr(at, "target='");
+        if (target && (!end || target < end) && strncmp(target + 8, name, n) == 0 && target[8 + n] == '\'')
+            return true;
+    }
+    return false;
+}
+
+/* Inputs 3 and 4 of BatchNormalization, whatever else reads them. */
+static void mark_statistics(const og_graph *g, bool *statistic)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const og_node *n = g->nodes[i];
+        if (!og_op_is(n->op, NULL, "BatchNormalization"))
+            continue;
+        for (int k = 3; k < 5 && k < n->n_in; k++)
+            if (n->in[k] >= 0)
+                statistic[n->in[k]] = true;
+    }
+}
+
+static bool matches(const char *const *globs, int n, const char *name, bool *hit)
+{
+    bool any = false;
+    for (int i = 0; i < n; i++)
+        if (og_glob_match(globs[i], name))
+            any = hit[i] = true;
+    return any;
+}
+
+static og_status check_hits(const char *option, const char *const *globs, const bool *hit, int n, og_error *error)
+{
+    for (int i = 0; i < n; i++)
+        if (!hit[i])
+            return og_fail(error, OG_INVALID_ARGUMENT,
+                           "--%s \"%s\" matches no trainable tensor; `ongrad check` lists their names", option, globs[i]);
+    return OG_OK;
+}
+
+og_status og_classify(const og_graph *g, const char *const *trainable, int n_trainable, const char *const *freeze,
+                      int n_freeze, og_arena *arena, og_params *params, og_error *error)
+{
+    size_t n_values = (size_t)g->n_values + 1;
+    params->n = 0;
+    params->items = og_arena_array(arena, n_values, sizeof(og_param));
+    bool *statistic = og_arena_array(arena, n_values, sizeof(bool));
+    bool *used = og_arena_array(arena, n_values, sizeof(bool));
+    bool *hit_trainable = og_arena_array(arena, (size_t)n_trainable + 1, sizeof(bool));
+    bool *hit_freeze = og_arena_array(arena, (size_t)n_freeze + 1, sizeof(bool));
+    if (!params->items || !statistic || !used || !hit_trainable || !hit_freeze)
+        return og_fail_memory(error, n_values * sizeof(og_param), "the list of parameters");
+    mark_statistics(g, statistic);
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; k < g->nodes[i]->n_in; k++)
+            if (g->nodes[i]->in[k] >= 0)
+                used[g->nodes[i]->in[k]] = true;
+
+    const char *signature = og_graph_metadata(g, SIGNATURE);
+    bool signature_helps = false; /* an optimizing exporter may have renamed everything */
+    for (int i = 0; signature && i < g->n_values; i++)
+        signature_helps |= g->values[i]->kind == OG_VALUE_CONST && *g->values[i]->name &&
+                           signature_has(signature, "PARAMETER", g->values[i]->name);
+
+    for (int i = 0; i < g->n_values; i++) {
+        const og_value *v = g->values[i];
+        if (v->kind != OG_VALUE_CONST || !*v->name)
+            continue;
+        og_param p = {.value = i, .name = v->name};
+        if (!og_dtype_is_float(v->type.dtype))
+            continue;
+        if (statistic[i]) {
+            p.buffer = true;
+            p.reason = "running statistic of a BatchNormalization";
+        } else if (!used[i]) {
+            p.reason = "no node reads it";
+        } else if (v->type.dtype != OG_FLOAT && v->type.dtype != OG_DOUBLE) {
+            p.reason = "stored in reduced precision; only float32 and float64 parameters are trained";
+        } else if (signature_helps && !signature_has(signature, "PARAMETER", v->name)) {
+            p.reason = "not among the parameters of the exporter's signature";
+        } else {
+            p.trained = true;
+            p.reason = signature_helps ? "a parameter of the exporter's signature" : "a float initializer";
+        }
+        if (p.trained && n_trainable && !matches(trainable, n_trainable, v->name, hit_trainable)) {
+            p.trained = false;
+            p.reason = "not matched by --trainable";
+        }
+        if (p.trained && matches(freeze, n_freeze, v->name, hit_freeze)) {
+            p.trained = false;
+            p.reason = "--freeze";
+        }
+        params->items[params->n++] = p;
+    }
+    OG_TRY(check_hits("trainable", trainable, hit_trainable, n_trainable, error));
+    return check_hits("freeze", freeze, hit_freeze, n_freeze, error);
+}
