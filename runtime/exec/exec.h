@@ -1,0 +1,16 @@
+/* Running: a plan step by step, and a small interpreter that may allocate. */
+#ifndef OG_EXEC_EXEC_H
+#define OG_EXEC_EXEC_H
+
+#include <stdatomic.h>
+
+#include "runtime/plan/plan.h"
+
+/* Run all steps in order. cancel: checked between steps; NULL = never. An error names the node; states may then be
+ * half written, so that the session must not go on. */
+og_status og_plan_run(og_plan *plan, const atomic_bool *cancel, og_error *error);
+
+/* eager.c: an evaluator on the device's plain kernels, which allocates results in the graph's arena. */
+og_evaluator og_eager_evaluator(const og_device *device);
+
+#endif

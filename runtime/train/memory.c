@@ -1,0 +1,73 @@
+/* The session's memory: the budget, one block for states and one for activations, and the states' first content. */
+#include <string.h>
+
+#include "runtime/base/checked.h"
+#include "runtime/graph/build.h"
+#include "runtime/train/train.h"
+
+void og__fill_budget(og_session *s)
+{
+    og_memory_report *m = &s->memory;
+    og_device *d = s->context->device;
+    uint64_t cap;
+    d->memory(d, &m->total, &m->available);
+    double share = og__option_float(s->options, "memory_fraction") * (double)m->total;
+    m->budget = share < (double)m->available ? (uint64_t)share : m->available;
+    const char *text = og_options_get(s->options, "memory_budget");
+    if (text && og__parse_bytes(text, &cap) && cap < m->budget)
+        m->budget = cap;
+}
+
+static void count_states(og_session *s)
+{
+    og_memory_report *m = &s->memory;
+    m->parameters = m->gradients = m->optimizer = m->other_state = 0;
+    for (int i = 0; i < s->storages.n; i++) {
+        const og_storage *st = &s->storages.items[i];
+        uint64_t bytes = og_align_up((size_t)og_type_bytes(&st->type), OG_ALIGNMENT);
+        switch (st->kind) {
+        case OG_STORAGE_PARAMETER: m->parameters += bytes; break;
+        case OG_STORAGE_GRADIENT: m->gradients += bytes; break;
+        case OG_STORAGE_MOMENT: m->optimizer += bytes; break;
+        default: m->other_state += bytes; break;
+        }
+    }
+}
+
+static void fill_state(const og_storage *st, char *at)
+{
+    size_t bytes = (size_t)og_type_bytes(&st->type);
+    if (st->initial)
+        memcpy(at, st->initial, bytes);
+    else
+        memset(at, 0, bytes);
+}
+
+og_status og__session_allocate(og_session *s, size_t activation_bytes)
+{
+    og_device *d = s->context->device;
+    og_error *error = &s->context->error;
+    og_memory_report *m = &s->memory;
+    s->state_bytes = og_storages_place(&s->storages);
+    s->activation_bytes = activation_bytes ? activation_bytes : OG_ALIGNMENT;
+    count_states(s);
+    m->activations = activation_bytes;
+    m->lower_bound = s->lower_bound;
+    m->peak = s->state_bytes + activation_bytes;
+    if (m->peak > m->budget) {
+        char need[32], have[32], states[32];
+        return og_fail(error, OG_OUT_OF_MEMORY,
+                       "training at batch size %lld needs %s (%s of it for parameters, gradients and optimizer), the budget "
+                       "is %s; use a smaller --batch_size with --gradient_accumulation_steps, or a larger --memory_budget "
+                       "or --memory_fraction",
+                       (long long)s->batch, og_format_bytes(need, m->peak), og_format_bytes(states, s->state_bytes),
+                       og_format_bytes(have, m->budget));
+    }
+    s->states = d->alloc(d, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
+    s->activations = d->alloc(d, s->activation_bytes);
+    if (!s->states || !s->activations)
+        return og_fail_memory(error, (size_t)m->peak, "the session");
+    for (int i = 0; i < s->storages.n; i++)
+        fill_state(&s->storages.items[i], (char *)s->states + s->storages.items[i].offset);
+    return OG_OK;
+}

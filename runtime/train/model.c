@@ -1,0 +1,136 @@
+/* The model as loaded: inputs, outputs, parameters. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/train/train.h"
+
+static og_model *new_model(og_context *c, og_onnx *onnx)
+{
+    if (!onnx)
+        return NULL;
+    og_model *m = calloc(1, sizeof(*m));
+    if (m)
+        m->arena = og_arena_new();
+    if (!m || !m->arena) {
+        og_fail_memory(&c->error, sizeof(*m), "a model");
+        og_onnx_free(onnx);
+        free(m);
+        return NULL;
+    }
+    m->context = c;
+    m->onnx = onnx;
+    m->graph = og_onnx_graph(onnx);
+    return m;
+}
+
+og_model *og_model_load(og_context *c, const char *path)
+{
+    og__context_begin(c);
+    return new_model(c, og_onnx_load(path, &c->error));
+}
+
+og_model *og_model_load_memory(og_context *c, const void *bytes, size_t size, const char *folder)
+{
+    og__context_begin(c);
+    return new_model(c, og_onnx_load_memory(bytes, size, folder, &c->error));
+}
+
+void og_model_free(og_model *m)
+{
+    if (!m)
+        return;
+    og_arena_free(m->inspect_arena);
+    free(m->problems);
+    og_arena_free(m->arena);
+    og_onnx_free(m->onnx);
+    free(m);
+}
+
+int og_model_input_count(const og_model *m)
+{
+    return m->graph->n_inputs;
+}
+
+int og_model_output_count(const og_model *m)
+{
+    return m->graph->n_outputs;
+}
+
+static void describe_type(const og_graph *g, const og_type *t, og_tensor_info *info)
+{
+    info->dtype = t->dtype;
+    info->rank = t->rank;
+    for (int i = 0; i < t->rank; i++) {
+        int64_t d = t->dims[i];
+        info->dims[i] = d < 0 ? -1 : d;
+        info->dim_names[i] = d < 0 && -d <= g->n_symbols ? g->symbols[-d - 1] : NULL;
+    }
+}
+
+static og_status out_of_range(og_context *c, const char *what, int index, int n)
+{
+    og__context_begin(c);
+    return og_fail(&c->error, OG_INVALID_ARGUMENT, "%s %d does not exist; there are %d", what, index, n);
+}
+
+og_status og_model_input(const og_model *m, int index, og_tensor_info *info)
+{
+    const og_graph *g = m->graph;
+    if (index < 0 || index >= g->n_inputs)
+        return out_of_range(m->context, "input", index, g->n_inputs);
+    const og_value *v = g->values[g->inputs[index]];
+    *info = (og_tensor_info){.name = v->name};
+    describe_type(g, &v->type, info);
+    return OG_OK;
+}
+
+og_status og_model_output(const og_model *m, int index, og_tensor_info *info)
+{
+    const og_graph *g = m->graph;
+    if (index < 0 || index >= g->n_outputs)
+        return out_of_range(m->context, "output", index, g->n_outputs);
+    *info = (og_tensor_info){.name = g->outputs[index].name};
+    describe_type(g, &g->values[g->outputs[index].value]->type, info);
+    return OG_OK;
+}
+
+og_status og__model_classify(og_model *m, const og_options *options, og_arena *arena, og_params *params)
+{
+    int n_freeze = 0, n_trainable = 0;
+    const char *const *freeze = og__option_list(options, "freeze", &n_freeze);
+    const char *const *trainable = og__option_list(options, "trainable", &n_trainable);
+    return og_classify(m->graph, trainable, n_trainable, freeze, n_freeze, arena, params, &m->context->error);
+}
+
+int og_model_parameter_count(og_model *m, const og_options *options)
+{
+    og__context_begin(m->context);
+    return og__model_classify(m, options, m->arena, &m->params) == OG_OK ? m->params.n : -1;
+}
+
+og_status og_model_parameter(const og_model *m, int index, og_parameter_info *info)
+{
+    if (index < 0 || index >= m->params.n)
+        return out_of_range(m->context, "parameter", index, m->params.n);
+    const og_param *p = &m->params.items[index];
+    const og_type *t = &m->graph->values[p->value]->type;
+    *info = (og_parameter_info){.name = p->name, .dtype = t->dtype, .rank = t->rank, .trained = p->trained,
+                                .buffer = p->buffer, .reason = p->reason};
+    memcpy(info->dims, t->dims, sizeof(info->dims));
+    return OG_OK;
+}
+
+void og_model_describe(const og_model *m, og_model_info *info)
+{
+    og_params params = {0};
+    *info = (og_model_info){.ir_version = og_onnx_ir_version(m->onnx), .opset = og_onnx_opset(m->onnx),
+                            .producer = og_onnx_producer(m->onnx), .nodes = m->graph->n_nodes};
+    og_error ignored = {0};
+    og_classify(m->graph, NULL, 0, NULL, 0, m->arena, &params, &ignored);
+    og_error_clear(&ignored);
+    for (int i = 0; i < params.n; i++)
+        if (params.items[i].trained) {
+            info->parameters++;
+            info->parameter_elements += og_type_elements(&m->graph->values[params.items[i].value]->type);
+        }
+}

@@ -1,0 +1,253 @@
+/* The library's options: one table for this interface, the command line and the manual. */
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/train/train.h"
+
+static const og_option_info table[] = {
+    {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME", "cross_entropy, mse, l1, bce_with_logits, output (the model's output is the loss), or none"},
+    {"label_smoothing", OG_OPTION_FLOAT, "0", "E", "cross_entropy: move this share of each label to all classes"},
+    {"ignore_index", OG_OPTION_INT, "-100", "N", "cross_entropy: labels of this value do not count"},
+    {"class_weights", OG_OPTION_TEXT, NULL, "W,W,...", "cross_entropy: a weight for each class"},
+    {"optimizer", OG_OPTION_TEXT, "adamw", "NAME", "adamw, adam or sgd"},
+    {"lr", OG_OPTION_FLOAT, "1e-3", "X", "learning rate"},
+    {"weight_decay", OG_OPTION_FLOAT, NULL, "X", "weight decay; 0.01 for adamw, else 0"},
+    {"momentum", OG_OPTION_FLOAT, "0", "X", "sgd: momentum"},
+    {"nesterov", OG_OPTION_FLAG, "off", NULL, "sgd: Nesterov's form of momentum"},
+    {"betas", OG_OPTION_TEXT, "0.9,0.999", "B1,B2", "adam, adamw: decay of the two moments"},
+    {"eps", OG_OPTION_FLOAT, "1e-8", "X", "adam, adamw: added to the denominator"},
+    {"max_norm", OG_OPTION_FLOAT, "1.0", "X", "clip the norm of all gradients together; 0 turns it off"},
+    {"gradient_accumulation_steps", OG_OPTION_INT, "1", "N", "micro-batches summed for one optimizer step"},
+    {"freeze", OG_OPTION_LIST, NULL, "GLOB", "do not train tensors of this name"},
+    {"trainable", OG_OPTION_LIST, NULL, "GLOB", "train only tensors of this name"},
+    {"use_scheduler", OG_OPTION_FLAG, "off", NULL, "cosine learning-rate schedule with 5 % warm-up"},
+    {"scheduler", OG_OPTION_TEXT, NULL, "NAME", "constant, linear or cosine"},
+    {"warmup_steps", OG_OPTION_INT, "0", "N", "optimizer steps during which the learning rate rises from 0"},
+    {"amp", OG_OPTION_TEXT, "off", "MODE", "mixed precision: off (this version computes in float32)"},
+    {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
+    {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X", "share of the device's memory that may be used"},
+    {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
+    {"device", OG_OPTION_TEXT, "auto", "NAME", "auto or cpu"},
+    {NULL, OG_OPTION_TEXT, NULL, NULL, NULL},
+};
+
+const og_option_info *og_option_table(void)
+{
+    return table;
+}
+
+static bool same_name(const char *a, const char *b)
+{
+    while (*a && *b && (*a == *b || (*a == '-' && *b == '_') || (*a == '_' && *b == '-'))) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+static int find_row(const char *name)
+{
+    for (int i = 0; table[i].name; i++)
+        if (same_name(name, table[i].name))
+            return i;
+    return -1;
+}
+
+static int count_rows(void)
+{
+    return (int)(sizeof(table) / sizeof(table[0])) - 1;
+}
+
+og_options *og_options_new(og_context *context)
+{
+    og_options *o = calloc(1, sizeof(*o));
+    size_t n = (size_t)count_rows();
+    if (!o)
+        return NULL;
+    o->context = context;
+    o->values = calloc(n, sizeof(*o->values));
+    o->counts = calloc(n, sizeof(*o->counts));
+    if (!o->values || !o->counts) {
+        og_options_free(o);
+        og_fail_memory(&context->error, sizeof(*o), "options");
+        return NULL;
+    }
+    return o;
+}
+
+void og_options_free(og_options *o)
+{
+    if (!o)
+        return;
+    for (int i = 0; o->values && i < count_rows(); i++) {
+        for (int k = 0; k < o->counts[i]; k++)
+            free(o->values[i][k]);
+        free(o->values[i]);
+    }
+    free(o->values);
+    free(o->counts);
+    free(o);
+}
+
+static bool parse_float(const char *text, double *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtod(text, &end);
+    return end != text && !*end && isfinite(*out);
+}
+
+static bool parse_int(const char *text, int64_t *out)
+{
+    char *end;
+    errno = 0;
+    *out = strtoll(text, &end, 10);
+    return end != text && !*end && errno == 0;
+}
+
+static bool parse_flag(const char *text, bool *out)
+{
+    static const char *const on[] = {"on", "true", "1", "yes"}, *const off[] = {"off", "false", "0", "no"};
+    for (int i = 0; i < 4; i++) {
+        *out = strcmp(text, on[i]) == 0;
+        if (*out || strcmp(text, off[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool og__parse_bytes(const char *text, uint64_t *bytes)
+{
+    static const struct {
+        const char *unit;
+        double factor;
+    } units[] = {{"", 1},        {"b", 1},           {"kb", 1e3},        {"mb", 1e6},           {"gb", 1e9},
+                 {"tb", 1e12},   {"kib", 1024},      {"mib", 1048576},   {"gib", 1073741824.0}, {"k", 1e3},
+                 {"m", 1e6},     {"g", 1e9}};
+    char *end, unit[8] = {0};
+    double value = strtod(text, &end);
+    while (*end == ' ')
+        end++;
+    for (size_t i = 0; end[i] && i < sizeof(unit) - 1; i++)
+        unit[i] = (char)tolower((unsigned char)end[i]);
+    for (size_t i = 0; end != text && i < sizeof(units) / sizeof(units[0]); i++)
+        if (strcmp(unit, units[i].unit) == 0 && value > 0 && value * units[i].factor < 1.8e19) {
+            *bytes = (uint64_t)(value * units[i].factor);
+            return true;
+        }
+    return false;
+}
+
+static bool parses(og_option_kind kind, const char *value)
+{
+    double d;
+    int64_t i;
+    bool b;
+    switch (kind) {
+    case OG_OPTION_FLAG: return parse_flag(value, &b);
+    case OG_OPTION_INT: return parse_int(value, &i);
+    case OG_OPTION_FLOAT: return parse_float(value, &d);
+    default: return true;
+    }
+}
+
+og_status og_options_set(og_options *o, const char *name, const char *value)
+{
+    static const char *const wanted[] = {"on or off", "a whole number", "a number", "text", "text"};
+    og_context *c = o->context;
+    og__context_begin(c);
+    int row = find_row(name);
+    if (row < 0) {
+        const char *nearest = NULL;
+        int best = 4;
+        for (int i = 0; table[i].name; i++) {
+            int d = og_edit_distance(table[i].name, name);
+            if (d < best) {
+                best = d;
+                nearest = table[i].name;
+            }
+        }
+        return og_fail(&c->error, OG_INVALID_ARGUMENT, "unknown option \"%s\"%s%s%s", name,
+                       nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+    }
+    og_option_kind kind = table[row].kind;
+    if (!parses(kind, value))
+        return og_fail(&c->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s", table[row].name, value,
+                       wanted[kind]);
+    char *copy = strdup(value);
+    int n = kind == OG_OPTION_LIST ? o->counts[row] : 0;
+    char **list = copy ? realloc(o->values[row], sizeof(char *) * (size_t)(n + 1)) : NULL;
+    if (!list) {
+        free(copy);
+        return og_fail_memory(&c->error, strlen(value), "an option");
+    }
+    if (n == 0 && o->counts[row])
+        free(list[0]);
+    list[n] = copy;
+    o->values[row] = list;
+    o->counts[row] = n + 1;
+    return OG_OK;
+}
+
+const char *og_options_get(const og_options *o, const char *name)
+{
+    int row = find_row(name);
+    if (row < 0)
+        return NULL;
+    return o && o->counts[row] ? o->values[row][0] : table[row].fallback;
+}
+
+bool og_options_is_set(const og_options *o, const char *name)
+{
+    int row = find_row(name);
+    return row >= 0 && o && o->counts[row] > 0;
+}
+
+int64_t og__option_int(const og_options *o, const char *name)
+{
+    const char *text = og_options_get(o, name);
+    int64_t value = 0;
+    if (text)
+        parse_int(text, &value);
+    return value;
+}
+
+double og__option_float(const og_options *o, const char *name)
+{
+    const char *text = og_options_get(o, name);
+    double value = 0;
+    if (text)
+        parse_float(text, &value);
+    return value;
+}
+
+bool og__option_flag(const og_options *o, const char *name)
+{
+    const char *text = og_options_get(o, name);
+    bool value = false;
+    if (text)
+        parse_flag(text, &value);
+    return value;
+}
+
+const char *const *og__option_list(const og_options *o, const char *name, int *n)
+{
+    int row = find_row(name);
+    *n = row >= 0 && o ? o->counts[row] : 0;
+    return *n ? (const char *const *)o->values[row] : NULL;
+}
+
+og_options *og__options_copy(const og_options *from)
+{
+    og_options *to = og_options_new(from->context);
+    for (int i = 0; to && i < count_rows(); i++)
+        for (int k = 0; k < from->counts[i]; k++)
+            if (og_options_set(to, table[i].name, from->values[i][k]) != OG_OK) {
+                og_options_free(to);
+                return NULL;
+            }
+    return to;
+}

@@ -1,0 +1,376 @@
+/* The session: from a model, options and shapes to plans and memory. Stepping is in step.c. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/graph/build.h"
+#include "runtime/train/train.h"
+
+/* ---- options ---------------------------------------------------------------------------------------- */
+
+static og_status invalid(og_session *s, const char *option, const char *wanted)
+{
+    return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s", option,
+                   og_options_get(s->options, option), wanted);
+}
+
+static og_status parse_optimizer(og_session *s)
+{
+    const og_options *o = s->options;
+    og_optimizer *opt = &s->optimizer;
+    opt->name = og_options_get(o, "optimizer");
+    if (!og_optimizer_exists(opt->name))
+        return invalid(s, "optimizer", og_optimizer_names);
+    opt->weight_decay = og_options_is_set(o, "weight_decay") ? og__option_float(o, "weight_decay")
+                        : strcmp(opt->name, "adamw") == 0    ? 0.01
+                                                             : 0;
+    opt->momentum = og__option_float(o, "momentum");
+    opt->nesterov = og__option_flag(o, "nesterov");
+    opt->eps = og__option_float(o, "eps");
+    opt->max_norm = og__option_float(o, "max_norm");
+    char tail;
+    if (sscanf(og_options_get(o, "betas"), "%lf,%lf%c", &opt->beta1, &opt->beta2, &tail) != 2 || opt->beta1 < 0 ||
+        opt->beta1 >= 1 || opt->beta2 < 0 || opt->beta2 >= 1)
+        return invalid(s, "betas", "two numbers from 0 to below 1, such as 0.9,0.999");
+    if (opt->nesterov && opt->momentum <= 0)
+        return invalid(s, "nesterov", "off, unless momentum is above 0");
+    static const char *const not_negative[] = {"lr", "weight_decay", "momentum", "eps", "max_norm", NULL};
+    for (int i = 0; not_negative[i]; i++)
+        if (og__option_float(o, not_negative[i]) < 0)
+            return invalid(s, not_negative[i], "a number that is not negative");
+    s->lr = og__option_float(o, "lr");
+    return OG_OK;
+}
+
+static og_status parse_run(og_session *s)
+{
+    static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
+    const og_options *o = s->options;
+    const char *scheduler = og_options_get(o, "scheduler"), *device = og_options_get(o, "device");
+    double fraction = og__option_float(o, "memory_fraction");
+    int64_t accumulation = og__option_int(o, "gradient_accumulation_steps");
+    uint64_t bytes;
+    if (accumulation < 1 || accumulation > 1000000)
+        return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
+    s->accumulation = (int)accumulation;
+    if (!(fraction > 0 && fraction <= 1))
+        return invalid(s, "memory_fraction", "a number above 0 and at most 1");
+    if (og_options_get(o, "memory_budget") && !og__parse_bytes(og_options_get(o, "memory_budget"), &bytes))
+        return invalid(s, "memory_budget", "a size such as 6GiB, 24GB or 1500000");
+    if (og__option_int(o, "warmup_steps") < 0)
+        return invalid(s, "warmup_steps", "a number that is not negative");
+    for (int i = 0; scheduler && strcmp(scheduler, schedules[i]) != 0; i++)
+        if (!schedules[i + 1])
+            return invalid(s, "scheduler", "constant, linear or cosine");
+    if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
+        return invalid(s, "device", "auto or cpu: this build has no other device");
+    const char *amp = og_options_get(o, "amp");
+    if (strcmp(amp, "off") != 0 && strcmp(amp, "auto") != 0)
+        return invalid(s, "amp", "off: this version computes in float32");
+    return OG_OK;
+}
+
+static og_status parse_class_weights(og_session *s)
+{
+    const char *text = og_options_get(s->options, "class_weights");
+    if (!text)
+        return OG_OK;
+    int n = 1;
+    for (const char *c = text; *c; c++)
+        n += *c == ',';
+    float *w = og_arena_array(s->arena, (size_t)n, sizeof(float));
+    if (!w)
+        return og_fail_memory(&s->context->error, sizeof(float) * (size_t)n, "class weights");
+    for (int i = 0; i < n; i++) {
+        char *end;
+        w[i] = strtof(text, &end);
+        if (end == text || (*end != ',' && *end) || !(w[i] >= 0) || isinf(w[i]))
+            return invalid(s, "class_weights", "numbers that are not negative, separated by commas");
+        text = end + 1;
+    }
+    s->loss.class_weights = w;
+    s->loss.n_class_weights = n;
+    return OG_OK;
+}
+
+/* [OUTPUT=]NAME[,weight=W][,label_smoothing=E][,ignore_index=N] */
+static og_status parse_loss(og_session *s)
+{
+    og_error *error = &s->context->error;
+    const og_graph *g = s->model->graph;
+    int n = 0;
+    const char *const *list = og__option_list(s->options, "loss", &n);
+    if (n > 1)
+        return og_fail(error, OG_UNSUPPORTED, "%d losses were given; this version trains with one", n);
+    if (n == 0 || strcmp(list[0], "none") == 0)
+        return OG_OK;
+    char *text = og_arena_strdup(s->arena, list[0]);
+    if (!text)
+        return og_fail_memory(error, 64, "the loss");
+    char *rest = strchr(text, ',');
+    if (rest)
+        *rest++ = 0;
+    char *equals = strchr(text, '=');
+    if (equals) {
+        *equals = 0;
+        s->loss_output = -1;
+        for (int i = 0; i < g->n_outputs; i++)
+            if (strcmp(g->outputs[i].name, text) == 0)
+                s->loss_output = i;
+        if (s->loss_output < 0) {
+            og_text names = {0};
+            for (int i = 0; i < g->n_outputs; i++)
+                og_text_printf(&names, "%s\"%s\"", i ? ", " : "", g->outputs[i].name);
+            og_fail(error, OG_INVALID_ARGUMENT, "option loss: the model has no output \"%s\"; its outputs are %s", text,
+                    names.s ? names.s : "none");
+            og_text_free(&names);
+            return error->status;
+        }
+        text = equals + 1;
+    }
+    s->loss = (og_loss){.name = text, .weight = 1, .label_smoothing = og__option_float(s->options, "label_smoothing"),
+                        .ignore_index = og__option_int(s->options, "ignore_index")};
+    while (rest) {
+        char *next = strchr(rest, ','), *end, *value = strchr(rest, '=');
+        if (next)
+            *next++ = 0;
+        double v = value ? strtod(value + 1, &end) : 0;
+        if (!value || end == value + 1 || *end)
+            return og_fail(error, OG_INVALID_ARGUMENT, "option loss: \"%s\" is no KEY=NUMBER", rest);
+        *value = 0;
+        if (strcmp(rest, "weight") == 0)
+            s->loss.weight = v;
+        else if (strcmp(rest, "label_smoothing") == 0)
+            s->loss.label_smoothing = v;
+        else if (strcmp(rest, "ignore_index") == 0)
+            s->loss.ignore_index = (int64_t)v;
+        else
+            return og_fail(error, OG_INVALID_ARGUMENT,
+                           "option loss: unknown key \"%s\"; there are weight, label_smoothing and ignore_index", rest);
+        rest = next;
+    }
+    if (!(s->loss.label_smoothing >= 0 && s->loss.label_smoothing <= 1))
+        return og_fail(error, OG_INVALID_ARGUMENT, "label_smoothing is %g, expected 0 to 1", s->loss.label_smoothing);
+    s->has_loss = true;
+    s->has_target = strcmp(s->loss.name, "output") != 0;
+    return parse_class_weights(s);
+}
+
+/* ---- shapes ----------------------------------------------------------------------------------------------- */
+
+static void type_from_info(const og_tensor_info *info, og_type *t)
+{
+    *t = og_type_make(info->dtype, info->rank, info->dims);
+}
+
+/* The declared inputs against the model's: rank, literal dims, symbols bound alike. A literal first dim that differs is
+ * a batch baked in by the export. */
+static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_inputs)
+{
+    const og_graph *g = s->model->graph;
+    og_error *error = &s->context->error;
+    if (n_inputs != g->n_inputs)
+        return og_fail(error, OG_INVALID_ARGUMENT, "the model has %d inputs, %d were declared", g->n_inputs, n_inputs);
+    s->n_inputs = n_inputs;
+    s->inputs = og_arena_array(s->arena, (size_t)n_inputs + 1, sizeof(og_type));
+    int64_t *bound = og_arena_array(s->arena, (size_t)g->n_symbols + 1, sizeof(int64_t));
+    if (!s->inputs || !bound)
+        return og_fail_memory(error, sizeof(og_type), "inputs");
+    for (int i = 0; i < n_inputs; i++) {
+        const og_value *v = g->values[g->inputs[i]];
+        og_type *t = &s->inputs[i];
+        type_from_info(&inputs[i], t);
+        if (v->type.rank < 0) {
+            og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\" has no shape in the model", v->name);
+            continue;
+        }
+        if (t->rank != v->type.rank || t->dtype != v->type.dtype) {
+            char a[160], b[160];
+            og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\" is %s, the data %s", v->name,
+                         og_type_text(a, g, &v->type), og_type_text(b, NULL, t));
+            continue;
+        }
+        for (int k = 0; k < t->rank; k++) {
+            int64_t want = v->type.dims[k], have = t->dims[k];
+            int64_t *symbol = want < 0 ? &bound[-want - 1] : NULL;
+            if (have < 1)
+                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d is %lld, expected at least 1", v->name, k,
+                             (long long)have);
+            else if (symbol && *symbol && *symbol != have)
+                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d (%s) is %lld, but it is %lld elsewhere",
+                             v->name, k, g->symbols[-want - 1], (long long)have, (long long)*symbol);
+            else if (symbol)
+                *symbol = have;
+            else if (k == 0 && want != have && (!s->baked_batch || s->baked_batch == want))
+                s->baked_batch = want;
+            else if (want != have)
+                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d is %lld, the model says %lld", v->name, k,
+                             (long long)have, (long long)want);
+        }
+        if (i == 0)
+            s->batch = t->rank ? t->dims[0] : 1;
+    }
+    return error->status;
+}
+
+static og_status name_states(og_session *s)
+{
+    const og_graph *g = s->model->graph;
+    og_error *error = &s->context->error;
+    s->storages.arena = s->arena;
+    s->storage_of = og_arena_array(s->arena, (size_t)g->n_values + 1, sizeof(int));
+    if (!s->storage_of)
+        return og_fail_memory(error, sizeof(int), "states");
+    for (int i = 0; i < g->n_values; i++)
+        s->storage_of[i] = -1;
+    for (int i = 0; i < s->params.n; i++) {
+        const og_param *p = &s->params.items[i];
+        const og_value *v = g->values[p->value];
+        if (!p->trained && !p->buffer)
+            continue;
+        s->storage_of[p->value] = og_storage_get(&s->storages, p->trained ? OG_STORAGE_PARAMETER : OG_STORAGE_BUFFER,
+                                                 p->name, &v->type, v->data, 0);
+        if (s->storage_of[p->value] < 0)
+            return og_fail_memory(error, sizeof(og_storage), "states");
+    }
+    return OG_OK;
+}
+
+static og_status find_outputs(og_session *s)
+{
+    og_error *error = &s->context->error;
+    og_arena *arena = og_arena_new();
+    og_graph *g = arena ? og__build_forward(s, s->batch, false, arena) : NULL;
+    if (g) {
+        s->n_outputs = g->n_outputs;
+        s->outputs = og_arena_array(s->arena, (size_t)g->n_outputs + 1, sizeof(og_type));
+        for (int i = 0; s->outputs && i < g->n_outputs; i++)
+            s->outputs[i] = g->values[g->outputs[i].value]->type;
+    }
+    og_arena_free(arena);
+    if (error->status == OG_OK && !s->outputs)
+        og_fail_memory(error, sizeof(og_type), "outputs");
+    return error->status;
+}
+
+static og_status bind_target(og_session *s, const og_tensor_info *targets, int n_targets)
+{
+    og_error *error = &s->context->error;
+    const og_type *y = &s->outputs[s->loss_output];
+    og_type given;
+    if (!og_dtype_is_float(y->dtype))
+        return og_fail(error, OG_INVALID_ARGUMENT, "the loss reads output \"%s\", which is %s, not floating point",
+                       s->model->graph->outputs[s->loss_output].name, og_dtype_name(y->dtype));
+    if (n_targets != (s->has_target ? 1 : 0))
+        return og_fail(error, OG_INVALID_ARGUMENT, "loss %s takes %d targets, %d were declared", s->loss.name,
+                       s->has_target ? 1 : 0, n_targets);
+    if (!s->has_target)
+        return OG_OK;
+    type_from_info(&targets[0], &given);
+    OG_TRY(og_loss_target_type(&s->loss, y, &given, &s->target, error));
+    int64_t classes = y->rank > 1 ? y->dims[1] : 0;
+    if (s->loss.n_class_weights && s->loss.n_class_weights != classes && s->loss.n_class_weights != y->dims[y->rank - 1])
+        return og_fail(error, OG_INVALID_ARGUMENT, "option class_weights has %d numbers, the output %lld classes",
+                       s->loss.n_class_weights, (long long)classes);
+    return OG_OK;
+}
+
+/* A batch baked in by the export was freed: two samples together must give what each gives alone. */
+static og_status make_plans(og_session *s)
+{
+    og_error *error = &s->context->error;
+    size_t activations = 0;
+    og_plan_kind kind = s->has_loss ? OG_PLAN_MICRO : OG_PLAN_PREDICT;
+    og_arena *arena = og_arena_new();
+    if (!arena)
+        return og_fail_memory(error, 64, "a plan");
+    og_graph *g = s->has_loss ? og__build_micro(s, s->batch, arena) : og__build_forward(s, s->batch, false, arena);
+    og_plan *plan = og__plan_graph(s, g, arena);
+    if (!plan)
+        return error->status;
+    s->plans = og_arena_grow(s->arena, s->plans, 0, &s->plans_capacity, sizeof(og_plan_entry));
+    if (!s->plans) {
+        og_plan_free(plan);
+        return og_fail_memory(error, sizeof(og_plan_entry), "a plan");
+    }
+    s->plans[s->n_plans++] = (og_plan_entry){kind, s->batch, plan};
+    activations = plan->activation_bytes;
+    s->lower_bound = plan->lower_bound;
+    s->memory.micro_steps = plan->n_steps;
+    if (s->has_loss) {
+        arena = og_arena_new();
+        if (!arena)
+            return og_fail_memory(error, 64, "a plan");
+        s->update = og__plan_graph(s, og__build_update_graph(s, arena), arena);
+        if (!s->update)
+            return error->status;
+        s->memory.update_steps = s->update->n_steps;
+        if (s->update->activation_bytes > activations)
+            activations = s->update->activation_bytes;
+    }
+    OG_TRY(og__session_allocate(s, activations));
+    og_plan_bind(plan, s->states, s->activations);
+    if (s->update)
+        og_plan_bind(s->update, s->states, s->activations);
+    return OG_OK;
+}
+
+og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs, int n_inputs,
+                           const og_tensor_info *targets, int n_targets)
+{
+    og_context *c = model->context;
+    og__context_begin(c);
+    og_session *s = calloc(1, sizeof(*s));
+    if (!s) {
+        og_fail_memory(&c->error, sizeof(*s), "a session");
+        return NULL;
+    }
+    s->context = c;
+    s->model = model;
+    s->arena = og_arena_new();
+    s->options = og__options_copy(options);
+    og_status status = s->arena && s->options ? OG_OK : og_fail_memory(&c->error, sizeof(*s), "a session");
+    if (status == OG_OK)
+        status = parse_optimizer(s);
+    if (status == OG_OK)
+        status = parse_run(s);
+    if (status == OG_OK)
+        status = parse_loss(s);
+    if (status == OG_OK)
+        status = bind_inputs(s, inputs, n_inputs);
+    if (status == OG_OK)
+        status = og__model_classify(model, s->options, s->arena, &s->params);
+    if (status == OG_OK)
+        status = name_states(s);
+    if (status == OG_OK)
+        status = find_outputs(s);
+    if (status == OG_OK && s->has_loss)
+        status = bind_target(s, targets, n_targets);
+    if (status == OG_OK) {
+        og__fill_budget(s);
+        status = make_plans(s);
+    }
+    if (status != OG_OK) {
+        og_session_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void og_session_free(og_session *s)
+{
+    if (!s)
+        return;
+    og_device *d = s->context->device;
+    for (int i = 0; i < s->n_plans; i++)
+        og_plan_free(s->plans[i].plan);
+    og_plan_free(s->update);
+    if (s->states)
+        d->free(d, s->states, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
+    if (s->activations)
+        d->free(d, s->activations, s->activation_bytes);
+    og_options_free(s->options);
+    og_arena_free(s->arena);
+    free(s);
+}

@@ -1,0 +1,112 @@
+/* What the public objects hold; shared by the files of this folder. */
+#ifndef OG_TRAIN_TRAIN_H
+#define OG_TRAIN_TRAIN_H
+
+#include "runtime/exec/exec.h"
+#include "runtime/onnx/onnx.h"
+#include "runtime/passes/optimizer.h"
+
+struct og_context {
+    og_error error;
+    og_device *device;
+    og_log_fn *log;
+    void *log_user;
+};
+
+/* Clears the last error: every public call that can fail begins with it. */
+void og__context_begin(og_context *context);
+void og__log(og_context *context, og_log_level level, const char *format, ...) OG_PRINTF(3, 4);
+
+struct og_options {
+    og_context *context;
+    char ***values; /* by row of the table: the texts set, in order */
+    int *counts;
+};
+
+/* Parsed values; the table's type was checked when they were set. */
+int64_t og__option_int(const og_options *o, const char *name);
+double og__option_float(const og_options *o, const char *name);
+bool og__option_flag(const og_options *o, const char *name);
+const char *const *og__option_list(const og_options *o, const char *name, int *n);
+og_options *og__options_copy(const og_options *o);
+/* "6GiB", "24GB", "1500000": bytes; false if it is no size. */
+bool og__parse_bytes(const char *text, uint64_t *bytes);
+
+struct og_model {
+    og_context *context;
+    og_onnx *onnx;
+    const og_graph *graph; /* as loaded */
+    og_arena *arena;       /* of params */
+    og_params params;
+    og_arena *inspect_arena; /* of what og_model_inspect made */
+    og_node_info *node_info;
+    int n_node_info;
+    char *problems; /* malloc'd */
+};
+
+/* The parameters under the options' globs, in `arena`. */
+og_status og__model_classify(og_model *model, const og_options *options, og_arena *arena, og_params *params);
+
+typedef enum og_plan_kind { OG_PLAN_MICRO, OG_PLAN_EVAL, OG_PLAN_PREDICT, OG_PLAN_KINDS } og_plan_kind;
+
+/* A plan made for a number of samples; kept for the session's life. */
+typedef struct og_plan_entry {
+    og_plan_kind kind;
+    int64_t samples;
+    og_plan *plan;
+} og_plan_entry;
+
+struct og_session {
+    og_context *context;
+    og_model *model;
+    og_options *options;
+    og_arena *arena;
+    og_params params;
+    og_storages storages;
+    int *storage_of; /* by value of the loaded graph; -1: not a state */
+
+    og_optimizer optimizer;
+    og_loss loss;
+    bool has_loss, has_target;
+    int loss_output;     /* index of the graph's output the loss reads */
+    int64_t batch;       /* samples of a full micro-batch */
+    int64_t baked_batch; /* the literal batch of the export; 0: none */
+    int accumulation;
+    double nominal; /* weight of an effective batch whose samples count once */
+    og_type *inputs; /* declared, full batch */
+    int n_inputs;
+    og_type target;  /* as the loss wants it, full batch */
+    og_type *outputs; /* full batch */
+    int n_outputs;
+
+    og_plan *update;
+    og_plan_entry *plans;
+    int n_plans;
+    size_t plans_capacity;
+    void *states, *activations;
+    size_t state_bytes, activation_bytes;
+    size_t lower_bound;
+    og_memory_report memory;
+
+    int pending; /* micro-batches summed since the last update */
+    double lr;
+    int64_t step;
+    atomic_bool cancel;
+    bool broken; /* an error left states half written */
+};
+
+/* build.c: graphs of the session, before anything device-specific. `arena` takes them. NULL on error. */
+og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
+og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
+og_graph *og__build_update_graph(og_session *s, og_arena *arena);
+/* legalize, simplify, fuse, plan; the plan owns the arena. */
+og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
+
+/* The typed graph in its training form with the loss appended; *loss is set. For checks. */
+og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena, og_loss_value *loss);
+
+/* memory.c: the budget, the arena, and the states' first content. */
+og_status og__session_allocate(og_session *s, size_t activation_bytes);
+void og__fill_budget(og_session *s);
+
+#endif
