@@ -1,0 +1,108 @@
+/* Saving a loaded model: og__rewrite makes the pieces, og__sink the file. Where tensors go to PATH.data, both files are
+ * complete on the disk before either takes its name. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/onnx/rewrite.h"
+
+static og_status write_chunks(og__sink *sink, const og__rewrite *r)
+{
+    static const uint8_t zeros[4096];
+    for (int i = 0; i < r->n_chunks; i++) {
+        const og__chunk *c = &r->chunks[i];
+        if (!og__sink_write(sink, zeros, (size_t)(c->offset - sink->written)) ||
+            !og__sink_write(sink, c->data, (size_t)c->size))
+            return OG_IO_ERROR;
+    }
+    return og__sink_finish(sink);
+}
+
+static og_status write_files(const og__rewrite *r, const char *path, const char *data_path)
+{
+    og__sink model, data = {.fd = -1};
+    og_status status = og__sink_open(&model, path, r->error);
+    if (status != OG_OK)
+        goto cleanup;
+    if (r->n_chunks && !model.temporary) {
+        status = og_fail(r->error, OG_UNSUPPORTED, "\"%s\" is no regular file, so external data has no place beside it",
+                         path);
+        goto cleanup;
+    }
+    if (r->n_chunks) {
+        OG_TRY_CLEANUP(og__sink_open(&data, data_path, r->error));
+        OG_TRY_CLEANUP(write_chunks(&data, r));
+    }
+    if (!og__out_write(&r->out, og__sink_write, &model)) {
+        status = OG_IO_ERROR;
+        goto cleanup;
+    }
+    OG_TRY_CLEANUP(og__sink_finish(&model));
+    if (r->n_chunks)
+        OG_TRY_CLEANUP(og__sink_commit(&data));
+    status = og__sink_commit(&model);
+cleanup:
+    og__sink_abandon(&model);
+    og__sink_abandon(&data);
+    return status;
+}
+
+static uint64_t tensor_bytes(const og_onnx *onnx)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < onnx->initializer_index.n; i++)
+        total += (uint64_t)og_type_bytes(&onnx->initializers[i].type);
+    return total;
+}
+
+og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights, int n_weights,
+                       const og_metadata *metadata, int n_metadata, uint64_t external_above, og_error *error)
+{
+    og_status status = OG_OK;
+    og_arena *arena = og_arena_new();
+    size_t n = strlen(path) + sizeof(".data");
+    char *data_path = malloc(n);
+    if (!arena || !data_path) {
+        status = og_fail_memory(error, n, "saving");
+        goto cleanup;
+    }
+    strcpy(data_path, path);
+    strcat(data_path, ".data");
+    og__rewrite r = {.onnx = onnx, .arena = arena, .weights = weights, .n_weights = n_weights,
+                     .metadata = metadata, .n_metadata = n_metadata, .error = error};
+    if (external_above && tensor_bytes(onnx) > external_above)
+        r.location = og__path_base(data_path);
+    OG_TRY_CLEANUP(og__rewrite_run(&r));
+    if (r.out.size > INT32_MAX && !r.location) {
+        r.location = og__path_base(data_path);
+        OG_TRY_CLEANUP(og__rewrite_run(&r));
+    }
+    if (r.out.size > INT32_MAX) {
+        status = og_fail(error, OG_UNSUPPORTED, "the model has %llu bytes even without its tensors, ONNX files end at 2 GiB",
+                         (unsigned long long)r.out.size);
+        goto cleanup;
+    }
+    status = write_files(&r, path, data_path);
+cleanup:
+    free(data_path);
+    og_arena_free(arena);
+    return status;
+}
+
+og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user, const og_onnx_weight *weights,
+                        int n_weights, const og_metadata *metadata, int n_metadata, og_error *error)
+{
+    og_arena *arena = og_arena_new();
+    if (!arena)
+        return og_fail_memory(error, 0, "saving");
+    og__rewrite r = {.onnx = onnx, .arena = arena, .weights = weights, .n_weights = n_weights,
+                     .metadata = metadata, .n_metadata = n_metadata, .error = error};
+    og_status status = og__rewrite_run(&r);
+    if (status == OG_OK && r.out.size > INT32_MAX)
+        status = og_fail(error, OG_UNSUPPORTED,
+                         "the model has %llu bytes, more than 2 GiB need external data: save it to a path",
+                         (unsigned long long)r.out.size);
+    if (status == OG_OK && !og__out_write(&r.out, write, user))
+        status = og_fail(error, OG_IO_ERROR, "the callback refused the model's bytes");
+    og_arena_free(arena);
+    return status;
+}
