@@ -1,0 +1,194 @@
+/* The CPU device: memory of this process, and how much of it is left as the kernel and the control
+ * groups see it. Linux only; where /proc is missing, sysconf's figures are used. */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kernels/cpu/internal.h"
+#include "runtime/base/checked.h"
+
+#define HUGE_PAGE ((size_t)2 << 20)
+#define ALIGNMENT 256
+
+/* ---- memory
+ * --------------------------------------------------------------------------------------- */
+
+/* Large slabs are mapped at huge-page boundaries, which saves page faults and TLB misses. */
+static void *cpu_alloc(og_device *device, size_t bytes)
+{
+    (void)device;
+    if (bytes == 0)
+        bytes = 1;
+    if (bytes > SIZE_MAX / 2)
+        return NULL;
+    if (bytes < HUGE_PAGE)
+        return aligned_alloc(ALIGNMENT, og_align_up(bytes, ALIGNMENT));
+    size_t size = og_align_up(bytes, HUGE_PAGE);
+    char *map =
+        mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (map == MAP_FAILED)
+        return NULL;
+    size_t head = og_align_up((uintptr_t)map, HUGE_PAGE) - (uintptr_t)map;
+    if (head)
+        munmap(map, head);
+    if (HUGE_PAGE - head)
+        munmap(map + head + size, HUGE_PAGE - head);
+    (void)madvise(map + head, size, MADV_HUGEPAGE); /* a refusal only costs speed */
+    return map + head;
+}
+
+static void cpu_free(og_device *device, void *memory, size_t bytes)
+{
+    (void)device;
+    if (!memory)
+        return;
+    if (bytes < HUGE_PAGE)
+        free(memory);
+    else
+        munmap(memory, og_align_up(bytes, HUGE_PAGE));
+}
+
+/* The number after `key` at the start of a line ("" = the file's first number); false if there is
+ * none ("max"). */
+static bool read_number(const char *path, const char *key, uint64_t *value)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    char line[256];
+    bool found = false;
+    size_t n = strlen(key);
+    while (!found && fgets(line, sizeof line, file)) {
+        unsigned long long number;
+        if (strncmp(line, key, n) == 0 && sscanf(line + n, "%llu", &number) == 1) {
+            *value = number;
+            found = true;
+        }
+    }
+    fclose(file);
+    return found;
+}
+
+/* One control group's limit: what is left counts page cache that can be dropped as free. */
+static void apply_group(const char *folder, bool v2, uint64_t *total, uint64_t *left)
+{
+    char path[4096 + 64];
+    uint64_t limit, used, cache = 0;
+    snprintf(path, sizeof path, "%s/%s", folder, v2 ? "memory.max" : "memory.limit_in_bytes");
+    if (!read_number(path, "", &limit) || limit >= *total)
+        return;
+    *total = limit;
+    snprintf(path, sizeof path, "%s/%s", folder, v2 ? "memory.current" : "memory.usage_in_bytes");
+    if (!read_number(path, "", &used))
+        return;
+    snprintf(path, sizeof path, "%s/memory.stat", folder);
+    read_number(path, v2 ? "inactive_file " : "total_inactive_file ", &cache);
+    used -= cache < used ? cache : used;
+    uint64_t rest = used < limit ? limit - used : 0;
+    if (rest < *left)
+        *left = rest;
+}
+
+/* The groups this process is in, from its own up to the root, in `mount`. */
+static void apply_groups(const char *mount, const char *group, bool v2, uint64_t *total,
+                         uint64_t *left)
+{
+    char folder[4096];
+    int n = snprintf(folder, sizeof folder, "%s%s", mount, group);
+    if (n < 0 || (size_t)n >= sizeof folder)
+        return;
+    size_t root = strlen(mount);
+    for (;;) {
+        apply_group(folder, v2, total, left);
+        char *slash = strrchr(folder + root, '/');
+        if (!slash)
+            return;
+        *slash = 0;
+    }
+}
+
+static void cpu_memory(og_device *device, uint64_t *total, uint64_t *left)
+{
+    (void)device;
+    long page = sysconf(_SC_PAGESIZE), pages = sysconf(_SC_PHYS_PAGES),
+         idle = sysconf(_SC_AVPHYS_PAGES);
+    *total = page > 0 && pages > 0 ? (uint64_t)page * (uint64_t)pages : 0;
+    *left = page > 0 && idle > 0 ? (uint64_t)page * (uint64_t)idle : 0;
+    uint64_t kilobytes;
+    if (read_number("/proc/meminfo", "MemTotal:", &kilobytes))
+        *total = kilobytes * 1024;
+    if (read_number("/proc/meminfo", "MemAvailable:", &kilobytes))
+        *left = kilobytes * 1024;
+
+    /* Lines are "0::/group" (version 2) or "5:memory:/group" (version 1). */
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    if (file) {
+        char line[2048];
+        while (fgets(line, sizeof line, file)) {
+            line[strcspn(line, "\n")] = 0;
+            char *controllers = strchr(line, ':'),
+                 *group = controllers ? strchr(controllers + 1, ':') : NULL;
+            if (!group)
+                continue;
+            *group++ = 0;
+            if (controllers[1] == 0)
+                apply_groups("/sys/fs/cgroup", group, true, total, left);
+            else if (strstr(controllers, "memory"))
+                apply_groups("/sys/fs/cgroup/memory", group, false, total, left);
+        }
+        fclose(file);
+    }
+    if (*left > *total)
+        *left = *total;
+}
+
+/* ---- the device
+ * ---------------------------------------------------------------------------------------- */
+
+static void cpu_destroy(og_device *device)
+{
+    free(device);
+}
+
+static int usable_processors(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
+        return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+int og__simd_level(void)
+{
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        return 4;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("bmi2"))
+        return 3;
+#endif
+    return 2;
+}
+
+og_device *og_cpu_device_new(int threads)
+{
+    og_device *device = malloc(sizeof *device);
+    if (!device)
+        return NULL;
+    *device = (og_device){
+        .name = "cpu",
+        .threads = threads > 0 ? threads : usable_processors(),
+        .tables = og_cpu_kernel_tables,
+        .memory = cpu_memory,
+        .alloc = cpu_alloc,
+        .free = cpu_free,
+        .destroy = cpu_destroy,
+    };
+    return device;
+}

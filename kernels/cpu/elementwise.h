@@ -1,0 +1,58 @@
+/* Between the interpreter of elementwise programs (elementwise.c) and its tile loops
+ * (elementwise_simd.c), which exist once for each instruction set. */
+#ifndef OG_KERNELS_CPU_ELEMENTWISE_H
+#define OG_KERNELS_CPU_ELEMENTWISE_H
+
+#include "kernels/cpu/internal.h"
+
+/* Tiles are computed in whole groups of this many elements. */
+#define OG__LANES 16
+
+typedef enum og__domain {
+    OG__DOMAIN_FLOAT,
+    OG__DOMAIN_DOUBLE,
+    OG__DOMAIN_INT,
+    OG__DOMAIN_COUNT
+} og__domain;
+
+/* Which operand is one element for the whole tile; the others are n elements. */
+typedef enum og__variant {
+    OG__VECTORS,
+    OG__UNIFORM_B,
+    OG__UNIFORM_A,
+    OG__UNIFORM_C,
+    OG__VARIANT_COUNT
+} og__variant;
+
+/* One instruction over n elements, n a multiple of OG__LANES. y may be the same as an operand. */
+typedef void og__tile_fn(void *y, const void *a, const void *b, const void *c, double imm,
+                         int64_t n);
+/* n elements of memory, `stride` elements apart, to n consecutive ones of the domain's type. */
+typedef void og__load_fn(void *to, const void *from, int64_t stride, int64_t n);
+/* The other way, to consecutive elements. Conversions: DESIGN's Cast (internal.h, og__store_…). */
+typedef void og__store_fn(void *to, const void *from, int64_t n);
+
+typedef struct og__tile_ops {
+    og__tile_fn
+        *op[OG__DOMAIN_COUNT][OG__VARIANT_COUNT][OG_SCALAR_COUNT]; /* NULL where there is none */
+    og__load_fn *load[OG__DOMAIN_COUNT][OG_DTYPE_COUNT];
+    og__store_fn *store[OG__DOMAIN_COUNT][OG_DTYPE_COUNT];
+} og__tile_ops;
+
+extern const og__tile_ops og__tile_ops_v2;
+#if defined(__x86_64__)
+extern const og__tile_ops og__tile_ops_v3, og__tile_ops_v4;
+#endif
+
+/* The best tile loops for the processor this runs on. */
+const og__tile_ops *og__tile_ops_best(void);
+
+/* Prepare `call` as `program` instead of its node's own (Cast and the single scalar ops). The
+ * program is copied. */
+og_status og__elementwise_prepare(og_call *call, const og_program *program, og_error *error);
+og_status og__elementwise_run(const og_call *call, og_error *error);
+void og__elementwise_release(og_call *call);
+/* Can elements of this type be loaded and stored? */
+bool og__elementwise_dtype(og_dtype dtype);
+
+#endif

@@ -1,0 +1,367 @@
+/* Tile loops of the elementwise interpreter: one function for each scalar instruction, domain and
+ * choice of uniform operand, and the conversions from and to memory. Compiled once for each
+ * instruction set (OG_SIMD).
+ *
+ * The loops are plain C that the compiler vectorizes. The mathematical functions of the C library
+ * are declared again with the `simd` attribute, so that it calls their vector versions where the C
+ * library has them; NaN and infinities keep their meaning, which -ffast-math would lose. */
+#include <limits.h>
+
+#include "kernels/cpu/elementwise.h"
+
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define VECTOR1(name)                                                 \
+    extern __attribute__((simd("notinbranch"))) float name##f(float); \
+    extern __attribute__((simd("notinbranch"))) double name(double);
+#define VECTOR2(name)                                                        \
+    extern __attribute__((simd("notinbranch"))) float name##f(float, float); \
+    extern __attribute__((simd("notinbranch"))) double name(double, double);
+#if __GLIBC_PREREQ(2, 22)
+VECTOR1(exp)
+VECTOR1(log) VECTOR1(sin) VECTOR1(cos) VECTOR2(pow)
+#endif
+#if __GLIBC_PREREQ(2, 35)
+    VECTOR1(log1p) VECTOR1(tanh) VECTOR1(erf) VECTOR1(tan) VECTOR1(asin) VECTOR1(acos) VECTOR1(atan)
+        VECTOR1(sinh) VECTOR1(cosh) VECTOR1(asinh) VECTOR1(acosh) VECTOR1(atanh)
+#endif
+#endif
+
+    /* ---- arithmetic that differs between domains
+       ---------------------------------------------------------- */
+
+    /* Integers: towards zero; by zero gives 0; the one overflow wraps. */
+    static inline int64_t divide_int(int64_t a, int64_t b)
+{
+    return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+}
+/* The sign follows the divisor. */
+static inline int64_t remainder_int(int64_t a, int64_t b)
+{
+    if (b == 0 || b == -1)
+        return 0;
+    int64_t r = a % b;
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+static inline int64_t power_int(int64_t a, int64_t b)
+{
+    if (b < 0)
+        return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+    uint64_t result = 1, base = (uint64_t)a;
+    for (uint64_t e = (uint64_t)b; e; e >>= 1, base *= base)
+        if (e & 1)
+            result *= base;
+    return (int64_t)result;
+}
+static inline float remainder_float(float a, float b)
+{
+    float r = fmodf(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+static inline double remainder_double(double a, double b)
+{
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+/* ---- instructions
+ * ------------------------------------------------------------------------------------------ */
+
+/* Integer arithmetic wraps, as processors do. */
+#define WRAPS __attribute__((no_sanitize("undefined")))
+
+/* One loop. DA, DB, DC: what declares operand a, b, c for element i. */
+#define LOOP(fn, T, DA, DB, DC, expression)                                                     \
+    static WRAPS void fn(void *vy, const void *va, const void *vb, const void *vc, double vimm, \
+                         int64_t n)                                                             \
+    {                                                                                           \
+        T *y = vy;                                                                              \
+        const T *pa = va, *pb = vb, *pc = vc;                                                   \
+        T imm = (T)vimm;                                                                        \
+        (void)pa, (void)pb, (void)pc, (void)imm;                                                \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++)                                     \
+        {                                                                                       \
+            DA DB DC y[i] = (expression);                                                       \
+        }                                                                                       \
+    }
+/* The operand is the same for all elements: read before the loop, for y may be the same memory. */
+#define LOOP_UNIFORM(fn, T, u, DA, DB, DC, expression)                                          \
+    static WRAPS void fn(void *vy, const void *va, const void *vb, const void *vc, double vimm, \
+                         int64_t n)                                                             \
+    {                                                                                           \
+        T *y = vy;                                                                              \
+        const T *pa = va, *pb = vb, *pc = vc;                                                   \
+        const T u = *p##u;                                                                      \
+        (void)pa, (void)pb, (void)pc, (void)vimm;                                               \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++)                                     \
+        {                                                                                       \
+            DA DB DC y[i] = (expression);                                                       \
+        }                                                                                       \
+    }
+#define A(T) const T a = pa[i];
+#define B(T) const T b = pb[i];
+#define C(T) const T c = pc[i];
+
+#define MAKE_0(d, T, name, e) LOOP(name##_##d, T, , , , e)
+#define MAKE_1(d, T, name, e) LOOP(name##_##d, T, A(T), , , e)
+#define MAKE_2(d, T, name, e)                     \
+    LOOP(name##_##d, T, A(T), B(T), , e)          \
+    LOOP_UNIFORM(name##_b_##d, T, b, A(T), , , e) \
+    LOOP_UNIFORM(name##_a_##d, T, a, , B(T), , e)
+#define MAKE_3(d, T, name, e)                         \
+    LOOP(name##_##d, T, A(T), B(T), C(T), e)          \
+    LOOP_UNIFORM(name##_b_##d, T, b, A(T), , C(T), e) \
+    LOOP_UNIFORM(name##_a_##d, T, a, , B(T), C(T), e) \
+    LOOP_UNIFORM(name##_c_##d, T, c, A(T), B(T), , e)
+
+#define F(name) name##f
+#define DIVIDE(a, b) ((a) / (b))
+#define REMAINDER(a, b) remainder_float(a, b)
+#define POWER(a, b) powf(a, b)
+#define T float
+#define X(name, arity, ints, e) MAKE_##arity(float, T, name, e)
+#include "runtime/graph/scalar.def"
+#undef X
+#undef T
+#undef F
+#undef REMAINDER
+#undef POWER
+
+#define F(name) name
+#define REMAINDER(a, b) remainder_double(a, b)
+#define POWER(a, b) pow(a, b)
+#define T double
+#define X(name, arity, ints, e) MAKE_##arity(double, T, name, e)
+#include "runtime/graph/scalar.def"
+#undef X
+#undef T
+#undef F
+#undef DIVIDE
+#undef REMAINDER
+#undef POWER
+
+#define DIVIDE(a, b) divide_int(a, b)
+#define REMAINDER(a, b) remainder_int(a, b)
+#define POWER(a, b) power_int(a, b)
+#define T int64_t
+#define INT_0(name, arity, e)
+#define INT_1(name, arity, e) MAKE_##arity(int, T, name, e)
+#define X(name, arity, ints, e) INT_##ints(name, arity, e)
+#include "runtime/graph/scalar.def"
+#undef X
+#undef T
+
+/* ---- conversions
+ * ----------------------------------------------------------------------------------------- */
+
+static inline int64_t same(int64_t v)
+{
+    return v;
+}
+static inline float bool_byte(uint8_t v)
+{
+    return v != 0;
+}
+
+#define LOAD(d, T, M, name, convert)                                                         \
+    static void load_##name##_##d(void *vto, const void *vfrom, int64_t stride, int64_t n)   \
+    {                                                                                        \
+        T *to = vto;                                                                         \
+        const M *from = vfrom;                                                               \
+        if (stride == 1) {                                                                   \
+            _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = (T)convert(from[i]); \
+        } else if (stride == 0) {                                                            \
+            const T value = (T)convert(from[0]);                                             \
+            for (int64_t i = 0; i < n; i++)                                                  \
+                to[i] = value;                                                               \
+        } else {                                                                             \
+            for (int64_t i = 0; i < n; i++)                                                  \
+                to[i] = (T)convert(from[i * stride]);                                        \
+        }                                                                                    \
+    }
+#define STORE(d, T, M, name, convert)                                                    \
+    static void store_##name##_##d(void *vto, const void *vfrom, int64_t n)              \
+    {                                                                                    \
+        M *to = vto;                                                                     \
+        const T *from = vfrom;                                                           \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = (M)convert(from[i]); \
+    }
+
+#define LOADS(d, T)                                     \
+    LOAD(d, T, float, FLOAT, )                          \
+    LOAD(d, T, double, DOUBLE, )                        \
+    LOAD(d, T, uint16_t, FLOAT16, og__half_to_float)    \
+    LOAD(d, T, uint16_t, BFLOAT16, og__bfloat_to_float) \
+    LOAD_INTS(d, T)
+#define LOAD_INTS(d, T)                  \
+    LOAD(d, T, uint8_t, BOOL, bool_byte) \
+    LOAD(d, T, uint8_t, UINT8, )         \
+    LOAD(d, T, int8_t, INT8, )           \
+    LOAD(d, T, uint16_t, UINT16, )       \
+    LOAD(d, T, int16_t, INT16, )         \
+    LOAD(d, T, uint32_t, UINT32, )       \
+    LOAD(d, T, int32_t, INT32, )         \
+    LOAD(d, T, uint64_t, UINT64, )       \
+    LOAD(d, T, int64_t, INT64, )
+#define STORES(d, T, to_int, to_uint64)                  \
+    STORE(d, T, float, FLOAT, )                          \
+    STORE(d, T, double, DOUBLE, )                        \
+    STORE(d, T, uint16_t, FLOAT16, og__float_to_half)    \
+    STORE(d, T, uint16_t, BFLOAT16, og__float_to_bfloat) \
+    STORE(d, T, uint8_t, BOOL, 0 !=)                     \
+    STORE(d, T, uint8_t, UINT8, to_int)                  \
+    STORE(d, T, int8_t, INT8, to_int)                    \
+    STORE(d, T, uint16_t, UINT16, to_int)                \
+    STORE(d, T, int16_t, INT16, to_int)                  \
+    STORE(d, T, uint32_t, UINT32, to_int)                \
+    STORE(d, T, int32_t, INT32, to_int)                  \
+    STORE(d, T, uint64_t, UINT64, to_uint64)             \
+    STORE(d, T, int64_t, INT64, to_int)
+
+static inline uint64_t double_to_uint64(double v)
+{
+    return v >= 0x1p63 && v < 0x1p64 ? (uint64_t)v : (uint64_t)og__double_to_int(v);
+}
+static inline int64_t real_to_int(double v)
+{
+    return og__double_to_int(v);
+}
+
+LOADS(float, float)
+STORES(float, float, real_to_int, double_to_uint64)
+LOADS(double, double)
+STORES(double, double, real_to_int, double_to_uint64)
+LOAD_INTS(int, int64_t)
+LOAD(int, int64_t, float, FLOAT, real_to_int)
+LOAD(int, int64_t, double, DOUBLE, real_to_int)
+static inline int64_t half_to_int(uint16_t v)
+{
+    return og__double_to_int(og__half_to_float(v));
+}
+static inline int64_t bfloat_to_int(uint16_t v)
+{
+    return og__double_to_int(og__bfloat_to_float(v));
+}
+LOAD(int, int64_t, uint16_t, FLOAT16, half_to_int)
+LOAD(int, int64_t, uint16_t, BFLOAT16, bfloat_to_int)
+STORES(int, int64_t, same, same)
+
+/* ---- the table
+ * ---------------------------------------------------------------------------------------------- */
+
+#define TYPES(f, d)                                                                               \
+    {                                                                                             \
+        [OG_FLOAT] = f##_FLOAT_##d, [OG_DOUBLE] = f##_DOUBLE_##d, [OG_FLOAT16] = f##_FLOAT16_##d, \
+        [OG_BFLOAT16] = f##_BFLOAT16_##d, [OG_BOOL] = f##_BOOL_##d, [OG_UINT8] = f##_UINT8_##d,   \
+        [OG_INT8] = f##_INT8_##d, [OG_UINT16] = f##_UINT16_##d, [OG_INT16] = f##_INT16_##d,       \
+        [OG_UINT32] = f##_UINT32_##d, [OG_INT32] = f##_INT32_##d, [OG_UINT64] = f##_UINT64_##d,   \
+        [OG_INT64] = f##_INT64_##d                                                                \
+    }
+
+#define PICK_0(d, name, suffix)
+#define PICK_1(d, name, suffix) [OG_SCALAR_##name] = name##suffix##_##d,
+/* Which variants an arity has. */
+#define HAS_B_0 0
+#define HAS_B_1 0
+#define HAS_B_2 1
+#define HAS_B_3 1
+#define HAS_C_0 0
+#define HAS_C_1 0
+#define HAS_C_2 0
+#define HAS_C_3 1
+#define CHOOSE(has, d, name, suffix) CHOOSE_(has, d, name, suffix)
+#define CHOOSE_(has, d, name, suffix) PICK_##has(d, name, suffix)
+#define BOTH_00 0
+#define BOTH_01 0
+#define BOTH_10 0
+#define BOTH_11 1
+#define BOTH(p, q) BOTH_(p, q)
+#define BOTH_(p, q) BOTH_##p##q
+
+const og__tile_ops OG_SIMD(og__tile_ops) = {
+    .op =
+        {
+            [OG__DOMAIN_FLOAT] =
+                {
+                    [OG__VECTORS] =
+                        {
+#define X(name, arity, ints, e) PICK_1(float, name, )
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_B] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_B_##arity, float, name, _b)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_A] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_B_##arity, float, name, _a)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_C] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_C_##arity, float, name, _c)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                },
+            [OG__DOMAIN_DOUBLE] =
+                {
+                    [OG__VECTORS] =
+                        {
+#define X(name, arity, ints, e) PICK_1(double, name, )
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_B] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_B_##arity, double, name, _b)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_A] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_B_##arity, double, name, _a)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_C] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(HAS_C_##arity, double, name, _c)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                },
+            [OG__DOMAIN_INT] =
+                {
+                    [OG__VECTORS] =
+                        {
+#define X(name, arity, ints, e) PICK_##ints(int, name, )
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_B] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(BOTH(ints, HAS_B_##arity), int, name, _b)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_A] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(BOTH(ints, HAS_B_##arity), int, name, _a)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                    [OG__UNIFORM_C] =
+                        {
+#define X(name, arity, ints, e) CHOOSE(BOTH(ints, HAS_C_##arity), int, name, _c)
+#include "runtime/graph/scalar.def"
+#undef X
+                        },
+                },
+        },
+    .load = {TYPES(load, float), TYPES(load, double), TYPES(load, int)},
+    .store = {TYPES(store, float), TYPES(store, double), TYPES(store, int)},
+};

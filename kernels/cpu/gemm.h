@@ -1,0 +1,35 @@
+/* Matrix products on one thread: what the plain matmul and convolution kernels are made of.
+ *
+ *     C = A B  or  C += A B      A: [m, k], B: [k, n] of any strides; C: [m, n], rows contiguous
+ *
+ * float and double compute in their own type, float16 and bfloat16 in float, rounded once at the
+ * end. A and B are packed block by block into the workspace, so that the inner kernel reads them in
+ * order; each element of C is summed in the order of k whatever the block it falls into. */
+#ifndef OG_KERNELS_CPU_GEMM_H
+#define OG_KERNELS_CPU_GEMM_H
+
+#include "kernels/cpu/iterate.h"
+
+typedef struct og__gemm {
+    og_dtype dtype; /* of A, B and C */
+    int64_t m, n, k;
+    int64_t a_row, a_column, b_row, b_column, c_row; /* strides in elements */
+    bool add;                                        /* C += */
+} og__gemm;
+
+/* Blocks; multiples of every inner kernel's rows and columns. */
+#define OG__GEMM_M 96
+#define OG__GEMM_N 1024
+#define OG__GEMM_K 256
+
+/* Workspace of one thread, a multiple of 256, enough for every product of at most m × n × k. */
+size_t og__gemm_bytes(og_dtype dtype, int64_t m, int64_t n, int64_t k);
+void og__gemm_run(const og__gemm *g, const void *a, const void *b, void *c, void *workspace);
+
+/* gemm_simd.c, without the check for k = 0. */
+OG__BUILDS(void, og__gemm_float,
+           (const og__gemm *g, const void *a, const void *b, void *c, void *workspace));
+OG__BUILDS(void, og__gemm_double,
+           (const og__gemm *g, const void *a, const void *b, void *c, void *workspace));
+
+#endif

@@ -1,0 +1,193 @@
+/* What the kernels of this folder share: how many threads to use, elements of any type as float,
+ * double or int64, and iteration over strided tensors. Nothing here allocates.
+ *
+ * Parallel loops are written as
+ *     #pragma omp parallel for num_threads(og__threads(call, work)) schedule(static)
+ * and must give the same result for every number of threads.
+ */
+#ifndef OG_KERNELS_CPU_INTERNAL_H
+#define OG_KERNELS_CPU_INTERNAL_H
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+
+/* ---- threads
+ * --------------------------------------------------------------------------------------- */
+
+/* Threads worth starting for `work` scalar operations: one for each 16384 of them, at most the
+ * device's. */
+#define OG__GRAIN 16384
+static inline int og__threads(const og_call *call, int64_t work)
+{
+    int64_t useful = work / OG__GRAIN;
+    int most = call->device ? call->device->threads : 1;
+    return useful < 2 || most < 2 ? 1 : useful < most ? (int)useful : most;
+}
+
+/* Which build of a *_simd.c file this processor runs: 2 (the baseline), 3 or 4 as the levels of
+ * x86-64. */
+int og__simd_level(void);
+
+/* ---- small things
+ * ----------------------------------------------------------------------------------- */
+
+static inline int64_t og__min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+static inline int64_t og__max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+/* axis in -rank … rank - 1 as 0 … rank - 1. */
+static inline int og__axis(int64_t axis, int rank)
+{
+    return (int)(axis < 0 ? axis + rank : axis);
+}
+/* Product of dims[from … to - 1]. */
+static inline int64_t og__product(const int64_t *dims, int from, int to)
+{
+    int64_t n = 1;
+    for (int i = from; i < to; i++)
+        n *= dims[i];
+    return n;
+}
+/* Elements of a tensor; kernels see only static types whose product was checked. */
+static inline int64_t og__elements(const og_tensor *t)
+{
+    return og__product(t->type.dims, 0, t->type.rank);
+}
+/* Bytes of one element; 0 for types narrower than a byte and strings. */
+static inline size_t og__size(og_dtype dtype)
+{
+    return (size_t)og_dtype_bits(dtype) / 8;
+}
+/* Is input (output) i there? */
+static inline bool og__has(int n, const og_tensor *t, int i)
+{
+    return i < n && t[i].type.dtype != OG_UNDEFINED;
+}
+/* float, double, float16 or bfloat16: what arithmetic kernels compute with. */
+static inline bool og__is_real(og_dtype dtype)
+{
+    return dtype == OG_FLOAT || dtype == OG_DOUBLE || dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
+}
+/* Call `name`_float(…) or `name`_double(…). */
+#define OG__REAL(dtype, name, ...) \
+    ((dtype) == OG_DOUBLE ? name##_double(__VA_ARGS__) : name##_float(__VA_ARGS__))
+
+/* ---- half precision
+ * ----------------------------------------------------------------------------------- */
+
+static inline float og__bits_float(uint32_t bits)
+{
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+static inline uint32_t og__float_bits(float f)
+{
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    return bits;
+}
+static inline float og__half_to_float(uint16_t h)
+{
+    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
+    if (rest >= 0x7c00) /* Inf, NaN */
+        return og__bits_float(sign | 0x7f800000 | (rest & 0x3ff) << 13);
+    if (rest >= 0x400)
+        return og__bits_float(sign | ((rest << 13) + ((uint32_t)112 << 23)));
+    float tiny = (float)rest * 0x1p-24f; /* subnormal or zero: exact */
+    return sign ? -tiny : tiny;
+}
+/* Rounds to nearest, ties to even; overflows to Inf. */
+static inline uint16_t og__float_to_half(float f)
+{
+    uint32_t bits = og__float_bits(f), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    if (rest > 0x7f800000)
+        return (uint16_t)(sign | 0x7e00 | (rest >> 13 & 0x3ff));
+    if (rest >= 0x477ff000) /* 65520 and above */
+        return (uint16_t)(sign | 0x7c00);
+    if (rest < 0x38800000) { /* below 2^-14: adding 0.5 aligns the last bit of a subnormal half */
+        uint32_t aligned = og__float_bits(og__bits_float(rest) + 0.5f);
+        return (uint16_t)(sign | (aligned - 0x3f000000));
+    }
+    uint32_t even = rest >> 13 & 1;
+    return (uint16_t)(sign | (rest - ((uint32_t)112 << 23) + 0xfff + even) >> 13);
+}
+static inline float og__bfloat_to_float(uint16_t b)
+{
+    return og__bits_float((uint32_t)b << 16);
+}
+static inline uint16_t og__float_to_bfloat(float f)
+{
+    uint32_t bits = og__float_bits(f);
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+/* ---- one element
+ * ---------------------------------------------------------------------------------------- */
+
+/* As C's conversion where that is defined; NaN gives 0, values out of range the nearest end. */
+static inline int64_t og__double_to_int(double v)
+{
+    if (v >= 0x1p63)
+        return INT64_MAX;
+    if (v <= -0x1p63)
+        return INT64_MIN;
+    return v == v ? (int64_t)v : 0;
+}
+
+/* Element `i` of `data`, for bool, integers of at least 8 bits and float types of at least 16. */
+double og__load_double(const void *data, og_dtype dtype, int64_t i);
+int64_t og__load_int(const void *data, og_dtype dtype, int64_t i);
+/* bool stores 0 or 1; integers wrap. */
+void og__store_double(void *data, og_dtype dtype, int64_t i, double value);
+void og__store_int(void *data, og_dtype dtype, int64_t i, int64_t value);
+
+/* ---- strided iteration
+ * -------------------------------------------------------------------------------------- */
+
+/* Strides with which `t` is read over the shape `to` by numpy's broadcasting: axes aligned at the
+ * right, 0 where t has one element or no axis. */
+void og__broadcast_strides(const og_tensor *t, const og_type *to, int64_t *strides);
+
+/* Remove axes of length 1 and merge neighbours that lie evenly in all n operands. strides: n rows.
+ * The result has at least one axis (of length 1 for a scalar). */
+void og__collapse(int *rank, int64_t *dims, int n, int64_t (*strides)[OG_MAX_RANK]);
+
+/* Up to OG__OPERANDS tensors walked together over one shape. */
+#define OG__OPERANDS 6
+typedef struct og__space {
+    int rank, n;
+    int64_t dims[OG_MAX_RANK];
+    int64_t strides[OG__OPERANDS][OG_MAX_RANK]; /* in elements */
+} og__space;
+/* Where a walk stands: index, and the element offset of each operand. */
+typedef struct og__cursor {
+    int64_t index[OG_MAX_RANK];
+    int64_t offset[OG__OPERANDS];
+} og__cursor;
+
+/* Stand at the linear (row-major) position `at` of the first `axes` axes. */
+void og__seek(const og__space *space, int axes, int64_t at, og__cursor *cursor);
+/* One further along the first `axes` axes, the last of them fastest. Wraps at the end. */
+static inline void og__next(const og__space *space, int axes, og__cursor *cursor)
+{
+    for (int a = axes - 1; a >= 0; a--) {
+        for (int o = 0; o < space->n; o++)
+            cursor->offset[o] += space->strides[o][a];
+        if (++cursor->index[a] < space->dims[a])
+            return;
+        for (int o = 0; o < space->n; o++)
+            cursor->offset[o] -= space->strides[o][a] * space->dims[a];
+        cursor->index[a] = 0;
+    }
+}
+
+#endif

@@ -1,0 +1,19 @@
+/* What MatMul's kernels share: numpy's rules for shapes, as one matrix product over a batch. */
+#ifndef OG_KERNELS_CPU_MATMUL_H
+#define OG_KERNELS_CPU_MATMUL_H
+
+#include "kernels/cpu/gemm.h"
+
+/* C = A B for each index of `batch`, A: [m, k], B: [k, n], C: [m, n] with contiguous rows. Strides
+ * in elements. */
+typedef struct og__matmul {
+    int64_t m, n, k;
+    int64_t a_row, a_column, b_row, b_column, c_row;
+    og__space batch; /* operands: A, B, C; collapsed; stride 0 where an operand is broadcast */
+} og__matmul;
+
+/* From the call's types and strides. Batch axes over which B is the same are made rows of A where
+ * they lie evenly. False if the shapes do not fit. */
+bool og__matmul_shape(const og_call *call, og__matmul *s);
+
+#endif

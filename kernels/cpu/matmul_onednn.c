@@ -1,0 +1,160 @@
+/* MatMul by oneDNN, float and bfloat16. Batch axes that both operands have become the primitive's
+ * one batch axis where they lie evenly; over the others the primitive is run again and again on
+ * moved pointers. An operand that lies in a way oneDNN has no fast code for (no contiguous axis,
+ * overlapping rows) is first copied to the workspace. */
+#include <stdlib.h>
+
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/onednn.h"
+
+typedef struct plan {
+    og__matmul shape;
+    og__dnnl dnnl;
+    og__primitive product;
+    int64_t inner;  /* matrices in one run of the primitive */
+    int outer_axes; /* of shape.batch, walked here */
+    bool copied[2]; /* A, B go through the workspace, whole */
+    size_t copy_offset[2];
+    size_t scratch_offset;
+} plan;
+
+/* Does oneDNN read rows × columns of these strides fast? One axis contiguous, the other not
+ * overlapping it. */
+static bool good(int64_t rows, int64_t columns, int64_t row, int64_t column)
+{
+    return (column == 1 && (row >= columns || rows == 1) && row > 0) ||
+           (row == 1 && (column >= rows || columns == 1) && column > 0);
+}
+
+/* Lengths of 1 may have any stride; give them one that keeps the matrix regular. */
+static void regular(int64_t rows, int64_t columns, int64_t *row, int64_t *column)
+{
+    if (columns == 1 && rows == 1)
+        *row = *column = 1;
+    else if (columns == 1)
+        *column = *row == 1 ? rows : 1;
+    else if (rows == 1)
+        *row = *column == 1 ? columns : 1;
+}
+
+static bool supports(const og_call *call)
+{
+    og__matmul s;
+    og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    if (!og__dnnl_dtype(dtype) || call->x[1].type.dtype != dtype ||
+        call->y[0].type.dtype != dtype || !og__matmul_shape(call, &s))
+        return false;
+    return og__elements(&call->y[0]) > 0 && s.k > 0;
+}
+
+static void release(og_call *call)
+{
+    plan *p = call->state;
+    if (!p)
+        return;
+    og__primitive_free(&p->product);
+    og__dnnl_close(&p->dnnl);
+    free(p);
+    call->state = NULL;
+}
+
+/* Operand i as the primitive reads it; books the copy where one is needed. */
+static void plan_operand(plan *p, og_call *call, int i)
+{
+    og__matmul *s = &p->shape;
+    int64_t rows = i ? s->k : s->m, columns = i ? s->n : s->k;
+    int64_t *row = i ? &s->b_row : &s->a_row, *column = i ? &s->b_column : &s->a_column;
+    regular(rows, columns, row, column);
+    p->copied[i] = !good(rows, columns, *row, *column);
+    for (int a = 0; a < s->batch.rank; a++)
+        p->copied[i] = p->copied[i] || s->batch.strides[i][a] < 0;
+    if (!p->copied[i])
+        return;
+    /* The copy is the operand made dense: its matrices in order, each row-major. */
+    p->copy_offset[i] = call->workspace_bytes;
+    size_t bytes = (size_t)og__elements(&call->x[i]) * og__size(call->x[i].type.dtype);
+    call->workspace_bytes += (bytes + 255) / 256 * 256;
+}
+
+static og_status prepare(og_call *call, og_error *error)
+{
+    plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return og_fail_memory(error, sizeof *p, "a matrix product");
+    call->state = p;
+    call->workspace_bytes = 0;
+    og__matmul *s = &p->shape;
+    og__matmul_shape(call, s);
+    plan_operand(p, call, 0);
+    plan_operand(p, call, 1);
+    if (p->copied[0] || p->copied[1]) { /* the shape again, as it is after copying */
+        og_tensor x[2] = {call->x[0], call->x[1]};
+        og_call after = *call;
+        after.x = x;
+        for (int i = 0; i < 2; i++)
+            if (p->copied[i])
+                og_strides_dense(&x[i].type, x[i].strides);
+        og__matmul_shape(&after, s);
+        regular(s->m, s->k, &s->a_row, &s->a_column);
+        regular(s->k, s->n, &s->b_row, &s->b_column);
+    }
+
+    int last = s->batch.rank - 1;
+    bool inner = s->batch.strides[0][last] > 0 && s->batch.strides[1][last] > 0;
+    p->inner = inner ? s->batch.dims[last] : 1;
+    p->outer_axes = inner ? last : s->batch.rank;
+    int rank = p->inner > 1 ? 3 : 2, skip = 3 - rank;
+    const int64_t dims[3][3] = {
+        {p->inner, s->m, s->k}, {p->inner, s->k, s->n}, {p->inner, s->m, s->n}};
+    const int64_t strides[3][3] = {{s->batch.strides[0][last], s->a_row, s->a_column},
+                                   {s->batch.strides[1][last], s->b_row, s->b_column},
+                                   {s->batch.strides[2][last], s->c_row, 1}};
+    og_dtype dtype = call->x[0].type.dtype;
+    og__md md[3] = {0};
+    bool ok = og__dnnl_open(&p->dnnl, call->device);
+    for (int i = 0; ok && i < 3; i++)
+        ok = og__md_strided(&md[i], dtype, rank, dims[i] + skip, strides[i] + skip);
+    ok = ok && og__primitive_matmul(&p->dnnl, &p->product, og__md_get(&md[0]), og__md_get(&md[1]),
+                                    og__md_get(&md[2]));
+    for (int i = 0; i < 3; i++)
+        og__md_free(&md[i]);
+    if (!ok) {
+        release(call);
+        return og__dnnl_fail(call, error, "a matrix product");
+    }
+    p->scratch_offset = call->workspace_bytes;
+    call->workspace_bytes += p->product.scratch;
+    return OG_OK;
+}
+
+static og_status run(const og_call *call, og_error *error)
+{
+    plan *p = call->state;
+    const og__matmul *s = &p->shape;
+    char *workspace = call->workspace,
+         *data[3] = {call->x[0].data, call->x[1].data, call->y[0].data};
+    for (int i = 0; i < 2; i++)
+        if (p->copied[i]) {
+            og__copy_dense(call, workspace + p->copy_offset[i], &call->x[i]);
+            data[i] = workspace + p->copy_offset[i];
+        }
+    int64_t size = (int64_t)og__size(call->x[0].type.dtype),
+            runs = og__product(s->batch.dims, 0, p->outer_axes);
+    og__cursor c;
+    og__seek(&s->batch, p->outer_axes, 0, &c);
+    static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+    for (int64_t i = 0; i < runs; i++) {
+        void *at[3];
+        for (int o = 0; o < 3; o++)
+            at[o] = data[o] + c.offset[o] * size;
+        if (!og__primitive_run(&p->dnnl, &p->product, 3, args, at, workspace + p->scratch_offset))
+            return og__dnnl_fail(call, error, "to run a matrix product");
+        og__next(&s->batch, p->outer_axes, &c);
+    }
+    return OG_OK;
+}
+
+const og_kernel og_kernels_cpu_matmul_onednn[] = {
+    {"MatMul", "oneDNN", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {NULL},
+};

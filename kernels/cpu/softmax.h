@@ -1,0 +1,14 @@
+/* Between softmax.c and its loops (softmax_simd.c), which exist once for each instruction set. */
+#ifndef OG_KERNELS_CPU_SOFTMAX_H
+#define OG_KERNELS_CPU_SOFTMAX_H
+
+#include "kernels/cpu/iterate.h"
+
+#define OG__SOFTMAX_COLUMNS 256
+
+/* Over n elements `stride` apart, for each of `columns` neighbouring positions (1 where stride is 1). x and y do not
+ * overlap; float or double. */
+OG__BUILDS(void, og__softmax_block,
+           (bool is_double, const void *x, void *y, int64_t n, int64_t stride, int64_t columns, bool logarithm));
+
+#endif

@@ -1,0 +1,140 @@
+/* Softmax and LogSoftmax over one axis. Compiled once for each instruction set.
+ *
+ *     m = max x,  s = Σ exp(x - m),  Softmax = exp(x - m) / s,  LogSoftmax = x - m - log s
+ *
+ * exp is computed here: k = round(x / ln 2), r = x - k ln 2 in two parts, exp x = 2^k Σ rⁿ/n!, |r| ≤ 0.35, so that
+ * the remainder of the series is below the type's precision. Arguments are at most 0; where the result would be
+ * subnormal it is 0. NaN stays NaN. */
+#include <math.h>
+
+#include "kernels/cpu/softmax.h"
+
+static inline float exp_float(float x)
+{
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
+    float a = x < -87.0f ? -87.0f : x;
+    float z = a * 0x1.715476p0f + magic, k = z - magic;
+    float r = a - k * 0x1.62e4p-1f - k * 0x1.7f7d1cp-20f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    p = p * r + 1.0f;
+    p = p * r + 1.0f;
+    union {
+        float f;
+        uint32_t u;
+    } bits = {.f = z};
+    bits.u = (bits.u << 23) + 0x3f800000u; /* 2^k */
+    float y = p * bits.f;
+    return x < -87.0f ? 0.0f : y;
+}
+
+static inline double exp_double(double x)
+{
+    const double magic = 0x1.8p52;
+    double a = x < -708.0 ? -708.0 : x;
+    double z = a * 0x1.71547652b82fep0 + magic, k = z - magic;
+    double r = a - k * 0x1.62e42fefap-1 - k * 0x1.cf79abc9e3b39p-40;
+    double p = 1.0 / 6227020800;
+    p = p * r + 1.0 / 479001600;
+    p = p * r + 1.0 / 39916800;
+    p = p * r + 1.0 / 3628800;
+    p = p * r + 1.0 / 362880;
+    p = p * r + 1.0 / 40320;
+    p = p * r + 1.0 / 5040;
+    p = p * r + 1.0 / 720;
+    p = p * r + 1.0 / 120;
+    p = p * r + 1.0 / 24;
+    p = p * r + 1.0 / 6;
+    p = p * r + 0.5;
+    p = p * r + 1.0;
+    p = p * r + 1.0;
+    union {
+        double f;
+        uint64_t u;
+    } bits = {.f = z};
+    bits.u = (bits.u << 52) + 0x3ff0000000000000u;
+    double y = p * bits.f;
+    return x < -708.0 ? 0.0 : y;
+}
+
+#define SOFTMAX(T)                                                                                 \
+    static void line_##T(const T *restrict x, T *restrict y, int64_t n, bool logarithm)            \
+    {                                                                                              \
+        T m = x[0];                                                                                \
+        double s = 0;                                                                              \
+        _Pragma("omp simd reduction(max : m)") for (int64_t i = 1; i < n; i++) m =                 \
+            x[i] > m ? x[i] : m;                                                                   \
+        _Pragma("omp simd reduction(+ : s)") for (int64_t i = 0; i < n; i++)                       \
+        {                                                                                          \
+            T e = exp_##T(x[i] - m);                                                               \
+            y[i] = e;                                                                              \
+            s += (double)e;                                                                        \
+        }                                                                                          \
+        if (logarithm) {                                                                           \
+            T shift = (T)log(s);                                                                   \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                y[i] = (x[i] - m) - shift;                                                         \
+        } else {                                                                                   \
+            T factor = (T)(1 / s);                                                                 \
+            for (int64_t i = 0; i < n; i++)                                                        \
+                y[i] *= factor;                                                                    \
+        }                                                                                          \
+    }                                                                                              \
+    /* x, y: n rows `stride` apart of `columns` (at most OG__SOFTMAX_COLUMNS) elements */          \
+    static void columns_##T(const T *x, T *y, int64_t n, int64_t stride, int64_t columns,          \
+                            bool logarithm)                                                        \
+    {                                                                                              \
+        T m[OG__SOFTMAX_COLUMNS];                                                                  \
+        double s[OG__SOFTMAX_COLUMNS];                                                             \
+        for (int64_t c = 0; c < columns; c++) {                                                    \
+            m[c] = x[c];                                                                           \
+            s[c] = 0;                                                                              \
+        }                                                                                          \
+        for (int64_t k = 1; k < n; k++) {                                                          \
+            const T *restrict row = x + k * stride;                                                \
+            for (int64_t c = 0; c < columns; c++)                                                  \
+                m[c] = row[c] > m[c] ? row[c] : m[c];                                              \
+        }                                                                                          \
+        for (int64_t k = 0; k < n; k++) {                                                          \
+            const T *restrict row = x + k * stride;                                                \
+            T *restrict to = y + k * stride;                                                       \
+            for (int64_t c = 0; c < columns; c++) {                                                \
+                T e = exp_##T(row[c] - m[c]);                                                      \
+                to[c] = e;                                                                         \
+                s[c] += (double)e;                                                                 \
+            }                                                                                      \
+        }                                                                                          \
+        T f[OG__SOFTMAX_COLUMNS];                                                                  \
+        for (int64_t c = 0; c < columns; c++)                                                      \
+            f[c] = (T)(logarithm ? log(s[c]) : 1 / s[c]);                                          \
+        for (int64_t k = 0; k < n; k++) {                                                          \
+            const T *restrict row = x + k * stride;                                                \
+            T *restrict to = y + k * stride;                                                       \
+            if (logarithm)                                                                         \
+                for (int64_t c = 0; c < columns; c++)                                              \
+                    to[c] = (row[c] - m[c]) - f[c];                                                \
+            else                                                                                   \
+                for (int64_t c = 0; c < columns; c++)                                              \
+                    to[c] *= f[c];                                                                 \
+        }                                                                                          \
+    }
+
+SOFTMAX(float)
+SOFTMAX(double)
+
+void OG_SIMD(og__softmax_block)(bool is_double, const void *x, void *y, int64_t n, int64_t stride,
+                                int64_t columns, bool logarithm)
+{
+    if (stride == 1 && is_double)
+        line_double(x, y, n, logarithm);
+    else if (stride == 1)
+        line_float(x, y, n, logarithm);
+    else if (is_double)
+        columns_double(x, y, n, stride, columns, logarithm);
+    else
+        columns_float(x, y, n, stride, columns, logarithm);
+}
