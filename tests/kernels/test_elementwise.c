@@ -1,0 +1,610 @@
+/* Elementwise programs: every scalar instruction, in every build for this processor, against the C
+ * library in double; then whole kernels over broadcasts, strides, tails, types, in place and with
+ * several outputs. */
+#include "kernels/cpu/elementwise.h"
+#include "tests/kernels/call.h"
+
+/* ---- the instructions
+ * ---------------------------------------------------------------------------------------- */
+
+#define F(name) name
+#define T double
+#define DIVIDE(a, b) ((a) / (b))
+#define POWER(a, b) pow(a, b)
+#define REMAINDER(a, b) remainder_of(a, b)
+
+static double remainder_of(double a, double b)
+{
+    double r = fmod(a, b);
+    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
+}
+
+static double expected_real(og_scalar op, double a, double b, double c, double imm)
+{
+    switch (op) {
+#define X(name, arity, ints, expression) \
+    case OG_SCALAR_##name:               \
+        return (expression);
+#include "runtime/graph/scalar.def"
+#undef X
+    default:
+        return NAN;
+    }
+}
+#undef F
+#undef T
+#undef DIVIDE
+#undef POWER
+#undef REMAINDER
+
+static const double special[] = {
+    0.0,   -0.0,  1,     -1,      0.5,    -0.5,   2,          3,         -2.5,       1e-40, -1e-40,
+    1e-45, 1e-20, 1e20,  3e38,    -3e38,  88.7,   -87.3,      -103.9,    100,        -100,  1e-3,
+    -1e-3, 0.999, 1.001, 12345.6, 1e9,    -1e9,   0.70710678, 3.1415927, -1.5707964, 20,    -20,
+    1.5,   -1.5,  2.5,   1e300,   -1e300, 1e-310, INFINITY,   -INFINITY, NAN};
+enum { SPECIAL = sizeof special / sizeof *special, COUNT = 4096 };
+
+/* COUNT numbers: pairs and triples of special ones first, then random ones of all sizes. `shift`
+ * decides how the three operands are combined. */
+static void fill_operand(double *to, int shift, uint64_t *seed)
+{
+    for (int i = 0; i < COUNT; i++) {
+        if (i < SPECIAL * SPECIAL)
+            to[i] = special[shift == 0   ? i % SPECIAL
+                            : shift == 1 ? i / SPECIAL
+                                         : (i * 7 + 3) % SPECIAL];
+        else
+            to[i] = test_uniform(seed) * exp(6 * test_uniform(seed));
+    }
+}
+
+static bool is_close(double got, double want, double relative, double tiny)
+{
+    if (isnan(got) || isnan(want))
+        return isnan(got) && isnan(want);
+    return got == want || fabs(got - want) <= relative * fabs(want) + tiny;
+}
+
+static void check_level(const og__tile_ops *ops, int level, og__domain domain, og__load_fn *load)
+{
+    static _Alignas(64) double a[COUNT], b[COUNT], c[COUNT];
+    static _Alignas(64) char ta[COUNT * 8], tb[COUNT * 8], tc[COUNT * 8], y[COUNT * 8];
+    uint64_t seed = 21;
+    bool is_float = domain == OG__DOMAIN_FLOAT;
+    fill_operand(a, 0, &seed);
+    fill_operand(b, 1, &seed);
+    fill_operand(c, 2, &seed);
+    load(ta, a, 1, COUNT);
+    load(tb, b, 1, COUNT);
+    load(tc, c, 1, COUNT);
+    og_dtype dtype = is_float ? OG_FLOAT : OG_DOUBLE;
+    size_t size = og__size(dtype);
+    for (int op = 1; op < OG_SCALAR_COUNT; op++)
+        for (int variant = 0; variant < OG__VARIANT_COUNT; variant++) {
+            og__tile_fn *fn = ops->op[domain][variant][op];
+            char text[64];
+            snprintf(text, sizeof text, "%s, level %d, variant %d", og_scalar_name((og_scalar)op),
+                     level, variant);
+            TEST_CASE(text);
+            if (variant == OG__VECTORS)
+                CHECK(fn != NULL);
+            /* A uniform operand is tried with each special value. */
+            for (int u = 0; fn && u < (variant == OG__VECTORS ? 1 : SPECIAL); u++) {
+                fn(y, variant == OG__UNIFORM_A ? ta + (size_t)u * size : ta,
+                   variant == OG__UNIFORM_B ? tb + (size_t)u * SPECIAL * size : tb,
+                   variant == OG__UNIFORM_C ? tc + (size_t)u * size : tc, 0.25, COUNT);
+                int wrong = 0;
+                for (int i = 0; i < COUNT && wrong < 3; i++) {
+                    double va = og__load_double(ta, dtype, variant == OG__UNIFORM_A ? u : i);
+                    double vb =
+                        og__load_double(tb, dtype, variant == OG__UNIFORM_B ? u * SPECIAL : i);
+                    double vc = og__load_double(tc, dtype, variant == OG__UNIFORM_C ? u : i);
+                    double want = expected_real((og_scalar)op, va, vb, vc, 0.25);
+                    double got = og__load_double(y, dtype, i);
+                    if (is_float)
+                        want = (float)want;
+                    if (!is_close(got, want, is_float ? 1e-6 : 4e-15, is_float ? 2e-38 : 4e-308)) {
+                        test_failed(__FILE__, __LINE__);
+                        printf("(%.9g, %.9g, %.9g) is %.17g, expected %.17g\n", va, vb, vc, got,
+                               want);
+                        wrong++;
+                    }
+                }
+            }
+            TEST_CASE("");
+        }
+}
+
+static const og__tile_ops *level_ops(int level)
+{
+#if defined(__x86_64__)
+    return level == 2 ? &og__tile_ops_v2 : level == 3 ? &og__tile_ops_v3 : &og__tile_ops_v4;
+#else
+    return level == 2 ? &og__tile_ops_v2 : NULL;
+#endif
+}
+
+TEST(scalars_float)
+{
+    for (int level = 2; level <= og__simd_level(); level++)
+        check_level(level_ops(level), level, OG__DOMAIN_FLOAT,
+                    level_ops(level)->load[OG__DOMAIN_FLOAT][OG_DOUBLE]);
+}
+
+TEST(scalars_double)
+{
+    for (int level = 2; level <= og__simd_level(); level++)
+        check_level(level_ops(level), level, OG__DOMAIN_DOUBLE,
+                    level_ops(level)->load[OG__DOMAIN_DOUBLE][OG_DOUBLE]);
+}
+
+/* In 128 bits, cut to 64. */
+static int64_t expected_int(og_scalar op, int64_t a, int64_t b, int64_t c, int64_t imm)
+{
+    __int128 p = 1;
+    switch (op) {
+    case OG_SCALAR_Const:
+        return imm;
+    case OG_SCALAR_Identity:
+        return a;
+    case OG_SCALAR_Neg:
+        return (int64_t) - (__int128)a;
+    case OG_SCALAR_Abs:
+        return a < 0 ? (int64_t) - (__int128)a : a;
+    case OG_SCALAR_Relu:
+        return a < 0 ? 0 : a;
+    case OG_SCALAR_Sign:
+        return a < 0 ? -1 : a > 0;
+    case OG_SCALAR_Not:
+        return !a;
+    case OG_SCALAR_Add:
+        return (int64_t)((__int128)a + b);
+    case OG_SCALAR_Sub:
+        return (int64_t)((__int128)a - b);
+    case OG_SCALAR_Mul:
+        return (int64_t)((__int128)a * b);
+    case OG_SCALAR_Div:
+        return b ? (int64_t)((__int128)a / b) : 0;
+    case OG_SCALAR_Mod:
+        return b ? (int64_t)(((__int128)a % b + b) % b) : 0;
+    case OG_SCALAR_Pow:
+        if (b < 0)
+            return a == 1 ? 1 : a == -1 ? (b % 2 ? -1 : 1) : 0;
+        if (b > 100)
+            return a == 0 || a == 1 ? a : a == -1 ? (b % 2 ? -1 : 1) : a % 2 ? INT64_MIN : 0;
+        for (int64_t i = 0; i < b; i++)
+            p = (int64_t)(uint64_t)((unsigned __int128)p * (unsigned __int128)a);
+        return (int64_t)p;
+    case OG_SCALAR_Min:
+        return a < b ? a : b;
+    case OG_SCALAR_Max:
+        return a > b ? a : b;
+    case OG_SCALAR_Equal:
+        return a == b;
+    case OG_SCALAR_Less:
+        return a < b;
+    case OG_SCALAR_LessOrEqual:
+        return a <= b;
+    case OG_SCALAR_Greater:
+        return a > b;
+    case OG_SCALAR_GreaterOrEqual:
+        return a >= b;
+    case OG_SCALAR_And:
+        return a && b;
+    case OG_SCALAR_Or:
+        return a || b;
+    case OG_SCALAR_Xor:
+        return !a != !b;
+    case OG_SCALAR_Where:
+        return a ? b : c;
+    default:
+        return 0;
+    }
+}
+
+TEST(scalars_int)
+{
+    static const int64_t values[] = {0,  1,  -1, 2,  -2, 3,         -3,        7,         10,
+                                     -7, 20, 62, 63, 64, INT64_MAX, INT64_MIN, INT32_MAX, -1000003};
+    enum { N = sizeof values / sizeof *values, ALL = N * N / OG__LANES * OG__LANES };
+    static _Alignas(64) int64_t a[N * N], b[N * N], c[N * N], y[N * N];
+    for (int i = 0; i < N * N; i++) {
+        a[i] = values[i % N];
+        b[i] = values[i / N];
+        c[i] = values[(i * 5 + 1) % N];
+    }
+    for (int level = 2; level <= og__simd_level(); level++)
+        for (int op = 1; op < OG_SCALAR_COUNT; op++) {
+            TEST_CASE(og_scalar_name((og_scalar)op));
+            og__tile_fn *fn = level_ops(level)->op[OG__DOMAIN_INT][OG__VECTORS][op];
+            CHECK((fn != NULL) == og_scalar_has_int((og_scalar)op));
+            if (!fn)
+                continue;
+            fn(y, a, b, c, 5, ALL);
+            for (int i = 0; i < ALL; i++) {
+                if (op == OG_SCALAR_Pow && b[i] > 100 && a[i] % 2 && a[i] != 1 && a[i] != -1)
+                    continue; /* odd to a huge power: no simple expectation */
+                if (!CHECK_INT(y[i], expected_int((og_scalar)op, a[i], b[i], c[i], 5)))
+                    printf("        of %lld, %lld\n", (long long)a[i], (long long)b[i]);
+            }
+        }
+    TEST_CASE("");
+}
+
+/* ---- whole kernels
+ * -------------------------------------------------------------------------------------------- */
+
+/* Row-major position `at` of `to` as a position of t, which is broadcast. */
+static double broadcast_element(const og_tensor *t, const og_type *to, int64_t at)
+{
+    int64_t offset = 0, shift = to->rank - t->type.rank;
+    for (int a = to->rank - 1; a >= 0; a--) {
+        int64_t i = at % to->dims[a];
+        at /= to->dims[a];
+        if (a >= shift && t->type.dims[a - shift] > 1)
+            offset += i * t->strides[a - shift];
+    }
+    return og__load_double(t->data, t->type.dtype, offset);
+}
+
+typedef struct pattern {
+    const char *name;
+    int ry, rank[3];
+    int64_t y[4], x[3][4];
+    int transposed; /* bit i: input i lies with its first and last axis swapped */
+} pattern;
+
+static const pattern patterns[] = {
+    {"scalars", 0, {0, 0, 0}, {0}},
+    {"one element", 2, {2, 1, 0}, {1, 1}, {{1, 1}, {1}}},
+    {"same", 2, {2, 2, 2}, {33, 70}, {{33, 70}, {33, 70}, {33, 70}}},
+    {"bias", 2, {2, 1, 0}, {33, 70}, {{33, 70}, {70}}},
+    {"long bias", 2, {1, 2, 1}, {5, 3000}, {{3000}, {5, 3000}, {1}}},
+    {"column", 2, {2, 2, 2}, {33, 70}, {{33, 70}, {33, 1}, {1, 70}}},
+    {"outer", 2, {2, 2, 0}, {33, 70}, {{33, 1}, {1, 70}}},
+    {"channels", 4, {4, 3, 4}, {3, 5, 7, 9}, {{3, 5, 7, 9}, {5, 1, 1}, {1, 5, 1, 9}}},
+    {"short rows", 3, {3, 2, 1}, {50, 20, 3}, {{50, 20, 3}, {20, 1}, {3}}},
+    {"transposed", 2, {2, 2, 2}, {40, 60}, {{40, 60}, {40, 60}, {40, 60}}, 1},
+    {"all transposed", 3, {3, 3, 2}, {10, 6, 40}, {{10, 6, 40}, {10, 1, 40}, {6, 40}}, 7},
+    {"empty", 2, {2, 1, 0}, {0, 70}, {{0, 70}, {70}}},
+};
+
+static og_tensor pattern_input(const pattern *p, int i, og_dtype dtype, uint64_t *seed)
+{
+    int rank = p->rank[i];
+    int64_t dims[4] = {0};
+    memcpy(dims, p->x[i], sizeof dims);
+    bool swap = p->transposed >> i & 1 && rank > 1;
+    if (swap) {
+        dims[0] = p->x[i][rank - 1];
+        dims[rank - 1] = p->x[i][0];
+    }
+    og_tensor t = test_tensor(dtype, rank, dims);
+    for (int64_t e = 0; e < og__elements(&t); e++)
+        og__store_double(t.data, dtype, e,
+                         og__is_real(dtype) ? test_uniform(seed) : (double)(test_random(seed) % 3));
+    if (swap) {
+        int64_t s = t.strides[0];
+        t.strides[0] = t.strides[rank - 1];
+        t.strides[rank - 1] = s;
+        memcpy(t.type.dims, p->x[i], sizeof dims);
+    }
+    return t;
+}
+
+/* Where(c, a, b), so that each of the three has each shape; condition of types bool and float. */
+TEST(broadcasting)
+{
+    uint64_t seed = 1;
+    static const og_dtype types[] = {OG_FLOAT, OG_DOUBLE, OG_FLOAT16, OG_BFLOAT16,
+                                     OG_INT32, OG_INT64,  OG_UINT8,   OG_BOOL};
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        for (int turn = 0; turn < 3; turn++)
+            for (int t = 0; t < 8; t++) {
+                const pattern *p = &patterns[i];
+                TEST_CASE(p->name);
+                kernel_call c = {.op = "Where", .scalar = OG_SCALAR_Where, .nx = 3, .ny = 1};
+                for (int x = 0; x < 3; x++)
+                    c.x[x] = pattern_input(p, (x + turn) % 3, x == 0 ? OG_BOOL : types[t], &seed);
+                c.y[0] = test_tensor(types[t], p->ry, p->y);
+                if (test_run(&c))
+                    for (int64_t e = 0; e < og__elements(&c.y[0]); e++) {
+                        const og_tensor *from =
+                            &c.x[broadcast_element(&c.x[0], &c.y[0].type, e) != 0 ? 1 : 2];
+                        if (!CHECK(test_element(&c.y[0], e) ==
+                                   broadcast_element(from, &c.y[0].type, e)))
+                            break;
+                    }
+                test_free_tensors(&c);
+            }
+    TEST_CASE("");
+}
+
+/* (a - b) · c as a program, in every pattern and domain. */
+TEST(programs)
+{
+    static const og_instr instr[] = {{OG_SCALAR_Sub, 0, 1, -1}, {OG_SCALAR_Mul, 3, 2, -1}};
+    static const int16_t out = 4;
+    static const og_dtype types[] = {OG_FLOAT, OG_DOUBLE, OG_INT64};
+    uint64_t seed = 1;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        for (int turn = 0; turn < 3; turn++)
+            for (int t = 0; t < 3; t++) {
+                const pattern *p = &patterns[i];
+                TEST_CASE(p->name);
+                og_program program = {types[t], 3, 2, 1, instr, &out};
+                kernel_call c = {.op = "ai.ongrad::Fused", .program = &program, .nx = 3, .ny = 1};
+                for (int x = 0; x < 3; x++)
+                    c.x[x] = pattern_input(p, (x + turn) % 3, types[t], &seed);
+                c.y[0] = test_tensor(types[t], p->ry, p->y);
+                if (test_run(&c))
+                    for (int64_t e = 0; e < og__elements(&c.y[0]); e++) {
+                        double v[3];
+                        for (int x = 0; x < 3; x++)
+                            v[x] = broadcast_element(&c.x[x], &c.y[0].type, e);
+                        double want =
+                            t == 0 ? (float)(v[0] - v[1]) * (float)v[2] : (v[0] - v[1]) * v[2];
+                        if (!CHECK_CLOSE(test_element(&c.y[0], e), want, t == 0 ? 1e-6 : 1e-15))
+                            break;
+                    }
+                test_free_tensors(&c);
+            }
+    TEST_CASE("");
+}
+
+/* Results do not depend on how many elements there are, or where they stand. */
+TEST(tails)
+{
+    uint64_t seed = 9;
+    int64_t most = 5000;
+    og_tensor x = test_filled(OG_FLOAT, 1, &most, &seed), whole = test_tensor(OG_FLOAT, 1, &most);
+    kernel_call c = {
+        .op = "Exp", .scalar = OG_SCALAR_Exp, .nx = 1, .ny = 1, .x = {x}, .y = {whole}};
+    test_run(&c);
+    for (int64_t n = 1; n < most; n += n < 70 ? 1 : 617)
+        for (int64_t start = 0; start < 3; start++) {
+            og_tensor part = x;
+            part.type.dims[0] = n;
+            part.data = (float *)x.data + start;
+            kernel_call k = {.op = "Exp", .scalar = OG_SCALAR_Exp, .nx = 1, .ny = 1, .x = {part}};
+            k.y[0] = test_tensor(OG_FLOAT, 1, &n);
+            if (n + start > most)
+                k.y[0].type.dims[0] = k.x[0].type.dims[0] = most - start;
+            test_run(&k);
+            CHECK(memcmp(k.y[0].data, (float *)whole.data + start,
+                         (size_t)k.y[0].type.dims[0] * sizeof(float)) == 0);
+            free(k.y[0].data);
+        }
+    free(x.data);
+    free(whole.data);
+}
+
+/* AdamW's shape: three results that take the place of three inputs, a skipped update leaves all of
+ * them alone. */
+TEST(in_place)
+{
+    enum { PARAMETER, GRADIENT, M, V, RATE, B1, C1, B2, C2, EPSILON, FINITE, INPUTS };
+    static const og_instr instr[] = {{OG_SCALAR_Mul, M, B1, -1},
+                                     {OG_SCALAR_Mul, GRADIENT, C1, -1},
+                                     {OG_SCALAR_Add, 11, 12, -1},
+                                     {OG_SCALAR_Mul, V, B2, -1},
+                                     {OG_SCALAR_Mul, GRADIENT, GRADIENT, -1},
+                                     {OG_SCALAR_Mul, 15, C2, -1},
+                                     {OG_SCALAR_Add, 14, 16, -1},
+                                     {OG_SCALAR_Sqrt, 17, -1, -1},
+                                     {OG_SCALAR_Add, 18, EPSILON, -1},
+                                     {OG_SCALAR_Div, 13, 19, -1},
+                                     {OG_SCALAR_Mul, 20, RATE, -1},
+                                     {OG_SCALAR_Sub, PARAMETER, 21, -1},
+                                     {OG_SCALAR_Where, FINITE, 22, PARAMETER},
+                                     {OG_SCALAR_Where, FINITE, 13, M},
+                                     {OG_SCALAR_Where, FINITE, 17, V}};
+    static const int16_t out[] = {24, 25, 23};
+    static const double scalars[] = {0.1, 0.9, 0.1, 0.99, 0.01, 1e-8};
+    const og_program program = {OG_FLOAT, INPUTS, 15, 3, instr, out};
+    for (int finite = 0; finite < 2; finite++)
+        for (int64_t n = 7; n < 40000; n = n * 5 + 3) {
+            uint64_t seed = 77;
+            kernel_call c = {.op = "ai.ongrad::Fused", .program = &program, .nx = INPUTS, .ny = 3};
+            og_tensor before[4];
+            for (int i = 0; i < INPUTS; i++) {
+                c.x[i] = i < 4 ? test_filled(OG_FLOAT, 1, &n, &seed)
+                               : test_tensor(i == FINITE ? OG_BOOL : OG_FLOAT, 0, NULL);
+                if (i >= 4)
+                    og__store_double(c.x[i].data, c.x[i].type.dtype, 0,
+                                     i == FINITE ? finite : scalars[i - 4]);
+            }
+            for (int64_t e = 0; e < n; e++)
+                ((float *)c.x[V].data)[e] = fabsf(((float *)c.x[V].data)[e]);
+            for (int i = 0; i < 4; i++)
+                before[i] = test_convert(&c.x[i], OG_DOUBLE);
+            c.y[0] = c.x[M];
+            c.y[1] = c.x[V];
+            c.y[2] = c.x[PARAMETER];
+            test_run(&c);
+            for (int64_t e = 0; e < n; e++) {
+                double p = test_element(&before[0], e), g = test_element(&before[1], e),
+                       m = test_element(&before[2], e);
+                double v = test_element(&before[3], e);
+                if (finite) {
+                    m = 0.9 * m + 0.1 * g;
+                    v = 0.99 * v + 0.01 * g * g;
+                    p -= 0.1 * m / (sqrt(v) + 1e-8);
+                }
+                bool ok = CHECK_CLOSE(test_element(&c.x[M], e), m, 1e-6) &&
+                          CHECK_CLOSE(test_element(&c.x[V], e), v, 1e-6) &&
+                          CHECK_CLOSE(test_element(&c.x[PARAMETER], e), p, 1e-6);
+                if (!ok)
+                    break;
+            }
+            c.ny = 0;
+            test_free_tensors(&c);
+            for (int i = 0; i < 4; i++)
+                free(before[i].data);
+        }
+}
+
+/* Two outputs that exchange two inputs' memory, one used again after its place was written. */
+TEST(exchange)
+{
+    static const og_instr instr[] = {
+        {OG_SCALAR_Add, 0, 1, -1}, {OG_SCALAR_Mul, 0, 2, -1}, {OG_SCALAR_Sub, 1, 3, -1}};
+    static const int16_t out[] = {2, 4, 1};
+    const og_program program = {OG_FLOAT, 2, 3, 3, instr, out};
+    int64_t n = 3000;
+    uint64_t seed = 4;
+    kernel_call c = {.op = "ai.ongrad::Fused", .program = &program, .nx = 2, .ny = 3};
+    c.x[0] = test_filled(OG_FLOAT, 1, &n, &seed);
+    c.x[1] = test_filled(OG_FLOAT, 1, &n, &seed);
+    og_tensor a = test_convert(&c.x[0], OG_DOUBLE), b = test_convert(&c.x[1], OG_DOUBLE);
+    c.y[0] = c.x[0];
+    c.y[1] = c.x[1];
+    c.y[2] = test_tensor(OG_DOUBLE, 1, &n);
+    test_run(&c);
+    for (int64_t e = 0; e < n; e++) {
+        double va = test_element(&a, e), vb = test_element(&b, e), sum = va + vb;
+        bool ok = CHECK_CLOSE(test_element(&c.y[0], e), sum, 1e-6) &&
+                  CHECK_CLOSE(test_element(&c.y[1], e), vb - va * sum, 1e-6) &&
+                  CHECK(test_element(&c.y[2], e) == vb);
+        if (!ok)
+            break;
+    }
+    free(c.y[2].data);
+    c.ny = 0;
+    test_free_tensors(&c);
+    free(a.data);
+    free(b.data);
+}
+
+TEST(casts)
+{
+    static const og_dtype types[] = {OG_FLOAT,  OG_DOUBLE, OG_FLOAT16, OG_BFLOAT16, OG_BOOL,
+                                     OG_INT8,   OG_UINT8,  OG_INT16,   OG_UINT16,   OG_INT32,
+                                     OG_UINT32, OG_INT64,  OG_UINT64};
+    for (int from = 0; from < 13; from++)
+        for (int to = 0; to < 13; to++) {
+            char text[64];
+            snprintf(text, sizeof text, "%s to %s", og_dtype_name(types[from]),
+                     og_dtype_name(types[to]));
+            TEST_CASE(text);
+            kernel_call c = {.op = "Cast", .nx = 1, .ny = 1};
+            int64_t n = 37;
+            c.x[0] = test_tensor(types[from], 1, &n);
+            c.y[0] = test_tensor(types[to], 1, &n);
+            for (int i = 0; i < n; i++) /* 0 … 108 in all types; some with a fraction */
+                og__store_double(c.x[0].data, types[from], i,
+                                 i * 3 + (og__is_real(types[from]) ? 0.5 : 0));
+            if (test_run(&c))
+                for (int i = 0; i < n; i++) {
+                    double v = og__load_double(c.x[0].data, types[from], i);
+                    double want = types[to] == OG_BOOL     ? v != 0
+                                  : og__is_real(types[to]) ? v
+                                                           : trunc(v);
+                    CHECK(og__load_double(c.y[0].data, types[to], i) == want);
+                }
+            test_free_tensors(&c);
+        }
+    TEST_CASE("");
+}
+
+TEST(casts_at_the_edges)
+{
+    static const struct {
+        og_dtype from, to;
+        double value, want;
+    } cases[] = {
+        {OG_FLOAT, OG_INT64, 1e30, 0x1p63},
+        {OG_FLOAT, OG_INT64, -1e30, -0x1p63},
+        {OG_FLOAT, OG_INT64, NAN, 0},
+        {OG_FLOAT, OG_INT32, -2.9, -2},
+        {OG_FLOAT, OG_UINT8, 257, 1},
+        {OG_FLOAT, OG_BOOL, NAN, 1},
+        {OG_FLOAT, OG_BOOL, -0.0, 0},
+        {OG_FLOAT, OG_BOOL, 1e-45, 1},
+        {OG_DOUBLE, OG_FLOAT, 1e300, INFINITY},
+        {OG_DOUBLE, OG_FLOAT16, 65519, 65504},
+        {OG_DOUBLE, OG_FLOAT16, 65520, INFINITY},
+        {OG_FLOAT, OG_FLOAT16, 0x1p-24, 0x1p-24},
+        {OG_FLOAT, OG_FLOAT16, 0x1.8p-25, 0x1p-24},
+        {OG_FLOAT, OG_FLOAT16, 0x1p-25, 0},
+        {OG_FLOAT, OG_FLOAT16, 2049, 2048},
+        {OG_FLOAT, OG_FLOAT16, 2051, 2052},
+        {OG_FLOAT, OG_FLOAT16, NAN, NAN},
+        {OG_FLOAT, OG_BFLOAT16, 257, 256},
+        {OG_FLOAT, OG_BFLOAT16, 259, 260},
+        {OG_FLOAT, OG_BFLOAT16, NAN, NAN},
+        {OG_FLOAT, OG_BFLOAT16, 3.4e38, INFINITY},
+        {OG_FLOAT16, OG_FLOAT, -0x1p-24, -0x1p-24},
+        {OG_FLOAT16, OG_FLOAT, -INFINITY, -INFINITY},
+        {OG_UINT64, OG_DOUBLE, 0x1p63, 0x1p63},
+        {OG_DOUBLE, OG_UINT64, 0x1.8p63, 0x1.8p63},
+        {OG_INT64, OG_FLOAT, 16777217, 16777216},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        kernel_call c = {.op = "Cast", .nx = 1, .ny = 1};
+        c.x[0] = test_tensor(cases[i].from, 0, NULL);
+        c.y[0] = test_tensor(cases[i].to, 0, NULL);
+        og__store_double(c.x[0].data, cases[i].from, 0, cases[i].value);
+        if (test_run(&c) &&
+            !CHECK_CLOSE(og__load_double(c.y[0].data, cases[i].to, 0), cases[i].want, 0))
+            printf("        %s to %s\n", og_dtype_name(cases[i].from), og_dtype_name(cases[i].to));
+        test_free_tensors(&c);
+    }
+}
+
+TEST(several_inputs)
+{
+    uint64_t seed = 8;
+    for (int n = 1; n < 6; n++) {
+        kernel_call c = {.op = "Max", .scalar = OG_SCALAR_Max, .nx = n, .ny = 1};
+        for (int i = 0; i < n; i++)
+            c.x[i] = test_filled(OG_FLOAT, 2, (int64_t[]){i % 2 ? 1 : 9, 21}, &seed);
+        c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){9, 21});
+        if (test_run(&c))
+            for (int e = 0; e < 9 * 21; e++) {
+                double want = -INFINITY;
+                for (int i = 0; i < n; i++)
+                    want = fmax(want, broadcast_element(&c.x[i], &c.y[0].type, e));
+                CHECK(test_element(&c.y[0], e) == want);
+            }
+        test_free_tensors(&c);
+    }
+}
+
+/* Types of a single op's inputs decide what it computes in. */
+TEST(domains)
+{
+    int64_t n = 3;
+    kernel_call c = {.op = "Pow", .scalar = OG_SCALAR_Pow, .nx = 2, .ny = 1};
+    c.x[0] = test_tensor(OG_INT32, 1, &n);
+    c.x[1] = test_tensor(OG_FLOAT, 0, NULL);
+    c.y[0] = test_tensor(OG_INT32, 1, &n);
+    for (int i = 0; i < 3; i++)
+        ((int32_t *)c.x[0].data)[i] = i + 10000;
+    *(float *)c.x[1].data = 2;
+    test_run(&c);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(((int32_t *)c.y[0].data)[i], (i + 10000) * (i + 10000));
+    test_free_tensors(&c);
+
+    c = (kernel_call){.op = "Equal", .scalar = OG_SCALAR_Equal, .nx = 2, .ny = 1};
+    for (int i = 0; i < 2; i++)
+        c.x[i] = test_tensor(OG_INT64, 1, &n);
+    c.y[0] = test_tensor(OG_BOOL, 1, &n);
+    for (int i = 0; i < 3; i++) { /* equal as doubles */
+        ((int64_t *)c.x[0].data)[i] = INT64_MAX - 1;
+        ((int64_t *)c.x[1].data)[i] = INT64_MAX - i;
+    }
+    test_run(&c);
+    for (int i = 0; i < 3; i++)
+        CHECK_INT(((uint8_t *)c.y[0].data)[i], i == 1);
+    test_free_tensors(&c);
+}
+
+static const og_test tests[] = {
+    TEST_ROW(scalars_float),      TEST_ROW(scalars_double), TEST_ROW(scalars_int),
+    TEST_ROW(broadcasting),       TEST_ROW(programs),       TEST_ROW(tails),
+    TEST_ROW(in_place),           TEST_ROW(exchange),       TEST_ROW(casts),
+    TEST_ROW(casts_at_the_edges), TEST_ROW(several_inputs), TEST_ROW(domains),
+};
+TEST_MAIN(tests)
