@@ -1,13 +1,15 @@
-/* Activations: definitions in elementwise ops, from which gradients follow. Where the definition alone would give
- * another subgradient at a kink than PyTorch does, or overflow on the side not taken, it is written to avoid that. */
+/* Activations: definitions in elementwise ops, from which gradients follow. Where the definition
+ * alone would give another subgradient at a kink than PyTorch does, or overflow on the side not
+ * taken, it is written to avoid that. */
 #include "ops/common.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool prelu_infer(og_infer *i)
 {
-    return need_number(i, 0) && need_same(i, 0, 1) &&
-           need_stretch(i, 1, "slope", &i->x[0]->type) && same_as_x(i);
+    return need_number(i, 0) && need_same(i, 0, 1) && need_stretch(i, 1, "slope", &i->x[0]->type) &&
+           same_as_x(i);
 }
 
 static bool gelu_infer(og_infer *i)
@@ -18,7 +20,8 @@ static bool gelu_infer(og_infer *i)
     return same_float(i);
 }
 
-/* ---- definitions ------------------------------------------------------------------------------------ */
+/* ---- definitions
+ * ------------------------------------------------------------------------------------ */
 
 /* min(x, 0), with slope 1 at 0 */
 static og_val negative_part(og_val x)
@@ -166,7 +169,8 @@ static void shrink_expand(og_expand *e)
                     Where(Greater(x, Scalar(x, lambd)), Sub(x, bias), Zero(x)));
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------- */
 
 #define CHEAP .flags = OG_CHEAP
 

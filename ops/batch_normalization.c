@@ -1,12 +1,14 @@
-/* BatchNormalization: the form that uses given statistics, the training form, and the internal pair that training
- * and its gradient are made of. x [N, C, D…]; scale, bias, mean, var, rstd [C]. Statistics and parameters have one
- * type of their own, which x is converted to for the arithmetic where it is narrower. */
+/* BatchNormalization: the form that uses given statistics, the training form, and the internal pair
+ * that training and its gradient are made of. x [N, C, D…]; scale, bias, mean, var, rstd [C].
+ * Statistics and parameters have one type of their own, which x is converted to for the arithmetic
+ * where it is narrower. */
 #include "ops/common.h"
 
 #define TRAINING OG_DOMAIN "::BatchNormalizationTraining"
 #define GRADIENT OG_DOMAIN "::BatchNormalizationGrad"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool need_channel_vectors(og_infer *i, int x, int first, int last)
 {
@@ -22,8 +24,8 @@ static bool need_channel_vectors(og_infer *i, int x, int first, int last)
 static bool batch_normalization_infer(og_infer *i)
 {
     bool training = og_attr_int(i->node, "training_mode", 0) != 0;
-    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) || !need_channel_vectors(i, 0, 1, 4) ||
-        !need_same(i, 1, 2) || !need_same(i, 3, 4))
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) ||
+        !need_channel_vectors(i, 0, 1, 4) || !need_same(i, 1, 2) || !need_same(i, 3, 4))
         return false;
     if (i->ny > 1 && !training)
         return og_infer_error(i, "has %d outputs, expected 1 where training_mode is 0", i->ny);
@@ -35,8 +37,8 @@ static bool batch_normalization_infer(og_infer *i)
 
 static bool training_infer(og_infer *i)
 {
-    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) || !need_channel_vectors(i, 0, 1, 2) ||
-        !need_same(i, 1, 2))
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) ||
+        !need_channel_vectors(i, 0, 1, 2) || !need_same(i, 1, 2))
         return false;
     i->y[0] = i->x[0]->type;
     for (int k = 1; k < i->ny; k++)
@@ -58,7 +60,8 @@ static bool grad_infer(og_infer *i)
     return true;
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 static og_val wide(og_val x, og_val statistic)
 {
@@ -83,8 +86,8 @@ static og_val blend(og_val running, og_val batch, double momentum)
     return Add(Mul(running, Scalar(running, momentum)), Mul(batch, Scalar(batch, 1 - momentum)));
 }
 
-/* y = (x - mean) scale rstd + bias,  rstd = 1 / √(var + epsilon), with the batch's mean and (biased) var in
- * training */
+/* y = (x - mean) scale rstd + bias,  rstd = 1 / √(var + epsilon), with the batch's mean and
+ * (biased) var in training */
 static void batch_normalization_expand(og_expand *e)
 {
     og_val x = e->x[0], scale = e->x[1], bias = e->x[2], mean = e->x[3], var = e->x[4];
@@ -107,7 +110,8 @@ static void batch_normalization_expand(og_expand *e)
     e->y[0] = to_dtype(y, DType(x));
 }
 
-/* mean = Σ x / n,  var = Σ (x - mean)² / n,  rstd = 1 / √(var + epsilon),  y = (x - mean) rstd scale + bias */
+/* mean = Σ x / n,  var = Σ (x - mean)² / n,  rstd = 1 / √(var + epsilon),  y = (x - mean) rstd
+ * scale + bias */
 static void training_expand(og_expand *e)
 {
     og_val x = wide(e->x[0], e->x[1]), scale = e->x[1], bias = e->x[2];
@@ -122,8 +126,8 @@ static void training_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
-/* x̂ = (x - mean) rstd,  dbias = Σ dy,  dscale = Σ dy x̂,  dx = scale rstd (dy - (dbias + x̂ dscale) / n)
- * (Ioffe and Szegedy 2015, section 3, simplified) */
+/* x̂ = (x - mean) rstd,  dbias = Σ dy,  dscale = Σ dy x̂,  dx = scale rstd (dy - (dbias + x̂ dscale) /
+ * n) (Ioffe and Szegedy 2015, section 3, simplified) */
 static void grad_expand(og_expand *e)
 {
     og_val scale = e->x[2], mean = e->x[3], rstd = e->x[4];
@@ -133,14 +137,14 @@ static void grad_expand(og_expand *e)
     og_val xh = Mul(Sub(x, per_channel(mean, rank)), per_channel(rstd, rank));
     og_val dbias = batch_sum("ReduceSum", dy), dscale = batch_sum("ReduceSum", Mul(dy, xh));
     og_val mean_part = Add(per_channel(dbias, rank), Mul(xh, per_channel(dscale, rank)));
-    og_val dx = Mul(per_channel(Mul(scale, rstd), rank),
-                    Sub(dy, Mul(mean_part, Scalar(x, 1 / n))));
+    og_val dx = Mul(per_channel(Mul(scale, rstd), rank), Sub(dy, Mul(mean_part, Scalar(x, 1 / n))));
     og_val outputs[] = {to_dtype(dx, DType(e->x[1])), dscale, dbias};
     for (int k = 0; k < e->ny; k++)
         e->y[k] = outputs[k];
 }
 
-/* ---- gradient ----------------------------------------------------------------------------------------- */
+/* ---- gradient
+ * ----------------------------------------------------------------------------------------- */
 
 static void training_grad(og_grad *d)
 {
@@ -155,7 +159,8 @@ static void training_grad(og_grad *d)
         d->dx[k] = g.y[k];
 }
 
-/* ---- upgrades ------------------------------------------------------------------------------------------ */
+/* ---- upgrades
+ * ------------------------------------------------------------------------------------------ */
 
 /* Below opset 9, spatial 0 meant statistics for every element instead of every channel. */
 static bool batch_normalization_upgrade_9(og_draft *d)
@@ -165,8 +170,8 @@ static bool batch_normalization_upgrade_9(og_draft *d)
            og_draft_fail(d, "attribute spatial is 0 (statistics for every element), expected 1");
 }
 
-/* Below opset 14, outputs beyond the first meant training; the last two, saved_mean and saved_var, were for the
- * exporting framework's own backward pass and are gone. */
+/* Below opset 14, outputs beyond the first meant training; the last two, saved_mean and saved_var,
+ * were for the exporting framework's own backward pass and are gone. */
 static bool batch_normalization_upgrade_14(og_draft *d)
 {
     bool training = false;
@@ -180,9 +185,8 @@ const og_op og_ops_batch_normalization[] = {
     {"BatchNormalization", NULL, 5, 5, 1, 3, batch_normalization_infer,
      .expand = batch_normalization_expand, .precision = OG_PRECISION_FLOAT,
      .upgrade = {{9, batch_normalization_upgrade_9}, {14, batch_normalization_upgrade_14}}},
-    {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer,
-     .expand = training_expand, .grad = training_grad, .saved = 4,
-     .precision = OG_PRECISION_FLOAT},
+    {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer, .expand = training_expand,
+     .grad = training_grad, .saved = 4, .precision = OG_PRECISION_FLOAT},
     {"BatchNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, grad_infer, .expand = grad_expand,
      .precision = OG_PRECISION_FLOAT},
     {0},

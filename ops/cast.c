@@ -1,4 +1,5 @@
-/* Changes of element type. The gradient of a Cast is a Cast back, so that mixed precision needs no rule of its own. */
+/* Changes of element type. The gradient of a Cast is a Cast back, so that mixed precision needs no
+ * rule of its own. */
 #include "ops/common.h"
 
 static bool can_cast(og_infer *i, og_dtype to)
@@ -47,6 +48,7 @@ static bool cast_view(const og_node *node, int out, const og_value *const *in, c
 
 const og_op og_ops_cast[] = {
     {"Cast", NULL, 1, 1, 1, 1, cast_infer, .grad = cast_grad, .view = cast_view, .flags = OG_CHEAP},
-    {"CastLike", NULL, 2, 2, 1, 1, cast_like_infer, .expand = cast_like_expand, .flags = OG_CHEAP},
+    {"CastLike", NULL, 2, 2, 1, 1, cast_like_infer, .expand = cast_like_expand, .flags = OG_CHEAP,
+     .type_only = 1 << 1},
     {0},
 };

@@ -1,7 +1,9 @@
-/* What the op families share: checks whose messages name quantity, value and requirement; broadcasting; axes; and a
- * few forms that rules build again and again. Static functions only; included by ops/<family>.c.
+/* What the op families share: checks whose messages name quantity, value and requirement;
+ * broadcasting; axes; and a few forms that rules build again and again. Static functions only;
+ * included by ops/<family>.c.
  *
- * Checks return false after og_infer_error. Functions that build need operands whose inference has succeeded. */
+ * Checks return false after og_infer_error. Functions that build need operands whose inference has
+ * succeeded. */
 #ifndef OG_OPS_COMMON_H
 #define OG_OPS_COMMON_H
 
@@ -15,7 +17,8 @@
 /* "float32 [2, 3]", in a buffer of the enclosing block. */
 #define TypeText(i, type) og_type_text((char[160]){0}, (i)->g, (type))
 
-/* ---- element types ------------------------------------------------------------------------------ */
+/* ---- element types ------------------------------------------------------------------------------
+ */
 
 static inline bool is_number(og_dtype dtype)
 {
@@ -62,8 +65,9 @@ static inline bool need_same(og_infer *i, int a, int b)
 {
     const og_type *ta = &i->x[a]->type, *tb = &i->x[b]->type;
     return ta->dtype == tb->dtype ||
-           og_infer_error(i, "input %d is %s, expected element type %s as input %d (a Cast is missing)",
-                          b, TypeText(i, tb), og_dtype_name(ta->dtype), a);
+           og_infer_error(
+               i, "input %d is %s, expected element type %s as input %d (a Cast is missing)", b,
+               TypeText(i, tb), og_dtype_name(ta->dtype), a);
 }
 
 /* All present inputs have the element type of the first. */
@@ -78,8 +82,8 @@ static inline bool need_all_same(og_infer *i)
 static inline bool need_rank(og_infer *i, int input, const char *what, int rank)
 {
     const og_type *t = &i->x[input]->type;
-    return t->rank == rank || og_infer_error(i, "%s (input %d) is %s, expected rank %d", what, input,
-                                             TypeText(i, t), rank);
+    return t->rank == rank || og_infer_error(i, "%s (input %d) is %s, expected rank %d", what,
+                                             input, TypeText(i, t), rank);
 }
 
 static inline bool need_rank_from(og_infer *i, int input, const char *what, int least)
@@ -107,7 +111,8 @@ static inline bool need_scalar(og_infer *i, int input, const char *what)
            og_infer_error(i, "%s (input %d) is %s, expected a scalar", what, input, TypeText(i, t));
 }
 
-/* ---- constants and axes ---------------------------------------------------------------------------- */
+/* ---- constants and axes
+ * ---------------------------------------------------------------------------- */
 
 static inline bool is_const(const og_value *v)
 {
@@ -115,7 +120,8 @@ static inline bool is_const(const og_value *v)
 }
 
 /* Elements of the constant integer input `input`; *n is their count. */
-static inline bool need_ints(og_infer *i, int input, const char *what, int max, int64_t *ints, int *n)
+static inline bool need_ints(og_infer *i, int input, const char *what, int max, int64_t *ints,
+                             int *n)
 {
     const og_value *v = i->x[input];
     if (!is_const(v))
@@ -125,7 +131,8 @@ static inline bool need_ints(og_infer *i, int input, const char *what, int max, 
                               what, input);
     *n = og_value_ints(v, max, ints);
     return *n >= 0 ||
-           og_infer_error(i, "%s (input %d) is %s, expected int64 with rank 1 and at most %d elements",
+           og_infer_error(i,
+                          "%s (input %d) is %s, expected int64 with rank 1 and at most %d elements",
                           what, input, TypeText(i, &v->type), max);
 }
 
@@ -133,7 +140,8 @@ static inline bool need_int(og_infer *i, int input, const char *what, int64_t *v
 {
     int n = 0;
     return need_ints(i, input, what, 1, value, &n) &&
-           (n == 1 || og_infer_error(i, "%s (input %d) is empty, expected one element", what, input));
+           (n == 1 ||
+            og_infer_error(i, "%s (input %d) is empty, expected one element", what, input));
 }
 
 /* An axis of a shape of that rank, made positive. */
@@ -193,7 +201,8 @@ static inline bool dims_product(const int64_t *dims, int from, int to, int64_t *
     return true;
 }
 
-/* ---- broadcasting ------------------------------------------------------------------------------------ */
+/* ---- broadcasting
+ * ------------------------------------------------------------------------------------ */
 
 /* *y gets the dims of a and b broadcast against each other (its dtype stays). y may be a or b. */
 static inline bool broadcast(og_infer *i, const og_type *a, const og_type *b, og_type *y)
@@ -234,7 +243,8 @@ static inline bool broadcast_all(og_infer *i, og_type *y)
     return true;
 }
 
-/* ---- inference that many rows share -------------------------------------------------------------------- */
+/* ---- inference that many rows share
+ * -------------------------------------------------------------------- */
 
 static inline bool same_as_x(og_infer *i)
 {
@@ -258,12 +268,14 @@ static inline bool type_from_attr(og_infer *i, const char *name, og_dtype dtype,
     const int64_t *dims;
     int n = og_attr_ints(i->node, name, &dims);
     if (n > OG_MAX_RANK || !og_node_attr(i->node, name))
-        return og_infer_error(i, "attribute %s is missing or has more than %d dims", name, OG_MAX_RANK);
+        return og_infer_error(i, "attribute %s is missing or has more than %d dims", name,
+                              OG_MAX_RANK);
     *y = og_type_make(dtype, n, dims);
     return true;
 }
 
-/* ---- forms that rules build --------------------------------------------------------------------------- */
+/* ---- forms that rules build
+ * --------------------------------------------------------------------------- */
 
 /* Attribute x_dims: the shape of x, which has a value (operands of rules always do). */
 #define XDims(x) Is("x_dims", Rank(x), og_type_of(x)->dims)
@@ -304,7 +316,8 @@ static inline og_val arange(og_graph *g, int64_t n, int after)
     return og_graph_add_const(g, "", &type, data);
 }
 
-/* Is v known to be zero everywhere: a constant scalar 0, or one expanded? Nothing flows into such a gradient. */
+/* Is v known to be zero everywhere: a constant scalar 0, or one expanded? Nothing flows into such a
+ * gradient. */
 static inline bool is_zeros(og_val v)
 {
     if (!Has(v))

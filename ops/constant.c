@@ -1,13 +1,14 @@
 /* Values made from attributes and shapes: Constant, ConstantOfShape, Range, EyeLike. */
 #include "ops/common.h"
 
-/* ---- Constant ---------------------------------------------------------------------------------------- */
+/* ---- Constant
+ * ---------------------------------------------------------------------------------------- */
 
 /* The infer pass turns the node into a constant value; here it gets its type. */
 static bool constant_infer(og_infer *i)
 {
-    static const char *const names[] = {"value",      "value_float", "value_floats",
-                                        "value_int",  "value_ints",  "value_string",
+    static const char *const names[] = {"value",         "value_float", "value_floats",
+                                        "value_int",     "value_ints",  "value_string",
                                         "value_strings", "sparse_value"};
     for (size_t k = 0; k < sizeof names / sizeof *names; k++) {
         const og_attr *a = og_node_attr(i->node, names[k]);
@@ -20,19 +21,30 @@ static bool constant_infer(og_infer *i)
                 break;
             i->y[0] = a->t->type;
             return true;
-        case OG_ATTR_FLOAT: i->y[0] = og_type_make(OG_FLOAT, 0, NULL); return true;
-        case OG_ATTR_FLOATS: i->y[0] = og_type_make(OG_FLOAT, 1, &n); return true;
-        case OG_ATTR_INT: i->y[0] = og_type_make(OG_INT64, 0, NULL); return true;
-        case OG_ATTR_INTS: i->y[0] = og_type_make(OG_INT64, 1, &n); return true;
-        default: break;
+        case OG_ATTR_FLOAT:
+            i->y[0] = og_type_make(OG_FLOAT, 0, NULL);
+            return true;
+        case OG_ATTR_FLOATS:
+            i->y[0] = og_type_make(OG_FLOAT, 1, &n);
+            return true;
+        case OG_ATTR_INT:
+            i->y[0] = og_type_make(OG_INT64, 0, NULL);
+            return true;
+        case OG_ATTR_INTS:
+            i->y[0] = og_type_make(OG_INT64, 1, &n);
+            return true;
+        default:
+            break;
         }
-        return og_infer_error(i, "attribute %s: constants of strings or of sparse tensors are not supported",
-                              names[k]);
+        return og_infer_error(
+            i, "attribute %s: constants of strings or of sparse tensors are not supported",
+            names[k]);
     }
     return og_infer_error(i, "has no value attribute");
 }
 
-/* ---- ConstantOfShape ----------------------------------------------------------------------------------- */
+/* ---- ConstantOfShape
+ * ----------------------------------------------------------------------------------- */
 
 static bool filled_infer(og_infer *i)
 {
@@ -41,7 +53,8 @@ static bool filled_infer(og_infer *i)
         return false;
     for (int k = 0; k < y.rank; k++)
         if (y.dims[k] < 0)
-            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k, y.dims[k]);
+            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k,
+                                  y.dims[k]);
     const og_attr *value = og_node_attr(i->node, "value");
     if (value && (!value->t || og_type_elements(&value->t->type) != 1))
         return og_infer_error(i, "attribute value is no tensor of one element");
@@ -55,12 +68,13 @@ static void filled_expand(og_expand *e)
 {
     const og_attr *value = og_node_attr(e->node, "value");
     og_type scalar = {.dtype = value ? value->t->type.dtype : OG_FLOAT};
-    og_val v = value ? og_const_copy(e->g, &scalar, value->t->data)
-                     : og_const_double(e->g, OG_FLOAT, 0);
+    og_val v =
+        value ? og_const_copy(e->g, &scalar, value->t->data) : og_const_double(e->g, OG_FLOAT, 0);
     e->y[0] = Op("Expand", In(v, e->x[0]));
 }
 
-/* ---- Range, EyeLike ------------------------------------------------------------------------------------- */
+/* ---- Range, EyeLike
+ * ------------------------------------------------------------------------------------- */
 
 /* y[k] = start + k delta; max(⌈(limit - start) / delta⌉, 0) elements */
 static bool range_infer(og_infer *i)
@@ -73,9 +87,11 @@ static bool range_infer(og_infer *i)
         if (!need_scalar(i, k, names[k]))
             return false;
         if (!is_const(i->x[k]))
-            return og_infer_error(i, "%s (input %d) is computed while running; it must be a constant, or "
-                                     "follow from shapes and constants",
-                                  names[k], k);
+            return og_infer_error(
+                i,
+                "%s (input %d) is computed while running; it must be a constant, or "
+                "follow from shapes and constants",
+                names[k], k);
         v[k] = og_value_double(i->x[k], 0);
     }
     double n = v[2] != 0 ? ceil((v[1] - v[0]) / v[2]) : 0;
@@ -113,6 +129,6 @@ const og_op og_ops_constant[] = {
      .diff = OG_DIFF_ZERO, .flags = OG_CHEAP},
     {"Range", NULL, 3, 3, 1, 1, range_infer, .diff = OG_DIFF_NEVER, .flags = OG_CHEAP},
     {"EyeLike", NULL, 1, 1, 1, 1, eye_infer, .expand = eye_expand, .diff = OG_DIFF_ZERO,
-     .flags = OG_SHAPE_ONLY | OG_CHEAP},
+     .flags = OG_CHEAP, .type_only = 1 << 0},
     {0},
 };

@@ -1,11 +1,13 @@
-/* Convolution. x [N, C, D…], w [M, C / group, K…], y [N, M, O…]; the transposed form exchanges x and y.
+/* Convolution. x [N, C, D…], w [M, C / group, K…], y [N, M, O…]; the transposed form exchanges x
+ * and y.
  *
  * One pair of internal ops closes the family under differentiation: ConvGradData(dy, w) is dx and
- * ConvGradWeights(x, dy) is dw, and the gradients of these are again Conv and each other. ConvTranspose is
- * ConvGradData by definition. */
+ * ConvGradWeights(x, dy) is dw, and the gradients of these are again Conv and each other.
+ * ConvTranspose is ConvGradData by definition. */
 #include "ops/window_rules.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static int64_t group_of(const og_node *node)
 {
@@ -21,8 +23,9 @@ static bool operands(og_infer *i, int x, int w)
         return false;
     int64_t group = group_of(i->node);
     if (group < 1 || tw->dims[0] % group != 0)
-        return og_infer_error(i, "group is %" PRId64 ", expected a divisor of weight dim 0 (%" PRId64 ")",
-                              group, tw->dims[0]);
+        return og_infer_error(
+            i, "group is %" PRId64 ", expected a divisor of weight dim 0 (%" PRId64 ")", group,
+            tw->dims[0]);
     const int64_t *shape;
     int n = og_attr_ints(i->node, "kernel_shape", &shape);
     for (int k = 0; k < n; k++)
@@ -40,11 +43,13 @@ static bool channels(og_infer *i, const og_type *x, const og_type *w)
 {
     int64_t group = group_of(i->node);
     if (x->dims[1] % group != 0)
-        return og_infer_error(i, "group is %" PRId64 ", expected a divisor of the input channels (%" PRId64 ")",
-                              group, x->dims[1]);
+        return og_infer_error(
+            i, "group is %" PRId64 ", expected a divisor of the input channels (%" PRId64 ")",
+            group, x->dims[1]);
     return w->dims[1] == x->dims[1] / group ||
-           og_infer_error(i, "weight dim 1 is %" PRId64 ", expected %" PRId64 " (input channels / group)",
-                          w->dims[1], x->dims[1] / group);
+           og_infer_error(
+               i, "weight dim 1 is %" PRId64 ", expected %" PRId64 " (input channels / group)",
+               w->dims[1], x->dims[1] / group);
 }
 
 static bool conv_infer(og_infer *i)
@@ -91,7 +96,8 @@ static bool grad_weights_infer(og_infer *i)
            need_conv_output(i, 1, x, &i->y[0]);
 }
 
-/* ---- forms ------------------------------------------------------------------------------------------ */
+/* ---- forms
+ * ------------------------------------------------------------------------------------------ */
 
 static og_val conv(og_val x, og_val w, const og_window *win, int64_t group)
 {
@@ -118,7 +124,8 @@ static og_val sum_but_channels(og_val dy)
     return Reduce("ReduceSum", dy, n, axes, false);
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* Conv: y = x * w + b,  dx = ConvGradData(dy, w),  dw = ConvGradWeights(x, dy),  db = Σ dy */
 static void conv_grad(og_grad *d)
@@ -161,13 +168,15 @@ static void grad_weights_grad(og_grad *d)
         d->dx[1] = conv(x, dy, &win, group_of(d->node));
 }
 
-/* ---- ConvTranspose -------------------------------------------------------------------------------------- */
+/* ---- ConvTranspose
+ * -------------------------------------------------------------------------------------- */
 
-/* Geometry of the convolution that ConvTranspose is the gradient of: win->in is the shape of y, win->out that of x.
- *     y = stride (x - 1) + output_padding + span - pads
- * Attribute output_shape gives y instead, and auto_pad how pads are split. A negative sum of pads is taken as
+/* Geometry of the convolution that ConvTranspose is the gradient of: win->in is the shape of y,
+ * win->out that of x. y = stride (x - 1) + output_padding + span - pads Attribute output_shape
+ * gives y instead, and auto_pad how pads are split. A negative sum of pads is taken as
  * output_padding. False: an attribute does not fit, win->bad names it. */
-static bool transposed_window(og_window *win, const og_node *node, const og_type *x, const og_type *w)
+static bool transposed_window(og_window *win, const og_node *node, const og_type *x,
+                              const og_type *w)
 {
     memset(win, 0, sizeof *win);
     int n = win->n = x->rank - 2;
@@ -215,18 +224,18 @@ static bool transpose_infer(og_infer *i)
     if (!operands(i, 0, 1))
         return false;
     if (w->dims[0] != x->dims[1])
-        return og_infer_error(i, "weight dim 0 is %" PRId64 ", expected %" PRId64 " (input channels)",
+        return og_infer_error(i,
+                              "weight dim 0 is %" PRId64 ", expected %" PRId64 " (input channels)",
                               w->dims[0], x->dims[1]);
     if (!transposed_window(&win, i->node, x, w))
-        return og_infer_error(i, "attribute %s does not fit the input %s and the weight %s", win.bad,
-                              TypeText(i, x), TypeText(i, w));
+        return og_infer_error(i, "attribute %s does not fit the input %s and the weight %s",
+                              win.bad, TypeText(i, x), TypeText(i, w));
     i->y[0] = *x;
     if (__builtin_mul_overflow(w->dims[1], group_of(i->node), &i->y[0].dims[1]))
         return og_infer_error(i, "group is too large");
     memcpy(i->y[0].dims + 2, win.in, sizeof(int64_t) * (size_t)win.n);
-    return !present(i, 2) ||
-           (need_same(i, 0, 2) &&
-            need_vector(i, 2, "bias", i->y[0].dims[1], "one for each output channel"));
+    return !present(i, 2) || (need_same(i, 0, 2) && need_vector(i, 2, "bias", i->y[0].dims[1],
+                                                                "one for each output channel"));
 }
 
 /* ConvTranspose: y = ConvGradData(x, w) + b */
@@ -243,13 +252,39 @@ static void transpose_expand(og_expand *e)
         e->y[0] = Add(e->y[0], per_channel(e->x[2], y.rank));
 }
 
+/* Twice the weight's elements for each window: `windows` is the tensor with one element a window and output channel. */
+static double window_flops(const og_type *windows, const og_type *w)
+{
+    return w->dims[0] ? 2.0 * (double)og_type_elements(windows) * (double)og_type_elements(w) / (double)w->dims[0] : 0;
+}
+
+static double conv_flops(const og_node *n, const og_value *const *x, const og_type *y)
+{
+    (void)n;
+    return window_flops(&y[0], &x[1]->type);
+}
+
+static double grad_data_flops(const og_node *n, const og_value *const *x, const og_type *y)
+{
+    (void)n;
+    (void)y;
+    return window_flops(&x[0]->type, &x[1]->type);
+}
+
+static double grad_weights_flops(const og_node *n, const og_value *const *x, const og_type *y)
+{
+    (void)n;
+    return window_flops(&x[1]->type, &y[0]);
+}
+
 const og_op og_ops_conv[] = {
-    {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .precision = OG_PRECISION_HALF},
-    {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand,
+    {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .flops = conv_flops,
      .precision = OG_PRECISION_HALF},
-    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .grad = grad_data_grad,
+    {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand, .flops = grad_data_flops,
      .precision = OG_PRECISION_HALF},
-    {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .grad = grad_weights_grad,
+    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .grad = grad_data_grad, .flops = grad_data_flops,
+     .precision = OG_PRECISION_HALF},
+    {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .grad = grad_weights_grad, .flops = grad_weights_flops,
      .precision = OG_PRECISION_HALF},
     {0},
 };

@@ -1,5 +1,6 @@
-/* Einsum, by its definition: operands are contracted pairwise from the left, each pair as one (batched) MatMul, or as a
- * broadcast Mul where nothing is summed. A label twice in one operand (a diagonal) is not supported. */
+/* Einsum, by its definition: operands are contracted pairwise from the left, each pair as one
+ * (batched) MatMul, or as a broadcast Mul where nothing is summed. A label twice in one operand (a
+ * diagonal) is not supported. */
 #include <ctype.h>
 
 #include "ops/common.h"
@@ -18,7 +19,8 @@ typedef struct equation {
     int64_t size[MAX_LABELS]; /* 0 … : the label's dim; -1: unused */
 } equation;
 
-/* ---- parsing ---------------------------------------------------------------------------------------- */
+/* ---- parsing
+ * ---------------------------------------------------------------------------------------- */
 
 static int label_of(char c)
 {
@@ -33,7 +35,8 @@ static bool contains(const term *t, int label)
     return false;
 }
 
-/* Reads labels up to a comma, an arrow or the end; an ellipsis stands for `dims` dims. NULL, with *bad set, on error. */
+/* Reads labels up to a comma, an arrow or the end; an ellipsis stands for `dims` dims. NULL, with
+ * *bad set, on error. */
 static const char *read_term(const char *s, int dims, term *t, const char **bad)
 {
     *t = (term){0};
@@ -75,7 +78,8 @@ static int letters_in(const char *s)
     return n;
 }
 
-/* Without "->": the ellipsis, then the labels that occur once, in alphabetical order (upper case first). */
+/* Without "->": the ellipsis, then the labels that occur once, in alphabetical order (upper case
+ * first). */
 static void implicit_output(equation *q, int ellipsis)
 {
     q->out.n = 0;
@@ -134,14 +138,16 @@ static bool sizes(og_infer *i, equation *q)
             int64_t dim = i->x[o]->type.dims[k], *size = &q->size[label];
             bool stretches = label >= LETTERS && (*size == 1 || dim == 1);
             if (*size >= 0 && *size != dim && !stretches)
-                return og_infer_error(i, "label %c is %" PRId64 " and %" PRId64 " (operand %d is %s)",
+                return og_infer_error(i,
+                                      "label %c is %" PRId64 " and %" PRId64 " (operand %d is %s)",
                                       letter_of(label), *size, dim, o, TypeText(i, &i->x[o]->type));
             if (*size < 0 || *size == 1)
                 *size = dim;
         }
     for (int k = 0; k < q->out.n; k++)
         if (q->size[q->out.label[k]] < 0)
-            return og_infer_error(i, "label %c of the output is in no operand", letter_of(q->out.label[k]));
+            return og_infer_error(i, "label %c of the output is in no operand",
+                                  letter_of(q->out.label[k]));
     return true;
 }
 
@@ -170,7 +176,8 @@ static bool einsum_infer(og_infer *i)
     return true;
 }
 
-/* ---- definition -------------------------------------------------------------------------------------- */
+/* ---- definition
+ * -------------------------------------------------------------------------------------- */
 
 typedef struct operand {
     og_val v;
@@ -229,7 +236,8 @@ static og_val stretch(const equation *q, const operand *a)
                : Op("Expand", In(a->v, og_const_ints(a->v.g, t.rank, t.dims)));
 }
 
-/* a · b, summed over their common labels that `later` lacks; the result's labels are those of both that remain. */
+/* a · b, summed over their common labels that `later` lacks; the result's labels are those of both
+ * that remain. */
 static operand contract(const equation *q, operand a, operand b, const bool *later)
 {
     bool in_a[MAX_LABELS] = {0}, in_b[MAX_LABELS] = {0}, keep_a[MAX_LABELS], keep_b[MAX_LABELS];
@@ -257,10 +265,12 @@ static operand contract(const equation *q, operand a, operand b, const bool *lat
     append(&y, &batch), append(&y, &rows), append(&y, &columns);
     if (y.n > OG_MAX_RANK || !Has(a.v) || !Has(b.v)) {
         if (Has(a.v))
-            og_fail(&a.v.g->error, OG_UNSUPPORTED, "Einsum: an intermediate result has %d dims", y.n);
+            og_fail(&a.v.g->error, OG_UNSUPPORTED, "Einsum: an intermediate result has %d dims",
+                    y.n);
         return (operand){OG_NONE, y};
     }
-    int64_t n = product(q, &batch), m = product(q, &rows), k = product(q, &summed), c = product(q, &columns);
+    int64_t n = product(q, &batch), m = product(q, &rows), k = product(q, &summed),
+            c = product(q, &columns);
     int64_t dims[OG_MAX_RANK];
     for (int d = 0; d < y.n; d++)
         dims[d] = q->size[y.label[d]];

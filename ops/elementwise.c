@@ -1,8 +1,10 @@
-/* Elementwise arithmetic: ops that are one scalar instruction, and the variadic and bounded forms made of them.
- * Operands broadcast as in numpy. Comparisons and logic are in logic.c, activations in activation.c. */
+/* Elementwise arithmetic: ops that are one scalar instruction, and the variadic and bounded forms
+ * made of them. Operands broadcast as in numpy. Comparisons and logic are in logic.c, activations
+ * in activation.c. */
 #include "ops/common.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool binary(og_infer *i)
 {
@@ -26,7 +28,8 @@ static bool pow_infer(og_infer *i)
     return need_number(i, 0) && need_number(i, 1) && broadcast_all(i, &i->y[0]);
 }
 
-/* ---- gradients of one operand ---------------------------------------------------------------------- */
+/* ---- gradients of one operand
+ * ---------------------------------------------------------------------- */
 
 /* Neg: y = -x,  dx = -dy */
 static void neg_grad(og_grad *d)
@@ -174,7 +177,8 @@ static void atanh_grad(og_grad *d)
     d->dx[0] = Div(d->dy[0], Sub(One(x), Mul(x, x)));
 }
 
-/* ---- gradients of two operands --------------------------------------------------------------------- */
+/* ---- gradients of two operands
+ * --------------------------------------------------------------------- */
 
 /* Add: da = dy,  db = dy */
 static void add_grad(og_grad *d)
@@ -210,7 +214,8 @@ static void div_grad(og_grad *d)
         d->dx[1] = Neg(Mul(dy, Div(d->y[0], b)));
 }
 
-/* Mod: y has the sign of b, or with fmod the sign of a: sign(a) (|a| mod |b|). With fmod 0 it is the instruction. */
+/* Mod: y has the sign of b, or with fmod the sign of a: sign(a) (|a| mod |b|). With fmod 0 it is
+ * the instruction. */
 static void mod_expand(og_expand *e)
 {
     og_val a = e->x[0], b = e->x[1];
@@ -253,7 +258,8 @@ static void pow_grad(og_grad *d)
     }
 }
 
-/* ---- Min, Max, Sum, Mean ----------------------------------------------------------------------------- */
+/* ---- Min, Max, Sum, Mean
+ * ----------------------------------------------------------------------------- */
 
 /* y = x₀ op x₁ op … in order */
 static og_val chain(const og_expand *e, const char *op)
@@ -315,7 +321,8 @@ static void mean_grad(og_grad *d)
         d->dx[k] = share;
 }
 
-/* ---- Clip ------------------------------------------------------------------------------------------ */
+/* ---- Clip
+ * ------------------------------------------------------------------------------------------ */
 
 /* Bounds are scalars of x's type; those that an upgrade made from attributes are float32. */
 static bool clip_infer(og_infer *i)
@@ -351,7 +358,8 @@ static void clip_expand(og_expand *e)
     e->y[0] = Has(low) || Has(high) ? y : Identity(y);
 }
 
-/* dx = dy where low ≤ x ≤ high; dlow = Σ dy where x < low ≤ high; dhigh = Σ dy where x > high or low > high */
+/* dx = dy where low ≤ x ≤ high; dlow = Σ dy where x < low ≤ high; dhigh = Σ dy where x > high or
+ * low > high */
 static void clip_grad(og_grad *d)
 {
     og_val x = d->x[0], dy = d->dy[0], none = Zero(dy);
@@ -382,7 +390,8 @@ static bool clip_upgrade_11(og_draft *d)
     return og_draft_float_to_input(d, "min", 1) && og_draft_float_to_input(d, "max", 2);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------- */
 
 #define CHEAP .flags = OG_CHEAP
 #define CHEAP_COMMUTATIVE .flags = OG_CHEAP | OG_COMMUTATIVE
@@ -424,12 +433,14 @@ const og_op og_ops_elementwise[] = {
     {"Mod", NULL, 2, 2, 1, 1, binary, OG_SCALAR_Mod, mod_expand, mod_grad, .saved = 1, CHEAP},
     {"Pow", NULL, 2, 2, 1, 1, pow_infer, OG_SCALAR_Pow, .grad = pow_grad, .saved = 1, CHEAP},
 
-    /* The instruction is for two inputs, the definition for any other number. (Mod, above: for fmod 0, and 1.) */
+    /* The instruction is for two inputs, the definition for any other number. (Mod, above: for fmod
+       0, and 1.) */
     {"Min", NULL, 1, OG_VARIADIC, 1, 1, variadic, OG_SCALAR_Min, min_expand, extremum_grad,
      .saved = 1, CHEAP},
     {"Max", NULL, 1, OG_VARIADIC, 1, 1, variadic, OG_SCALAR_Max, max_expand, extremum_grad,
      .saved = 1, CHEAP},
-    {"Sum", NULL, 1, OG_VARIADIC, 1, 1, variadic_float, .expand = sum_expand, .grad = sum_grad, CHEAP},
+    {"Sum", NULL, 1, OG_VARIADIC, 1, 1, variadic_float, .expand = sum_expand, .grad = sum_grad,
+     CHEAP},
     {"Mean", NULL, 1, OG_VARIADIC, 1, 1, variadic_float, .expand = mean_expand, .grad = mean_grad,
      CHEAP},
     {"Clip", NULL, 1, 3, 1, 1, clip_infer, .expand = clip_expand, .grad = clip_grad, CHEAP,

@@ -1,8 +1,10 @@
-/* Elements chosen by indices: Gather, GatherElements, GatherND, TopK, and Gather's gradient. Negative indices count from
- * the end. Indices known when a plan is made are checked here, others by kernels. */
+/* Elements chosen by indices: Gather, GatherElements, GatherND, TopK, ReverseSequence, and Gather's
+ * gradient. Negative indices count from the end. Indices known when a plan is made are checked
+ * here, others by kernels. */
 #include "ops/common.h"
 
-/* ---- Gather ------------------------------------------------------------------------------------------ */
+/* ---- Gather
+ * ------------------------------------------------------------------------------------------ */
 
 static bool check_indices(og_infer *i, int input, int64_t dim, int axis)
 {
@@ -14,8 +16,8 @@ static bool check_indices(og_infer *i, int input, int64_t dim, int axis)
         int64_t index = v->type.dtype == OG_INT64 ? ((const int64_t *)v->data)[k]
                                                   : ((const int32_t *)v->data)[k];
         if (index < -dim || index >= dim)
-            return og_infer_error(i, "index %" PRId64 " is outside dim %d, which is %" PRId64, index, axis,
-                                  dim);
+            return og_infer_error(i, "index %" PRId64 " is outside dim %d, which is %" PRId64,
+                                  index, axis, dim);
     }
     return true;
 }
@@ -28,10 +30,12 @@ static bool gather_type(og_infer *i, const og_type *x, const og_type *indices, o
         return false;
     *y = (og_type){.dtype = x->dtype, .rank = x->rank - 1 + indices->rank};
     if (y->rank > OG_MAX_RANK)
-        return og_infer_error(i, "the result would have %d dims, at most %d are supported", y->rank, OG_MAX_RANK);
+        return og_infer_error(i, "the result would have %d dims, at most %d are supported", y->rank,
+                              OG_MAX_RANK);
     memcpy(y->dims, x->dims, sizeof(int64_t) * (size_t)axis);
     memcpy(y->dims + axis, indices->dims, sizeof(int64_t) * (size_t)indices->rank);
-    memcpy(y->dims + axis + indices->rank, x->dims + axis + 1, sizeof(int64_t) * (size_t)(x->rank - 1 - axis));
+    memcpy(y->dims + axis + indices->rank, x->dims + axis + 1,
+           sizeof(int64_t) * (size_t)(x->rank - 1 - axis));
     return true;
 }
 
@@ -77,7 +81,8 @@ static bool gather_grad_infer(og_infer *i)
 {
     const og_type *dy = &i->x[0]->type;
     og_type expected;
-    if (!need_float(i, 0) || !need_index(i, 1) || !type_from_attr(i, "x_dims", dy->dtype, &i->y[0]) ||
+    if (!need_float(i, 0) || !need_index(i, 1) ||
+        !type_from_attr(i, "x_dims", dy->dtype, &i->y[0]) ||
         !gather_type(i, &i->y[0], &i->x[1]->type, &expected))
         return false;
     return og_type_equal(dy, &expected) ||
@@ -90,7 +95,8 @@ static void gather_grad_grad(og_grad *d)
     d->dx[0] = Op("Gather", In(d->dy[0], d->x[1]), I("axis", og_attr_int(d->node, "axis", 0)));
 }
 
-/* ---- GatherElements -------------------------------------------------------------------------------------- */
+/* ---- GatherElements
+ * -------------------------------------------------------------------------------------- */
 
 static bool gather_elements_infer(og_infer *i)
 {
@@ -101,8 +107,9 @@ static bool gather_elements_infer(og_infer *i)
         return false;
     for (int k = 0; k < x->rank; k++)
         if (k != axis && indices->dims[k] > x->dims[k])
-            return og_infer_error(i, "indices dim %d is %" PRId64 ", expected %" PRId64 " or less (%s)", k,
-                                  indices->dims[k], x->dims[k], TypeText(i, x));
+            return og_infer_error(
+                i, "indices dim %d is %" PRId64 ", expected %" PRId64 " or less (%s)", k,
+                indices->dims[k], x->dims[k], TypeText(i, x));
     i->y[0] = *indices;
     i->y[0].dtype = x->dtype;
     return check_indices(i, 1, x->dims[axis], axis);
@@ -120,7 +127,8 @@ static void gather_elements_grad(og_grad *d)
     d->dx[0] = scatter_along(d, d->x[1], og_attr_int(d->node, "axis", 0));
 }
 
-/* ---- GatherND -------------------------------------------------------------------------------------------- */
+/* ---- GatherND
+ * -------------------------------------------------------------------------------------------- */
 
 /* indices [B…, I…, k] pick x[B…, i₁ … iₖ, rest…]; B… are batch_dims dims that both share */
 static bool gather_nd_infer(og_infer *i)
@@ -132,13 +140,15 @@ static bool gather_nd_infer(og_infer *i)
         return false;
     int64_t k = indices->dims[indices->rank - 1];
     if (batch < 0 || batch >= indices->rank || k < 1 || batch + k > x->rank)
-        return og_infer_error(i, "the last dim of indices is %" PRId64 " with batch_dims %" PRId64
-                                 ", expected 1 to %d for %s",
+        return og_infer_error(i,
+                              "the last dim of indices is %" PRId64 " with batch_dims %" PRId64
+                              ", expected 1 to %d for %s",
                               k, batch, x->rank - (int)batch, TypeText(i, x));
     for (int a = 0; a < batch; a++)
         if (indices->dims[a] != x->dims[a])
-            return og_infer_error(i, "batch dim %d is %" PRId64 " in indices and %" PRId64 " in the input", a,
-                                  indices->dims[a], x->dims[a]);
+            return og_infer_error(
+                i, "batch dim %d is %" PRId64 " in indices and %" PRId64 " in the input", a,
+                indices->dims[a], x->dims[a]);
     og_type y = {.dtype = x->dtype};
     int rest = x->rank - (int)(batch + k);
     if (indices->rank - 1 + rest > OG_MAX_RANK)
@@ -162,7 +172,9 @@ static og_val with_batch_indices(og_graph *g, og_val indices, int batch)
         parts[a] = Op("Expand", In(place, og_const_ints(g, t.rank, t.dims)));
     }
     parts[batch] = indices;
-    return og_ops(OG_HERE, "Concat", 1, (og_vals){batch + 1, parts}, (og_attr[]){I("axis", -1), {0}}).y[0];
+    return og_ops(OG_HERE, "Concat", 1, (og_vals){batch + 1, parts},
+                  (og_attr[]){I("axis", -1), {0}})
+        .y[0];
 }
 
 static void gather_nd_grad(og_grad *d)
@@ -172,7 +184,9 @@ static void gather_nd_grad(og_grad *d)
     d->dx[0] = Op("ScatterND", In(zeros_like(d->x[0]), indices, d->dy[0]), S("reduction", "add"));
 }
 
-/* ---- TopK ------------------------------------------------------------------------------------------------ */
+/* ---- TopK
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static bool top_k_infer(og_infer *i)
 {
@@ -183,8 +197,8 @@ static bool top_k_infer(og_infer *i)
         !need_int(i, 1, "K", &k))
         return false;
     if (k < 0 || k > x->dims[axis])
-        return og_infer_error(i, "K is %" PRId64 ", expected 0 to %" PRId64 " (dim %d of %s)", k, x->dims[axis],
-                              axis, TypeText(i, x));
+        return og_infer_error(i, "K is %" PRId64 ", expected 0 to %" PRId64 " (dim %d of %s)", k,
+                              x->dims[axis], axis, TypeText(i, x));
     for (int o = 0; o < i->ny; o++) {
         i->y[o] = *x;
         i->y[o].dims[axis] = k;
@@ -197,6 +211,31 @@ static bool top_k_infer(og_infer *i)
 static void top_k_grad(og_grad *d)
 {
     d->dx[0] = scatter_along(d, d->y[1], og_attr_int(d->node, "axis", -1));
+}
+
+/* ---- ReverseSequence
+ * ------------------------------------------------------------------------------------- */
+
+/* y: of each batch element, the first lens[b] steps in reverse */
+static bool reverse_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    int64_t batch = og_attr_int(i->node, "batch_axis", 1),
+            time = og_attr_int(i->node, "time_axis", 0);
+    if (!need_rank_from(i, 0, "input", 2) || !need_dtype(i, 1, OG_INT64))
+        return false;
+    if (batch + time != 1 || batch * time != 0)
+        return og_infer_error(
+            i, "batch_axis is %" PRId64 " and time_axis %" PRId64 ", expected 0 and 1", batch,
+            time);
+    return need_vector(i, 1, "sequence_lens", x->dims[batch], "one for each batch element") &&
+           same_as_x(i);
+}
+
+/* Reversing again undoes it: dx = dy reversed */
+static void reverse_grad(og_grad *d)
+{
+    d->dx[0] = og_ops_like(OG_HERE, "ReverseSequence", 1, In(d->dy[0], d->x[1]), d->node).y[0];
 }
 
 /* Below opset 10, K was an attribute. */
@@ -212,5 +251,6 @@ const og_op og_ops_gather[] = {
     {"GatherND", NULL, 2, 2, 1, 1, gather_nd_infer, .grad = gather_nd_grad},
     {"TopK", NULL, 2, 2, 2, 2, top_k_infer, .grad = top_k_grad, .saved = 2,
      .upgrade = {{10, top_k_upgrade_10}}},
+    {"ReverseSequence", NULL, 2, 2, 1, 1, reverse_infer, .grad = reverse_grad},
     {0},
 };

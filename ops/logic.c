@@ -1,7 +1,8 @@
 /* Comparisons, boolean logic, tests of floats, and Where. Results of comparisons are bool. */
 #include "ops/common.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool bool_result(og_infer *i)
 {
@@ -43,7 +44,8 @@ static bool where_infer(og_infer *i)
     return true;
 }
 
-/* ---- gradients and definitions ------------------------------------------------------------------------ */
+/* ---- gradients and definitions
+ * ------------------------------------------------------------------------ */
 
 /* Where: y = c ? a : b,  da = c ? dy : 0,  db = c ? 0 : dy */
 static void where_grad(og_grad *d)
@@ -72,7 +74,8 @@ static void is_inf_expand(og_expand *e)
     }
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------- */
 
 #define TEST .diff = OG_DIFF_ZERO, .flags = OG_CHEAP
 #define SYMMETRIC .diff = OG_DIFF_ZERO, .flags = OG_CHEAP | OG_COMMUTATIVE
@@ -90,6 +93,7 @@ const og_op og_ops_logic[] = {
     {"IsNaN", NULL, 1, 1, 1, 1, test_infer, OG_SCALAR_IsNaN, TEST},
     {"IsInf", NULL, 1, 1, 1, 1, test_infer, .expand = is_inf_expand, TEST},
     {"IsFinite", OG_DOMAIN, 1, 1, 1, 1, test_infer, OG_SCALAR_IsFinite, TEST},
-    {"Where", NULL, 3, 3, 1, 1, where_infer, OG_SCALAR_Where, .grad = where_grad, .flags = OG_CHEAP},
+    {"Where", NULL, 3, 3, 1, 1, where_infer, OG_SCALAR_Where, .grad = where_grad,
+     .flags = OG_CHEAP},
     {0},
 };

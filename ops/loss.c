@@ -2,11 +2,13 @@
  *
  *     x: [N, C, D…] scores or log-probabilities     labels: [N, D…] int32 or int64     weight: [C]
  *     w = weight[label], or 1; 0 where label = ignore_index
- *     loss = -w x[label],  its sum,  or its sum / Σ w                      (reduction none, sum, mean)
+ *     loss = -w x[label],  its sum,  or its sum / Σ w                      (reduction none, sum,
+ * mean)
  */
 #include "ops/common.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool loss_infer(og_infer *i)
 {
@@ -19,12 +21,11 @@ static bool loss_infer(og_infer *i)
         return false;
     for (int k = 0; k < labels->rank; k++)
         if (labels->dims[k] != x->dims[k ? k + 1 : 0])
-            return og_infer_error(i,
-                                  "labels are %s, expected dim %d to be %" PRId64
-                                  " (the scores are %s)",
-                                  TypeText(i, labels), k, x->dims[k ? k + 1 : 0], TypeText(i, x));
-    if (present(i, 2) && !(need_same(i, 0, 2) &&
-                           need_vector(i, 2, "weight", x->dims[1], "one for each class")))
+            return og_infer_error(
+                i, "labels are %s, expected dim %d to be %" PRId64 " (the scores are %s)",
+                TypeText(i, labels), k, x->dims[k ? k + 1 : 0], TypeText(i, x));
+    if (present(i, 2) &&
+        !(need_same(i, 0, 2) && need_vector(i, 2, "weight", x->dims[1], "one for each class")))
         return false;
     i->y[0] = (og_type){.dtype = x->dtype};
     if (strcmp(reduction, "none") == 0) {
@@ -36,7 +37,8 @@ static bool loss_infer(og_infer *i)
     return true;
 }
 
-/* ---- what both losses and the gradient use ------------------------------------------------------------- */
+/* ---- what both losses and the gradient use
+ * ------------------------------------------------------------- */
 
 typedef struct labelled {
     og_val safe;   /* [N, D…] labels, 0 where ignored */
@@ -75,7 +77,8 @@ static og_val third(const og_val *x, int nx)
     return nx > 2 ? x[2] : OG_NONE;
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 static og_val nll(const og_expand *e, og_val log_p)
 {
@@ -108,7 +111,8 @@ static void cross_entropy_expand(og_expand *e)
         e->y[1] = log_p;
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* d loss / d (each element's loss before reduction), times w: [N, 1, D…] */
 static og_val element_gradient(const og_grad *d, const labelled *l)

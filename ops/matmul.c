@@ -1,7 +1,9 @@
-/* Matrix products. MatMul is the one primitive: vectors, matrices and stacks of matrices as in numpy. */
+/* Matrix products. MatMul is the one primitive: vectors, matrices and stacks of matrices as in
+ * numpy. */
 #include "ops/common.h"
 
-/* ---- MatMul ---------------------------------------------------------------------------------------- */
+/* ---- MatMul
+ * ---------------------------------------------------------------------------------------- */
 
 /* y = a b: a [… m, k] (or [k]), b [… k, n] (or [k]), y [… m, n] without the dims a vector lacks */
 static bool matmul_infer(og_infer *i)
@@ -12,8 +14,9 @@ static bool matmul_infer(og_infer *i)
         return false;
     int k_axis = b->rank > 1 ? b->rank - 2 : 0;
     if (a->dims[a->rank - 1] != b->dims[k_axis])
-        return og_infer_error(i, "dim %d of %s is %" PRId64 ", expected %" PRId64
-                                 " (dim %d of %s, which it is multiplied with)",
+        return og_infer_error(i,
+                              "dim %d of %s is %" PRId64 ", expected %" PRId64
+                              " (dim %d of %s, which it is multiplied with)",
                               a->rank - 1, TypeText(i, a), a->dims[a->rank - 1], b->dims[k_axis],
                               k_axis, TypeText(i, b));
     og_type batch_a = *a, batch_b = *b, y = {.dtype = a->dtype};
@@ -36,8 +39,9 @@ static og_val flat(og_val v, int64_t cols)
     return Reshape(v, 2, ((int64_t[]){rows, cols}));
 }
 
-/* dA = dY Bᵀ,  dB = Aᵀ dY; stacks that were broadcast are summed by the pass. Where B is one matrix for a stack of A,
- * the stack is multiplied out first, so that dB is one large product. A vector counts as [1, k] or [k, 1]. */
+/* dA = dY Bᵀ,  dB = Aᵀ dY; stacks that were broadcast are summed by the pass. Where B is one matrix
+ * for a stack of A, the stack is multiplied out first, so that dB is one large product. A vector
+ * counts as [1, k] or [k, 1]. */
 static void matmul_grad(og_grad *d)
 {
     og_val a = d->x[0], b = d->x[1], dy = d->dy[0];
@@ -72,7 +76,8 @@ static void matmul_grad(og_grad *d)
         d->dx[1] = vector_b ? ReshapeLike(SumTo(db, b), d->x[1]) : db;
 }
 
-/* ---- Gemm ------------------------------------------------------------------------------------------ */
+/* ---- Gemm
+ * ------------------------------------------------------------------------------------------ */
 
 /* y = alpha A' B' + beta C: A' [M, K], B' [K, N], C broadcasts to [M, N] */
 static bool gemm_infer(og_infer *i)
@@ -84,8 +89,9 @@ static bool gemm_infer(og_infer *i)
     int ta = og_attr_int(i->node, "transA", 0) != 0, tb = og_attr_int(i->node, "transB", 0) != 0;
     int64_t k = a->dims[1 - ta];
     if (b->dims[tb] != k)
-        return og_infer_error(i, "dim %d of B is %" PRId64 ", expected %" PRId64
-                                 " (dim %d of A; transA %d, transB %d)",
+        return og_infer_error(i,
+                              "dim %d of B is %" PRId64 ", expected %" PRId64
+                              " (dim %d of A; transA %d, transB %d)",
                               tb, b->dims[tb], k, 1 - ta, ta, tb);
     og_type y = {.dtype = a->dtype, .rank = 2, .dims = {a->dims[ta], b->dims[1 - tb]}};
     if (present(i, 2) && !need_stretch(i, 2, "C", &y))
@@ -110,9 +116,18 @@ static void gemm_expand(og_expand *e)
     e->y[0] = y;
 }
 
+/* 2 M N K for each matrix of the result: K is the last axis of a (of op(a) for Gemm). */
+static double matmul_flops(const og_node *n, const og_value *const *x, const og_type *y)
+{
+    const og_type *a = &x[0]->type;
+    int64_t k = og_attr_int(n, "transA", 0) ? a->dims[0] : a->dims[a->rank - 1];
+    return 2.0 * (double)og_type_elements(y) * (double)k;
+}
+
 const og_op og_ops_matmul[] = {
-    {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad,
+    {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF},
-    {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .precision = OG_PRECISION_HALF},
+    {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .flops = matmul_flops,
+     .precision = OG_PRECISION_HALF},
     {0},
 };

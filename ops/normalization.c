@@ -1,5 +1,6 @@
-/* Normalization over other dims than the batch: layer, instance, group, RMS, local response, Lp, mean-variance.
- * Where there is a stash_type, statistics are computed in it; double input keeps double. */
+/* Normalization over other dims than the batch: layer, instance, group, RMS, local response, Lp,
+ * mean-variance. Where there is a stash_type, statistics are computed in it; double input keeps
+ * double. */
 #include "ops/common.h"
 
 #define LAYER_GRADIENT OG_DOMAIN "::LayerNormalizationGrad"
@@ -23,7 +24,8 @@ static og_val over_root(og_val square, const og_node *node)
     return Reciprocal(Sqrt(Add(square, Scalar(square, epsilon))));
 }
 
-/* ---- LayerNormalization ---------------------------------------------------------------------------------- */
+/* ---- LayerNormalization
+ * ---------------------------------------------------------------------------------- */
 
 /* x [lead…, norm…]: scale and bias broadcast to [norm…]; mean, rstd [lead…, 1…] */
 static bool norm_axis(og_infer *i, int *axis)
@@ -72,12 +74,14 @@ static void layer_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
-/* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…] */
+/* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…]
+ */
 static void layer_grad(og_grad *d)
 {
     og_val x = d->x[0], scale = d->x[1];
     if (!is_zeros(d->dy[1]) || !is_zeros(d->dy[2])) {
-        og_node_fail(d->g, d->node, OG_UNSUPPORTED, "a gradient flows into its Mean or InvStdDev output");
+        og_node_fail(d->g, d->node, OG_UNSUPPORTED,
+                     "a gradient flows into its Mean or InvStdDev output");
         return;
     }
     int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(x)), rank = Rank(x) - axis;
@@ -105,16 +109,18 @@ static bool layer_grad_infer(og_infer *i)
         lead.dims[k] = 1;
     if (!og_type_equal(dy, x) || !og_type_equal(scale, &norm) ||
         !og_type_equal(&i->x[3]->type, &lead) || !og_type_equal(&i->x[4]->type, &lead))
-        return og_infer_error(i, "dy %s, x %s, scale %s, mean %s, rstd %s do not belong together (axis %d)",
-                              TypeText(i, dy), TypeText(i, x), TypeText(i, scale),
-                              TypeText(i, &i->x[3]->type), TypeText(i, &i->x[4]->type), axis);
+        return og_infer_error(
+            i, "dy %s, x %s, scale %s, mean %s, rstd %s do not belong together (axis %d)",
+            TypeText(i, dy), TypeText(i, x), TypeText(i, scale), TypeText(i, &i->x[3]->type),
+            TypeText(i, &i->x[4]->type), axis);
     i->y[0] = *x;
     for (int k = 1; k < i->ny; k++)
         i->y[k] = *scale;
     return true;
 }
 
-/* x̂ = (x - mean) rstd,  g = dy scale,  dx = rstd (g - mean(g) - x̂ mean(g x̂)),  dscale = Σ dy x̂,  dbias = Σ dy */
+/* x̂ = (x - mean) rstd,  g = dy scale,  dx = rstd (g - mean(g) - x̂ mean(g x̂)),  dscale = Σ dy x̂,
+ * dbias = Σ dy */
 static void layer_grad_expand(og_expand *e)
 {
     og_val mean = e->x[3], rstd = e->x[4], scale = to_dtype(e->x[2], DType(mean));
@@ -132,7 +138,8 @@ static void layer_grad_expand(og_expand *e)
         e->y[2] = to_dtype(SumTo(dy, e->x[2]), DType(e->x[2]));
 }
 
-/* ---- RMSNormalization ------------------------------------------------------------------------------------- */
+/* ---- RMSNormalization
+ * ------------------------------------------------------------------------------------- */
 
 static bool rms_infer(og_infer *i)
 {
@@ -151,7 +158,8 @@ static void rms_expand(og_expand *e)
     e->y[0] = Mul(xh, to_dtype(e->x[1], DType(xh)));
 }
 
-/* ---- InstanceNormalization, GroupNormalization ------------------------------------------------------------- */
+/* ---- InstanceNormalization, GroupNormalization
+ * ------------------------------------------------------------- */
 
 static bool instance_infer(og_infer *i)
 {
@@ -188,8 +196,9 @@ static bool need_groups(og_infer *i, bool by_group)
     if (!need_float(i, 0) || !need_rank_from(i, 0, "input", 2) || !need_stash_type(i))
         return false;
     if (groups < 1 || x->dims[1] % groups != 0)
-        return og_infer_error(i, "num_groups is %" PRId64 ", expected a divisor of %" PRId64 " channels",
-                              groups, x->dims[1]);
+        return og_infer_error(
+            i, "num_groups is %" PRId64 ", expected a divisor of %" PRId64 " channels", groups,
+            x->dims[1]);
     for (int k = 1; k <= 2; k++) {
         const og_type *t = &i->x[k]->type;
         const char *what = k == 1 ? "scale" : "bias";
@@ -220,8 +229,8 @@ static void group_expand(og_expand *e)
     int rank = Rank(x), axis = 2;
     int64_t groups = og_attr_int(e->node, "num_groups", 1), n = Dim(x, 0);
     int64_t size = n > 0 ? Count(x) / n / groups : 0;
-    og_val rows = Reshape(to_dtype(x, stash_type(e->node, DType(x))), 3,
-                          ((int64_t[]){n, groups, size}));
+    og_val rows =
+        Reshape(to_dtype(x, stash_type(e->node, DType(x))), 3, ((int64_t[]){n, groups, size}));
     og_val xh = ReshapeLike(to_dtype(normalized(rows, 1, &axis, e->node), DType(x)), x);
     e->y[0] = Add(Mul(xh, per_channel(e->x[1], rank)), per_channel(e->x[2], rank));
 }
@@ -252,7 +261,8 @@ static bool group_upgrade_21(og_draft *d)
     return true;
 }
 
-/* ---- LRN, LpNormalization, MeanVarianceNormalization --------------------------------------------------------- */
+/* ---- LRN, LpNormalization, MeanVarianceNormalization
+ * --------------------------------------------------------- */
 
 static bool lrn_infer(og_infer *i)
 {
@@ -262,8 +272,8 @@ static bool lrn_infer(og_infer *i)
     return need_float(i, 0) && need_rank_from(i, 0, "input", 3) && same_as_x(i);
 }
 
-/* LRN: y = x / (bias + alpha / size Σ x²)^beta, the sum over `size` neighbouring channels: an average pooling of x²
- * with channels as rows (Krizhevsky et al. 2012) */
+/* LRN: y = x / (bias + alpha / size Σ x²)^beta, the sum over `size` neighbouring channels: an
+ * average pooling of x² with channels as rows (Krizhevsky et al. 2012) */
 static void lrn_expand(og_expand *e)
 {
     og_val x = e->x[0];
@@ -341,8 +351,8 @@ static void mvn_expand(og_expand *e)
 const og_op og_ops_normalization[] = {
     {"LayerNormalization", NULL, 2, 3, 1, 3, layer_infer, .expand = layer_expand,
      .grad = layer_grad, .saved = 3, FLOAT_PRECISION},
-    {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, layer_grad_infer,
-     .expand = layer_grad_expand, FLOAT_PRECISION},
+    {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, layer_grad_infer, .expand = layer_grad_expand,
+     FLOAT_PRECISION},
     {"RMSNormalization", NULL, 2, 2, 1, 1, rms_infer, .expand = rms_expand, FLOAT_PRECISION},
     {"InstanceNormalization", NULL, 3, 3, 1, 1, instance_infer, .expand = instance_expand,
      FLOAT_PRECISION},

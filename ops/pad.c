@@ -1,11 +1,14 @@
-/* Pad, Tile, DepthToSpace, SpaceToDepth: larger or differently folded tensors of the same elements. */
+/* Pad, Tile, DepthToSpace, SpaceToDepth: larger or differently folded tensors of the same elements.
+ */
 #include "ops/common.h"
 
-/* ---- Pad -------------------------------------------------------------------------------------------- */
+/* ---- Pad
+ * -------------------------------------------------------------------------------------------- */
 
-/* begin[k] and end[k] elements are added around dim k; negative: removed. False: the list of pads does not fit the
- * axes, or an axis does not exist. Inputs 1 and 3 are constants. */
-static bool read_pads(const og_value *pads, const og_value *axes, int rank, int64_t *begin, int64_t *end)
+/* begin[k] and end[k] elements are added around dim k; negative: removed. False: the list of pads
+ * does not fit the axes, or an axis does not exist. Inputs 1 and 3 are constants. */
+static bool read_pads(const og_value *pads, const og_value *axes, int rank, int64_t *begin,
+                      int64_t *end)
 {
     int64_t list[2 * OG_MAX_RANK], dims[OG_MAX_RANK];
     int n = og_value_ints(pads, 2 * OG_MAX_RANK, list);
@@ -43,23 +46,27 @@ static bool pad_infer(og_infer *i)
         (present(i, 3) && !need_ints(i, 3, "axes", OG_MAX_RANK, list, &n)))
         return false;
     if (!read_pads(i->x[1], present(i, 3) ? i->x[3] : NULL, x->rank, begin, end))
-        return og_infer_error(i, "pads do not fit %s: expected a begin and an end for each of the axes",
-                              TypeText(i, x));
+        return og_infer_error(
+            i, "pads do not fit %s: expected a begin and an end for each of the axes",
+            TypeText(i, x));
     if (present(i, 2) && (!need_scalar(i, 2, "constant_value") ||
                           (i->x[2]->type.dtype != OG_FLOAT && !need_same(i, 0, 2))))
         return false;
     i->y[0] = *x;
     for (int k = 0; k < x->rank; k++) {
         int64_t *dim = &i->y[0].dims[k], most = reflect ? x->dims[k] - 1 : INT64_MAX;
-        if (__builtin_add_overflow(*dim, begin[k], dim) || __builtin_add_overflow(*dim, end[k], dim) ||
-            *dim < 0)
-            return og_infer_error(i, "dim %d of %s padded by %" PRId64 " and %" PRId64 " is negative or overflows",
-                                  k, TypeText(i, x), begin[k], end[k]);
+        if (__builtin_add_overflow(*dim, begin[k], dim) ||
+            __builtin_add_overflow(*dim, end[k], dim) || *dim < 0)
+            return og_infer_error(
+                i, "dim %d of %s padded by %" PRId64 " and %" PRId64 " is negative or overflows", k,
+                TypeText(i, x), begin[k], end[k]);
         if (!constant && *dim > 0 && x->dims[k] == 0)
-            return og_infer_error(i, "dim %d of %s is 0: mode %s has nothing to repeat", k, TypeText(i, x), mode);
+            return og_infer_error(i, "dim %d of %s is 0: mode %s has nothing to repeat", k,
+                                  TypeText(i, x), mode);
         if (begin[k] > most || end[k] > most)
-            return og_infer_error(i, "dim %d of %s is reflected by %" PRId64 " and %" PRId64
-                                     ", expected less than the dim",
+            return og_infer_error(i,
+                                  "dim %d of %s is reflected by %" PRId64 " and %" PRId64
+                                  ", expected less than the dim",
                                   k, TypeText(i, x), begin[k], end[k]);
     }
     return true;
@@ -77,7 +84,8 @@ static int64_t source(const char *mode, int64_t k, int64_t dim)
     return k < dim ? k : period - k;
 }
 
-/* Modes that repeat elements: y is gathered along each padded axis in turn, so dx is scattered back in reverse. */
+/* Modes that repeat elements: y is gathered along each padded axis in turn, so dx is scattered back
+ * in reverse. */
 static og_val repeated_grad(og_grad *d, const char *mode, const int64_t *begin, const int64_t *end)
 {
     og_val dx = d->dy[0];
@@ -95,14 +103,14 @@ static og_val repeated_grad(og_grad *d, const char *mode, const int64_t *begin, 
         for (int64_t k = 0; k < length; k++)
             index[k] = source(mode, k - begin[a], x->dims[a]);
         before.dims[a] = x->dims[a];
-        dx = Op(OG_DOMAIN "::GatherGrad", In(dx, og_graph_add_const(d->g, "", &t, index)), I("axis", a),
-                Is("x_dims", before.rank, before.dims));
+        dx = Op(OG_DOMAIN "::GatherGrad", In(dx, og_graph_add_const(d->g, "", &t, index)),
+                I("axis", a), Is("x_dims", before.rank, before.dims));
     }
     return dx;
 }
 
-/* Pad: dx = dy without what was added, 0 where something was removed: the opposite pads. The constant's gradient is the
- * sum of what was added. */
+/* Pad: dx = dy without what was added, 0 where something was removed: the opposite pads. The
+ * constant's gradient is the sum of what was added. */
 static void pad_grad(og_grad *d)
 {
     const char *mode = og_attr_string(d->node, "mode", "constant");
@@ -132,7 +140,8 @@ static bool pad_upgrade_11(og_draft *d)
     return og_draft_ints_to_input(d, "pads", 1) && og_draft_float_to_input(d, "value", 2);
 }
 
-/* ---- Tile -------------------------------------------------------------------------------------------- */
+/* ---- Tile
+ * -------------------------------------------------------------------------------------------- */
 
 static bool tile_infer(og_infer *i)
 {
@@ -142,7 +151,8 @@ static bool tile_infer(og_infer *i)
     if (!need_ints(i, 1, "repeats", OG_MAX_RANK, repeats, &n))
         return false;
     if (n != x->rank)
-        return og_infer_error(i, "repeats has %d entries, expected %d for %s", n, x->rank, TypeText(i, x));
+        return og_infer_error(i, "repeats has %d entries, expected %d for %s", n, x->rank,
+                              TypeText(i, x));
     i->y[0] = *x;
     for (int k = 0; k < n; k++) {
         if (repeats[k] < 0 || __builtin_mul_overflow(x->dims[k], repeats[k], &i->y[0].dims[k]))
@@ -172,10 +182,12 @@ static void tile_expand(og_expand *e)
     if (n == Rank(x))
         e->y[0] = Identity(x);
     else
-        e->y[0] = Reshape(Op("Expand", In(Reshape(x, n, one), og_const_ints(e->g, n, many))), Rank(x), dims);
+        e->y[0] = Reshape(Op("Expand", In(Reshape(x, n, one), og_const_ints(e->g, n, many))),
+                          Rank(x), dims);
 }
 
-/* ---- DepthToSpace, SpaceToDepth ------------------------------------------------------------------------- */
+/* ---- DepthToSpace, SpaceToDepth
+ * ------------------------------------------------------------------------- */
 
 static bool need_blocks(og_infer *i, int64_t *b)
 {
@@ -192,8 +204,9 @@ static bool depth_to_space_infer(og_infer *i)
     if (!need_blocks(i, &b))
         return false;
     if (x->dims[1] % (b * b) != 0)
-        return og_infer_error(i, "has %" PRId64 " channels, expected a multiple of blocksize² (%" PRId64 ")",
-                              x->dims[1], b * b);
+        return og_infer_error(
+            i, "has %" PRId64 " channels, expected a multiple of blocksize² (%" PRId64 ")",
+            x->dims[1], b * b);
     i->y[0] = *x;
     i->y[0].dims[1] = x->dims[1] / (b * b);
     return (!__builtin_mul_overflow(x->dims[2], b, &i->y[0].dims[2]) &&
@@ -208,10 +221,10 @@ static void depth_to_space_expand(og_expand *e)
     int64_t b = og_attr_int(e->node, "blocksize", 1);
     int64_t n = Dim(x, 0), c = Dim(x, 1) / (b * b), h = Dim(x, 2), w = Dim(x, 3);
     bool crd = strcmp(og_attr_string(e->node, "mode", "DCR"), "CRD") == 0;
-    og_val blocks = crd ? Transpose(Reshape(x, 6, ((int64_t[]){n, c, b, b, h, w})),
-                                    ((int[]){0, 1, 4, 2, 5, 3}))
-                        : Transpose(Reshape(x, 6, ((int64_t[]){n, b, b, c, h, w})),
-                                    ((int[]){0, 3, 4, 1, 5, 2}));
+    og_val blocks =
+        crd ? Transpose(Reshape(x, 6, ((int64_t[]){n, c, b, b, h, w})), ((int[]){0, 1, 4, 2, 5, 3}))
+            : Transpose(Reshape(x, 6, ((int64_t[]){n, b, b, c, h, w})),
+                        ((int[]){0, 3, 4, 1, 5, 2}));
     e->y[0] = Reshape(blocks, 4, ((int64_t[]){n, c, h * b, w * b}));
 }
 
@@ -222,8 +235,9 @@ static bool space_to_depth_infer(og_infer *i)
     if (!need_blocks(i, &b))
         return false;
     if (x->dims[2] % b != 0 || x->dims[3] % b != 0)
-        return og_infer_error(i, "is %s, expected height and width to be multiples of blocksize (%" PRId64 ")",
-                              TypeText(i, x), b);
+        return og_infer_error(
+            i, "is %s, expected height and width to be multiples of blocksize (%" PRId64 ")",
+            TypeText(i, x), b);
     i->y[0] = *x;
     i->y[0].dims[2] = x->dims[2] / b;
     i->y[0].dims[3] = x->dims[3] / b;

@@ -1,7 +1,8 @@
 /* Pooling: windows over the spatial dims of x [N, C, D…]. Global pooling is a reduction. */
 #include "ops/window_rules.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool need_kernel_shape(og_infer *i)
 {
@@ -30,7 +31,9 @@ static bool max_pool_infer(og_infer *i)
     og_window_read(&w, i->node, &i->x[0]->type, NULL);
     for (int k = 0; k < w.n; k++)
         if (w.pads[k] >= og_window_span(&w, k) || w.pads[k + w.n] >= og_window_span(&w, k))
-            return og_infer_error(i, "pads %" PRId64 " + %" PRId64 " of spatial dim %d, expected less than the window (%" PRId64 ")",
+            return og_infer_error(i,
+                                  "pads %" PRId64 " + %" PRId64
+                                  " of spatial dim %d, expected less than the window (%" PRId64 ")",
                                   w.pads[k], w.pads[k + w.n], k, og_window_span(&w, k));
     if (i->ny > 1) {
         if (og_attr_int(i->node, "storage_order", 0))
@@ -71,7 +74,8 @@ static bool average_pool_grad_infer(og_infer *i)
     bool fits = dy->dims[0] == dx->dims[0] && dy->dims[1] == dx->dims[1];
     for (int k = 0; k < w.n; k++)
         fits = fits && dy->dims[k + 2] == w.out[k];
-    return fits || og_infer_error(i, "%s is no output of pooling %s", TypeText(i, dy), TypeText(i, dx));
+    return fits ||
+           og_infer_error(i, "%s is no output of pooling %s", TypeText(i, dy), TypeText(i, dx));
 }
 
 static bool global_infer(og_infer *i)
@@ -84,7 +88,8 @@ static bool global_infer(og_infer *i)
     return true;
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* MaxPool: dx[indices] += dy */
 static void max_pool_grad(og_grad *d)
@@ -97,10 +102,10 @@ static void average_pool_grad(og_grad *d)
 {
     og_window w;
     og_window_read(&w, d->node, og_type_of(d->x[0]), NULL);
-    d->dx[0] = Op(OG_DOMAIN "::AveragePoolGrad", In(d->dy[0]), WindowAttrs(&w),
-                  I("ceil_mode", og_attr_int(d->node, "ceil_mode", 0)),
-                  I("count_include_pad", og_attr_int(d->node, "count_include_pad", 0)),
-                  XDims(d->x[0]));
+    d->dx[0] =
+        Op(OG_DOMAIN "::AveragePoolGrad", In(d->dy[0]), WindowAttrs(&w),
+           I("ceil_mode", og_attr_int(d->node, "ceil_mode", 0)),
+           I("count_include_pad", og_attr_int(d->node, "count_include_pad", 0)), XDims(d->x[0]));
 }
 
 /* AveragePoolGrad is linear; its transpose is the pooling itself. */
@@ -120,7 +125,8 @@ static void max_pool_grad_grad(og_grad *d)
     d->dx[0] = Op("Gather", In(rows, d->x[1]), I("axis", 0));
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 static og_val over_space(og_val x, const char *kind)
 {

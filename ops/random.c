@@ -1,9 +1,11 @@
 /* Dropout, and tensors of random numbers. */
 #include "ops/common.h"
 
-/* ---- Dropout ----------------------------------------------------------------------------------------- */
+/* ---- Dropout
+ * ----------------------------------------------------------------------------------------- */
 
-/* Is the node surely the identity: not in training mode, or with ratio 0? Input 2 absent: not in training mode. */
+/* Is the node surely the identity: not in training mode, or with ratio 0? Input 2 absent: not in
+ * training mode. */
 static bool drops_nothing(const og_value *ratio, const og_value *training)
 {
     return !training || (is_const(training) && og_value_double(training, 0) == 0) ||
@@ -13,14 +15,16 @@ static bool drops_nothing(const og_value *ratio, const og_value *training)
 /* ratio may have any float type: opsets below 12 had it as an attribute. */
 static bool dropout_infer(og_infer *i)
 {
-    const og_value *ratio = present(i, 1) ? i->x[1] : NULL, *training = present(i, 2) ? i->x[2] : NULL;
+    const og_value *ratio = present(i, 1) ? i->x[1] : NULL,
+                   *training = present(i, 2) ? i->x[2] : NULL;
     if (!need_float(i, 0) || (ratio && !(need_float(i, 1) && need_scalar(i, 1, "ratio"))) ||
         (training && !(need_dtype(i, 2, OG_BOOL) && need_scalar(i, 2, "training_mode"))))
         return false;
     if (!drops_nothing(ratio, training))
-        return og_node_fail(i->g, i->node, OG_UNSUPPORTED,
-                            "training_mode is set and ratio is not 0: random masks are not supported "
-                            "(export the model in evaluation mode)");
+        return og_node_fail(
+            i->g, i->node, OG_UNSUPPORTED,
+            "training_mode is set and ratio is not 0: random masks are not supported "
+            "(export the model in evaluation mode)");
     for (int k = 0; k < i->ny; k++)
         i->y[k] = i->x[0]->type;
     if (i->ny > 1)
@@ -45,7 +49,8 @@ static bool dropout_upgrade_12(og_draft *d)
     return og_draft_float_to_input(d, "ratio", 1);
 }
 
-/* ---- random tensors ----------------------------------------------------------------------------------- */
+/* ---- random tensors
+ * ----------------------------------------------------------------------------------- */
 
 static bool need_dtype_attr(og_infer *i, og_dtype fallback, og_dtype *dtype)
 {
@@ -63,7 +68,8 @@ static bool random_infer(og_infer *i)
         return false;
     for (int k = 0; k < i->y[0].rank; k++)
         if (i->y[0].dims[k] < 0)
-            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k, i->y[0].dims[k]);
+            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k,
+                                  i->y[0].dims[k]);
     return og_dtype_is_float(dtype) ||
            og_infer_error(i, "dtype is %s, expected a floating point type", og_dtype_name(dtype));
 }

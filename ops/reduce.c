@@ -1,10 +1,12 @@
 /* Reductions over axes, ArgMax and ArgMin, running sums. Axes are input 1, a constant. */
 #include "ops/common.h"
 
-/* ---- axes ------------------------------------------------------------------------------------------ */
+/* ---- axes
+ * ------------------------------------------------------------------------------------------ */
 
 /* marks[a]: dim a is reduced. axes: NULL where absent. Fails with a message if i is given. */
-static bool reduced_axes(og_infer *i, const og_node *node, const og_value *axes, int rank, bool *marks)
+static bool reduced_axes(og_infer *i, const og_node *node, const og_value *axes, int rank,
+                         bool *marks)
 {
     int64_t list[OG_MAX_RANK];
     int n = 0;
@@ -72,7 +74,8 @@ static bool extremum_infer(og_infer *i)
     return (i->x[0]->type.dtype == OG_BOOL || need_number(i, 0)) && reduce_shape(i);
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* v, of y's shape, with the reduced axes of x as dims of 1, so that it broadcasts against x. */
 static og_val kept(const og_grad *d, og_val v)
@@ -115,8 +118,8 @@ static void extremum_grad(og_grad *d)
     d->dx[0] = Mul(hit, share);
 }
 
-/* ReduceProd: y = Π x,  dxᵢ = dy Π over j ≠ i of xⱼ. With p the product of the factors that are not 0, that is
- * p / xᵢ without zeros, p at a single zero, and 0 everywhere else. */
+/* ReduceProd: y = Π x,  dxᵢ = dy Π over j ≠ i of xⱼ. With p the product of the factors that are not
+ * 0, that is p / xᵢ without zeros, p at a single zero, and 0 everywhere else. */
 static void prod_grad(og_grad *d)
 {
     og_val x = d->x[0], is_zero = Equal(x, Zero(x));
@@ -144,7 +147,8 @@ static void log_sum_exp_grad(og_grad *d)
     d->dx[0] = Mul(kept(d, d->dy[0]), Exp(Sub(d->x[0], kept(d, finite))));
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 static og_val reduce_of(const og_expand *e, const char *kind, og_val v, bool keep)
 {
@@ -194,7 +198,8 @@ static void log_sum_exp_expand(og_expand *e)
     e->y[0] = Add(log_sum, ReshapeLike(m, log_sum));
 }
 
-/* ---- ArgMax, ArgMin, CumSum ----------------------------------------------------------------------------- */
+/* ---- ArgMax, ArgMin, CumSum
+ * ----------------------------------------------------------------------------- */
 
 static bool arg_infer(og_infer *i)
 {
@@ -221,8 +226,8 @@ static bool cum_sum_infer(og_infer *i)
     int64_t value;
     if (!need_number(i, 0) || !need_index(i, 1) || !need_scalar(i, 1, "axis"))
         return false;
-    if (is_const(i->x[1]) && !(need_int(i, 1, "axis", &value) &&
-                               need_axis(i, value, i->x[0]->type.rank, &axis)))
+    if (is_const(i->x[1]) &&
+        !(need_int(i, 1, "axis", &value) && need_axis(i, value, i->x[0]->type.rank, &axis)))
         return false;
     return same_as_x(i);
 }
@@ -230,9 +235,9 @@ static bool cum_sum_infer(og_infer *i)
 /* CumSum: yᵢ = Σ over j ≤ i of xⱼ,  dxⱼ = Σ over i ≥ j of dyᵢ: the sum from the other end */
 static void cum_sum_grad(og_grad *d)
 {
-    d->dx[0] = Op("CumSum", In(d->dy[0], d->x[1]),
-                  I("exclusive", og_attr_int(d->node, "exclusive", 0)),
-                  I("reverse", !og_attr_int(d->node, "reverse", 0)));
+    d->dx[0] =
+        Op("CumSum", In(d->dy[0], d->x[1]), I("exclusive", og_attr_int(d->node, "exclusive", 0)),
+           I("reverse", !og_attr_int(d->node, "reverse", 0)));
 }
 
 /* Axes were an attribute below opset 13 (ReduceSum) or 18 (the others). */
@@ -241,7 +246,8 @@ static bool axes_to_input(og_draft *d)
     return og_draft_ints_to_input(d, "axes", 1);
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------- */
 
 #define REDUCE(opset) .precision = OG_PRECISION_FLOAT, .upgrade = {{opset, axes_to_input}}
 

@@ -1,9 +1,11 @@
-/* Resize, by its definition: each axis in turn is a weighted sum of gathered elements, whose places and weights are
- * known when the shape is. Nearest takes one element, linear two, cubic four. Where nearest repeats each element
- * equally often, it is an Expand instead. antialias and cropping by roi are not supported. */
+/* Resize, by its definition: each axis in turn is a weighted sum of gathered elements, whose places
+ * and weights are known when the shape is. Nearest takes one element, linear two, cubic four. Where
+ * nearest repeats each element equally often, it is an Expand instead. antialias and cropping by
+ * roi are not supported. */
 #include "ops/common.h"
 
-/* ---- how large ---------------------------------------------------------------------------------------- */
+/* ---- how large
+ * ---------------------------------------------------------------------------------------- */
 
 typedef struct scaling {
     double scale[OG_MAX_RANK];
@@ -16,7 +18,8 @@ static const og_value *list_input(const og_value *const *x, int nx, int k)
     return k < nx && x[k] && og_type_elements(&x[k]->type) > 0 ? x[k] : NULL;
 }
 
-/* One factor for all axes, so that none is larger (not_larger) or smaller (not_smaller) than its size; *sizes adjusted. */
+/* One factor for all axes, so that none is larger (not_larger) or smaller (not_smaller) than its
+ * size; *sizes adjusted. */
 static void keep_aspect(bool not_larger, const og_type *x, int n, const int *axes, int64_t *sizes)
 {
     double factor = 0;
@@ -30,8 +33,8 @@ static void keep_aspect(bool not_larger, const og_type *x, int n, const int *axe
 }
 
 /* NULL, or what is wrong. in: the node's inputs, constants from input 2 on. */
-static const char *read_scaling(const og_node *node, const og_value *const *in, int nx, const og_type *x,
-                                scaling *s)
+static const char *read_scaling(const og_node *node, const og_value *const *in, int nx,
+                                const og_type *x, scaling *s)
 {
     const og_value *scales = list_input(in, nx, 2), *sizes = list_input(in, nx, 3);
     const char *policy = og_attr_string(node, "keep_aspect_ratio_policy", "stretch");
@@ -56,7 +59,8 @@ static const char *read_scaling(const og_node *node, const og_value *const *in, 
         return "exactly one of scales and sizes is expected";
     if (!is_const(scales ? scales : sizes))
         return "scales or sizes are computed while running; they must be constants";
-    if (scales && (scales->type.rank != 1 || scales->type.dims[0] != n || scales->type.dtype != OG_FLOAT))
+    if (scales &&
+        (scales->type.rank != 1 || scales->type.dims[0] != n || scales->type.dtype != OG_FLOAT))
         return "scales is not a float32 list of one entry for each axis";
     if (sizes && og_value_ints(sizes, OG_MAX_RANK, list) != n)
         return "sizes is not an int64 list of one entry for each axis";
@@ -88,17 +92,19 @@ static bool is_one_of(const char *text, const char *const *list)
 static bool resize_infer(og_infer *i)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
-    static const char *const transforms[] = {"half_pixel",    "pytorch_half_pixel", "half_pixel_symmetric",
-                                             "align_corners", "asymmetric",         NULL};
-    static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", NULL};
+    static const char *const transforms[] = {"half_pixel",           "pytorch_half_pixel",
+                                             "half_pixel_symmetric", "align_corners",
+                                             "asymmetric",           NULL};
+    static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
+                                            "ceil", NULL};
     const char *mode = og_attr_string(i->node, "mode", "nearest");
     const char *transform = og_attr_string(i->node, "coordinate_transformation_mode", "half_pixel");
     const char *rounding = og_attr_string(i->node, "nearest_mode", "round_prefer_floor");
     if (!is_one_of(mode, modes))
         return og_infer_error(i, "mode is \"%s\", expected nearest, linear or cubic", mode);
     if (!is_one_of(transform, transforms))
-        return og_node_fail(i->g, i->node, OG_UNSUPPORTED, "coordinate_transformation_mode \"%s\" is not supported",
-                            transform);
+        return og_node_fail(i->g, i->node, OG_UNSUPPORTED,
+                            "coordinate_transformation_mode \"%s\" is not supported", transform);
     if (!is_one_of(rounding, roundings))
         return og_infer_error(i, "nearest_mode is \"%s\"", rounding);
     if (og_attr_int(i->node, "antialias", 0))
@@ -114,7 +120,8 @@ static bool resize_infer(og_infer *i)
     return true;
 }
 
-/* ---- where from ---------------------------------------------------------------------------------------- */
+/* ---- where from
+ * ---------------------------------------------------------------------------------------- */
 
 /* The place in the input, as a real number, that element k of the output comes from. */
 static double source(const char *transform, int64_t k, int64_t in, int64_t out, double scale)
@@ -202,7 +209,8 @@ static int64_t repeats(const taps *t, int64_t in, int64_t out)
     return out / in;
 }
 
-/* ---- definition ----------------------------------------------------------------------------------------- */
+/* ---- definition
+ * ----------------------------------------------------------------------------------------- */
 
 /* Axis a of x, each element `times` times */
 static og_val repeat(og_val x, int a, int64_t times)
@@ -222,7 +230,8 @@ static og_val repeat(og_val x, int a, int64_t times)
 /* weights [out] as a constant of x's type with `after` dims of 1 behind */
 static og_val weights(og_val x, const double *w, int64_t n, int after)
 {
-    og_type t = {.dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT, .rank = 1 + after, .dims = {n}};
+    og_type t = {
+        .dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT, .rank = 1 + after, .dims = {n}};
     for (int k = 1; k <= after; k++)
         t.dims[k] = 1;
     if (t.dtype == OG_DOUBLE)
@@ -272,7 +281,8 @@ static void resize_expand(og_expand *e)
     e->y[0] = y.id == e->x[0].id ? Identity(y) : y;
 }
 
-/* ---- upgrades -------------------------------------------------------------------------------------------- */
+/* ---- upgrades
+ * -------------------------------------------------------------------------------------------- */
 
 /* Opset 10: inputs x, scales; places are k / scale, rounded down. */
 static bool resize_upgrade_11(og_draft *d)

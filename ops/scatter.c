@@ -1,7 +1,9 @@
-/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu; and NonZero. */
+/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu;
+ * and NonZero. */
 #include "ops/common.h"
 
-/* ---- inference ------------------------------------------------------------------------------------ */
+/* ---- inference
+ * ------------------------------------------------------------------------------------ */
 
 static bool need_reduction(og_infer *i)
 {
@@ -25,12 +27,13 @@ static bool scatter_elements_infer(og_infer *i)
     og_type same = *indices;
     same.dtype = updates->dtype;
     if (!og_type_equal(&same, updates))
-        return og_infer_error(i, "updates are %s, expected the shape of indices, %s", TypeText(i, updates),
-                              TypeText(i, indices));
+        return og_infer_error(i, "updates are %s, expected the shape of indices, %s",
+                              TypeText(i, updates), TypeText(i, indices));
     for (int k = 0; k < x->rank; k++)
         if (k != axis && indices->dims[k] > x->dims[k])
-            return og_infer_error(i, "indices dim %d is %" PRId64 ", expected %" PRId64 " or less (%s)", k,
-                                  indices->dims[k], x->dims[k], TypeText(i, x));
+            return og_infer_error(
+                i, "indices dim %d is %" PRId64 ", expected %" PRId64 " or less (%s)", k,
+                indices->dims[k], x->dims[k], TypeText(i, x));
     return same_as_x(i);
 }
 
@@ -43,16 +46,17 @@ static bool scatter_nd_infer(og_infer *i)
         return false;
     int64_t k = indices->dims[indices->rank - 1];
     if (k < 1 || k > x->rank)
-        return og_infer_error(i, "the last dim of indices is %" PRId64 ", expected 1 to %d for %s", k, x->rank,
-                              TypeText(i, x));
+        return og_infer_error(i, "the last dim of indices is %" PRId64 ", expected 1 to %d for %s",
+                              k, x->rank, TypeText(i, x));
     og_type expected = {.dtype = x->dtype, .rank = indices->rank - 1 + x->rank - (int)k};
     if (expected.rank > OG_MAX_RANK)
         return og_infer_error(i, "the updates have too many dims");
     memcpy(expected.dims, indices->dims, sizeof(int64_t) * (size_t)(indices->rank - 1));
     memcpy(expected.dims + indices->rank - 1, x->dims + k, sizeof(int64_t) * (size_t)(x->rank - k));
     if (!og_type_equal(updates, &expected))
-        return og_infer_error(i, "updates are %s, expected %s (indices %s, input %s)", TypeText(i, updates),
-                              TypeText(i, &expected), TypeText(i, indices), TypeText(i, x));
+        return og_infer_error(i, "updates are %s, expected %s (indices %s, input %s)",
+                              TypeText(i, updates), TypeText(i, &expected), TypeText(i, indices),
+                              TypeText(i, x));
     return same_as_x(i);
 }
 
@@ -65,10 +69,12 @@ static bool one_hot_infer(og_infer *i)
         !need_vector(i, 2, "values", 2, "off and on"))
         return false;
     if (!is_const(i->x[1]))
-        return og_infer_error(i, "depth (input 1) is computed while running; it must be a constant");
+        return og_infer_error(i,
+                              "depth (input 1) is computed while running; it must be a constant");
     double depth = og_value_double(i->x[1], 0);
     if (!(depth >= 1 && depth < 9e15))
-        return og_infer_error(i, "depth is %g (%s), expected 1 or more", depth, TypeText(i, depth_type));
+        return og_infer_error(i, "depth is %g (%s), expected 1 or more", depth,
+                              TypeText(i, depth_type));
     if (x->rank + 1 > OG_MAX_RANK)
         return og_infer_error(i, "the result has too many dims");
     if (!need_axis(i, attr, x->rank + 1, &axis))
@@ -87,7 +93,8 @@ static bool trilu_infer(og_infer *i)
     return need_rank_from(i, 0, "input", 2) && same_as_x(i);
 }
 
-/* [rank, N]: how many depends on the data. The type has room for all; the kernel says how many there were. */
+/* [rank, N]: how many depends on the data. The type has room for all; the kernel says how many
+ * there were. */
 static bool non_zero_infer(og_infer *i)
 {
     const og_type *x = &i->x[0]->type;
@@ -95,7 +102,8 @@ static bool non_zero_infer(og_infer *i)
     return true;
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 /* y = on where the place along axis is the index, else off; an index below 0 counts from the end */
 static void one_hot_expand(og_expand *e)
@@ -108,7 +116,8 @@ static void one_hot_expand(og_expand *e)
     index = Reshape(index, rank, dims);
     index = Where(Less(index, Zero(index)), Add(index, Scalar(index, (double)depth)), index);
     og_val hit = Equal(index, arange(e->g, depth, rank - 1 - axis));
-    og_val off = Reshape(Slice(values, 0, 0, 1), 0, NULL), on = Reshape(Slice(values, 0, 1, 1), 0, NULL);
+    og_val off = Reshape(Slice(values, 0, 0, 1), 0, NULL),
+           on = Reshape(Slice(values, 0, 1, 1), 0, NULL);
     e->y[0] = Where(hit, on, off);
 }
 
@@ -119,12 +128,13 @@ static void trilu_expand(og_expand *e)
     og_val rows = arange(e->g, Dim(x, -2), 1), columns = arange(e->g, Dim(x, -1), 0);
     og_val k = e->nx > 1 && Has(e->x[1]) ? Reshape(e->x[1], 0, NULL) : og_const_int(e->g, 0);
     og_val diagonal = Sub(columns, rows);
-    og_val keep = og_attr_int(e->node, "upper", 1) ? GreaterOrEqual(diagonal, k)
-                                                   : LessOrEqual(diagonal, k);
+    og_val keep =
+        og_attr_int(e->node, "upper", 1) ? GreaterOrEqual(diagonal, k) : LessOrEqual(diagonal, k);
     e->y[0] = Where(keep, x, Zero(x));
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* Is the node's reduction none (*add false) or add? The others have no gradient here. */
 static bool linear_reduction(og_grad *d, bool *add)
@@ -132,7 +142,8 @@ static bool linear_reduction(og_grad *d, bool *add)
     const char *reduction = og_attr_string(d->node, "reduction", "none");
     *add = strcmp(reduction, "add") == 0;
     return *add || strcmp(reduction, "none") == 0 ||
-           og_node_fail(d->g, d->node, OG_UNSUPPORTED, "has no gradient for reduction \"%s\"", reduction);
+           og_node_fail(d->g, d->node, OG_UNSUPPORTED, "has no gradient for reduction \"%s\"",
+                        reduction);
 }
 
 /* ScatterElements: dx = dy, 0 where it was overwritten; dupdates = dy at the indices */
@@ -144,8 +155,8 @@ static void scatter_elements_grad(og_grad *d)
     if (!linear_reduction(d, &add))
         return;
     if (d->need[0])
-        d->dx[0] = add ? dy
-                       : Op("ScatterElements", In(dy, indices, zeros_like(d->x[2])), I("axis", axis));
+        d->dx[0] =
+            add ? dy : Op("ScatterElements", In(dy, indices, zeros_like(d->x[2])), I("axis", axis));
     if (d->need[2])
         d->dx[2] = Op("GatherElements", In(dy, indices), I("axis", axis));
 }
@@ -163,7 +174,8 @@ static void scatter_nd_grad(og_grad *d)
         d->dx[2] = Op("GatherND", In(dy, indices));
 }
 
-/* ---- upgrades ------------------------------------------------------------------------------------------ */
+/* ---- upgrades
+ * ------------------------------------------------------------------------------------------ */
 
 /* Scatter got the name ScatterElements in opset 11. */
 static bool scatter_upgrade_11(og_draft *d)

@@ -1,8 +1,10 @@
-/* The same elements in another shape or order: Identity, Reshape and its relatives, Transpose, Expand; and ops that read
- * a shape only. All results can be views of the input, save a Reshape across strides that do not join. */
+/* The same elements in another shape or order: Identity, Reshape and its relatives, Transpose,
+ * Expand; and ops that read a shape only. All results can be views of the input, save a Reshape
+ * across strides that do not join. */
 #include "ops/common.h"
 
-/* ---- views ------------------------------------------------------------------------------------------ */
+/* ---- views
+ * ------------------------------------------------------------------------------------------ */
 
 static bool same_view(const og_node *node, int out, const og_value *const *in, const og_type *x,
                       const og_layout *lx, const og_type *y, og_layout *ly)
@@ -12,7 +14,8 @@ static bool same_view(const og_node *node, int out, const og_value *const *in, c
     return true;
 }
 
-/* Dims of x that lie in memory as one are joined into chunks, innermost first; dims of y are cut from them. */
+/* Dims of x that lie in memory as one are joined into chunks, innermost first; dims of y are cut
+ * from them. */
 static bool reshape_view(const og_node *node, int out, const og_value *const *in, const og_type *x,
                          const og_layout *lx, const og_type *y, og_layout *ly)
 {
@@ -44,8 +47,8 @@ static bool reshape_view(const og_node *node, int out, const og_value *const *in
     return true;
 }
 
-static bool transpose_view(const og_node *node, int out, const og_value *const *in, const og_type *x,
-                           const og_layout *lx, const og_type *y, og_layout *ly)
+static bool transpose_view(const og_node *node, int out, const og_value *const *in,
+                           const og_type *x, const og_layout *lx, const og_type *y, og_layout *ly)
 {
     (void)out, (void)in;
     const int64_t *perm;
@@ -68,7 +71,8 @@ static bool expand_view(const og_node *node, int out, const og_value *const *in,
     return true;
 }
 
-/* ---- Reshape ---------------------------------------------------------------------------------------- */
+/* ---- Reshape
+ * ---------------------------------------------------------------------------------------- */
 
 static bool is_numeric_or_bool(og_infer *i)
 {
@@ -94,13 +98,15 @@ static bool reshape_infer(og_infer *i)
     for (int k = 0; k < n; k++) {
         if (dims[k] == 0 && !zero_is_zero) {
             if (k >= x->rank)
-                return og_infer_error(i, "shape dim %d is 0 (\"as the input's\"), but the input is %s", k,
-                                      TypeText(i, x));
+                return og_infer_error(i,
+                                      "shape dim %d is 0 (\"as the input's\"), but the input is %s",
+                                      k, TypeText(i, x));
             dims[k] = x->dims[k];
         }
         if (dims[k] < -1 || (dims[k] == -1 && free_dim >= 0))
-            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected dims from 0 and one -1 at most",
-                                  k, dims[k]);
+            return og_infer_error(
+                i, "shape dim %d is %" PRId64 ", expected dims from 0 and one -1 at most", k,
+                dims[k]);
         if (dims[k] == -1)
             free_dim = k;
         else if (__builtin_mul_overflow(known, dims[k], &known))
@@ -112,10 +118,12 @@ static bool reshape_infer(og_infer *i)
         y.dims[free_dim] = known ? elements / known : 0;
     if (og_type_elements(&y) != elements) {
         if (free_dim >= 0)
-            return og_infer_error(i, "%s has %" PRId64 " elements, not a multiple of %" PRId64
-                                     " (the product of the given dims)",
+            return og_infer_error(i,
+                                  "%s has %" PRId64 " elements, not a multiple of %" PRId64
+                                  " (the product of the given dims)",
                                   TypeText(i, x), elements, known);
-        return og_infer_error(i, "%s has %" PRId64 " elements, the shape to give it %s has %" PRId64,
+        return og_infer_error(i,
+                              "%s has %" PRId64 " elements, the shape to give it %s has %" PRId64,
                               TypeText(i, x), elements, TypeText(i, &y), known);
     }
     i->y[0] = y;
@@ -160,14 +168,15 @@ static bool squeeze_infer(og_infer *i)
     int n;
     for (int k = 0; k < x->rank; k++)
         marks[k] = x->dims[k] == 1;
-    if (present(i, 1) && (!need_ints(i, 1, "axes", OG_MAX_RANK, axes, &n) ||
-                          !mark_axes(i, n, axes, x->rank, marks)))
+    if (present(i, 1) &&
+        (!need_ints(i, 1, "axes", OG_MAX_RANK, axes, &n) || !mark_axes(i, n, axes, x->rank, marks)))
         return false;
     og_type y = {.dtype = x->dtype};
     for (int k = 0; k < x->rank; k++) {
         if (marks[k] && x->dims[k] != 1)
-            return og_infer_error(i, "dim %d of %s cannot be removed: it is %" PRId64 ", expected 1", k,
-                                  TypeText(i, x), x->dims[k]);
+            return og_infer_error(i,
+                                  "dim %d of %s cannot be removed: it is %" PRId64 ", expected 1",
+                                  k, TypeText(i, x), x->dims[k]);
         if (!marks[k])
             y.dims[y.rank++] = x->dims[k];
     }
@@ -185,8 +194,8 @@ static bool unsqueeze_infer(og_infer *i)
     if (!need_ints(i, 1, "axes", OG_MAX_RANK, axes, &n))
         return false;
     if (x->rank + n > OG_MAX_RANK)
-        return og_infer_error(i, "the result would have %d dims, at most %d are supported", x->rank + n,
-                              OG_MAX_RANK);
+        return og_infer_error(i, "the result would have %d dims, at most %d are supported",
+                              x->rank + n, OG_MAX_RANK);
     og_type y = {.dtype = x->dtype, .rank = x->rank + n};
     if (!mark_axes(i, n, axes, y.rank, marks))
         return false;
@@ -202,13 +211,15 @@ static void reshape_expand(og_expand *e)
     og_val x = e->x[0];
     og_type y;
     og_infer i = {.g = e->g, .node = e->node, .nx = e->nx, .ny = 1, .y = &y};
-    const og_value *values[2] = {og_value_of(x), e->nx > 1 && Has(e->x[1]) ? og_value_of(e->x[1]) : NULL};
+    const og_value *values[2] = {og_value_of(x),
+                                 e->nx > 1 && Has(e->x[1]) ? og_value_of(e->x[1]) : NULL};
     i.x = values;
     if (e->node->op->infer(&i))
         e->y[0] = og_type_equal(&y, og_type_of(x)) ? Identity(x) : Reshape(x, y.rank, y.dims);
 }
 
-/* ---- Transpose, Expand ----------------------------------------------------------------------------------- */
+/* ---- Transpose, Expand
+ * ----------------------------------------------------------------------------------- */
 
 static bool transpose_infer(og_infer *i)
 {
@@ -219,10 +230,12 @@ static bool transpose_infer(og_infer *i)
     if (!is_numeric_or_bool(i))
         return false;
     if (n && n != x->rank)
-        return og_infer_error(i, "perm has %d entries, expected %d for %s", n, x->rank, TypeText(i, x));
+        return og_infer_error(i, "perm has %d entries, expected %d for %s", n, x->rank,
+                              TypeText(i, x));
     for (int k = 0; k < n; k++)
         if (perm[k] < 0)
-            return og_infer_error(i, "perm entry %d is %" PRId64 ", expected 0 or more", k, perm[k]);
+            return og_infer_error(i, "perm entry %d is %" PRId64 ", expected 0 or more", k,
+                                  perm[k]);
     if (!mark_axes(i, n, perm, x->rank, marks))
         return false;
     og_type y = *x;
@@ -249,7 +262,8 @@ static bool expand_infer(og_infer *i)
         return false;
     for (int k = 0; k < shape.rank; k++)
         if (shape.dims[k] < 0)
-            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k, shape.dims[k]);
+            return og_infer_error(i, "shape dim %d is %" PRId64 ", expected 0 or more", k,
+                                  shape.dims[k]);
     i->y[0].dtype = shape.dtype;
     return broadcast(i, &i->x[0]->type, &shape, &i->y[0]);
 }
@@ -260,7 +274,8 @@ static void expand_grad(og_grad *d)
     d->dx[0] = d->dy[0];
 }
 
-/* ---- Shape, Size --------------------------------------------------------------------------------------- */
+/* ---- Shape, Size
+ * --------------------------------------------------------------------------------------- */
 
 /* Dims start … end - 1, clamped; their count. */
 static int shape_range(const og_node *node, int rank, int *start)
@@ -298,7 +313,8 @@ static void size_expand(og_expand *e)
     e->y[0] = og_const_int(e->g, Count(e->x[0]));
 }
 
-/* ---- the table ---------------------------------------------------------------------------------------- */
+/* ---- the table
+ * ---------------------------------------------------------------------------------------- */
 
 /* Below opset 13, Squeeze's and Unsqueeze's axes were an attribute. */
 static bool axes_to_input(og_draft *d)
@@ -316,16 +332,15 @@ const og_op og_ops_shape[] = {
      .view = reshape_view, .flags = OG_CHEAP},
     {"Squeeze", NULL, 1, 2, 1, 1, squeeze_infer, .expand = reshape_expand, .grad = reshape_grad,
      .view = reshape_view, .flags = OG_CHEAP, .upgrade = {{13, axes_to_input}}},
-    {"Unsqueeze", NULL, 2, 2, 1, 1, unsqueeze_infer, .expand = reshape_expand,
-     .grad = reshape_grad, .view = reshape_view, .flags = OG_CHEAP,
-     .upgrade = {{13, axes_to_input}}},
-    {"Transpose", NULL, 1, 1, 1, 1, transpose_infer, .grad = transpose_grad,
-     .view = transpose_view, .flags = OG_CHEAP},
+    {"Unsqueeze", NULL, 2, 2, 1, 1, unsqueeze_infer, .expand = reshape_expand, .grad = reshape_grad,
+     .view = reshape_view, .flags = OG_CHEAP, .upgrade = {{13, axes_to_input}}},
+    {"Transpose", NULL, 1, 1, 1, 1, transpose_infer, .grad = transpose_grad, .view = transpose_view,
+     .flags = OG_CHEAP},
     {"Expand", NULL, 2, 2, 1, 1, expand_infer, .grad = expand_grad, .view = expand_view,
      .flags = OG_CHEAP},
     {"Shape", NULL, 1, 1, 1, 1, shape_infer, .expand = shape_expand, .diff = OG_DIFF_ZERO,
-     .flags = OG_SHAPE_ONLY | OG_CHEAP},
+     .flags = OG_CHEAP, .type_only = 1 << 0},
     {"Size", NULL, 1, 1, 1, 1, size_infer, .expand = size_expand, .diff = OG_DIFF_ZERO,
-     .flags = OG_SHAPE_ONLY | OG_CHEAP},
+     .flags = OG_CHEAP, .type_only = 1 << 0},
     {0},
 };

@@ -1,7 +1,8 @@
 /* Parts of a tensor, and tensors of parts: Slice, Split, Concat. */
 #include "ops/common.h"
 
-/* ---- Slice ------------------------------------------------------------------------------------------ */
+/* ---- Slice
+ * ------------------------------------------------------------------------------------------ */
 
 /* For each dim of x: y[k] = x[start + k step], k below length */
 typedef struct ranges {
@@ -27,8 +28,8 @@ static void range_of(int64_t dim, int64_t start, int64_t end, int64_t step, rang
     r->length[axis] = dim > 0 && room > 0 ? (room - 1) / (step > 0 ? step : -step) + 1 : 0;
 }
 
-/* in: the node's inputs, of which first … first + 3 are starts, ends, axes, steps. What is wrong goes to *bad: an
- * input's name, or "steps" for a step of 0. Values are constants. */
+/* in: the node's inputs, of which first … first + 3 are starts, ends, axes, steps. What is wrong
+ * goes to *bad: an input's name, or "steps" for a step of 0. Values are constants. */
 static bool read_ranges(const og_value *const *in, int nx, int first, const og_type *x, ranges *r,
                         const char **bad)
 {
@@ -69,9 +70,11 @@ static bool need_ranges(og_infer *i, const og_type *x, ranges *r)
         if (i->x[k] && !need_ints(i, k, names[k - 1], OG_MAX_RANK, list, &n))
             return false;
     return read_ranges(i->x, i->nx, 1, x, r, &bad) ||
-           og_infer_error(i, "%s do not fit %s: expected one entry for each of starts, axes that exist and "
-                             "steps other than 0",
-                          bad, TypeText(i, x));
+           og_infer_error(
+               i,
+               "%s do not fit %s: expected one entry for each of starts, axes that exist and "
+               "steps other than 0",
+               bad, TypeText(i, x));
 }
 
 static bool slice_infer(og_infer *i)
@@ -130,16 +133,18 @@ static bool slice_grad_infer(og_infer *i)
 static void slice_grad_grad(og_grad *d)
 {
     const og_val *x = d->x;
-    d->dx[0] = Op("Slice", In(d->dy[0], x[1], x[2], input_or_none(x, d->nx, 3),
-                              input_or_none(x, d->nx, 4)));
+    d->dx[0] = Op("Slice",
+                  In(d->dy[0], x[1], x[2], input_or_none(x, d->nx, 3), input_or_none(x, d->nx, 4)));
 }
 
-/* ---- Split ------------------------------------------------------------------------------------------ */
+/* ---- Split
+ * ------------------------------------------------------------------------------------------ */
 
-/* Where output `out` starts along the axis and how long it is. Lengths are input 1, or equal parts, of which the last
- * may be shorter. False: output `out` does not exist or the given lengths are no such list. */
-static bool split_part(const og_node *node, const og_value *lengths, int64_t dim, int n_out, int out,
-                       int64_t *start, int64_t *length)
+/* Where output `out` starts along the axis and how long it is. Lengths are input 1, or equal parts,
+ * of which the last may be shorter. False: output `out` does not exist or the given lengths are no
+ * such list. */
+static bool split_part(const og_node *node, const og_value *lengths, int64_t dim, int n_out,
+                       int out, int64_t *start, int64_t *length)
 {
     *start = 0;
     if (lengths) {
@@ -173,8 +178,9 @@ static bool check_lengths(og_infer *i, int64_t dim, int axis)
         if (list[k] < 0 || __builtin_add_overflow(sum, list[k], &sum))
             return og_infer_error(i, "split entry %d is %" PRId64, k, list[k]);
     }
-    return sum == dim || og_infer_error(i, "split adds up to %" PRId64 ", expected %" PRId64 " (dim %d of %s)",
-                                        sum, dim, axis, TypeText(i, &i->x[0]->type));
+    return sum == dim ||
+           og_infer_error(i, "split adds up to %" PRId64 ", expected %" PRId64 " (dim %d of %s)",
+                          sum, dim, axis, TypeText(i, &i->x[0]->type));
 }
 
 static bool split_infer(og_infer *i)
@@ -230,7 +236,8 @@ static void split_grad(og_grad *d)
     }
 }
 
-/* ---- Concat ------------------------------------------------------------------------------------------ */
+/* ---- Concat
+ * ------------------------------------------------------------------------------------------ */
 
 static bool concat_infer(og_infer *i)
 {
@@ -249,8 +256,9 @@ static bool concat_infer(og_infer *i)
         for (int a = 0; fits && a < y.rank; a++)
             fits = a == axis || t->dims[a] == y.dims[a];
         if (!fits)
-            return og_infer_error(i, "input %d is %s, expected the dims of input 0, %s, except dim %d", k,
-                                  TypeText(i, t), TypeText(i, first), axis);
+            return og_infer_error(i,
+                                  "input %d is %s, expected the dims of input 0, %s, except dim %d",
+                                  k, TypeText(i, t), TypeText(i, first), axis);
         if (__builtin_add_overflow(y.dims[axis], t->dims[axis], &y.dims[axis]))
             return og_infer_error(i, "dim %d of the result overflows", axis);
     }
@@ -271,7 +279,8 @@ static void concat_grad(og_grad *d)
     }
 }
 
-/* ---- upgrades ------------------------------------------------------------------------------------------ */
+/* ---- upgrades
+ * ------------------------------------------------------------------------------------------ */
 
 /* Below opset 10 everything was an attribute, and there were no steps. */
 static bool slice_upgrade_10(og_draft *d)

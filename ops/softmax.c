@@ -1,5 +1,5 @@
-/* Softmax and its logarithm, Hardmax. Below opset 13 they ran over all dims from `axis` on together: those forms are
- * kept as the internal Flattened… ops, which reshape to two dims. */
+/* Softmax and its logarithm, Hardmax. Below opset 13 they ran over all dims from `axis` on
+ * together: those forms are kept as the internal Flattened… ops, which reshape to two dims. */
 #include "ops/common.h"
 
 static bool softmax_infer(og_infer *i)
@@ -23,7 +23,8 @@ static int axis_of(const og_node *node, og_val x)
     return positive_axis(og_attr_int(node, "axis", -1), Rank(x));
 }
 
-/* ---- definitions -------------------------------------------------------------------------------------- */
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
 
 /* Softmax: y = e / Σ e,  e = exp(x - max x) */
 static void softmax_expand(og_expand *e)
@@ -78,7 +79,8 @@ static void flattened_hardmax_expand(og_expand *e)
     e->y[0] = flattened(e, "Hardmax");
 }
 
-/* ---- gradients ---------------------------------------------------------------------------------------- */
+/* ---- gradients
+ * ---------------------------------------------------------------------------------------- */
 
 /* Softmax: dx = y (dy - Σ dy y) */
 static void softmax_grad(og_grad *d)
@@ -96,7 +98,8 @@ static void log_softmax_grad(og_grad *d)
     d->dx[0] = Sub(dy, Mul(Exp(y), Reduce("ReduceSum", dy, 1, &axis, true)));
 }
 
-/* ---- upgrades ------------------------------------------------------------------------------------------ */
+/* ---- upgrades
+ * ------------------------------------------------------------------------------------------ */
 
 static bool flatten_below_13(og_draft *d, const char *op)
 {
@@ -128,11 +131,11 @@ const og_op og_ops_softmax[] = {
      .upgrade = {{13, log_softmax_upgrade_13}}},
     {"Hardmax", NULL, 1, 1, 1, 1, softmax_infer, .expand = hardmax_expand, .diff = OG_DIFF_ZERO,
      .precision = OG_PRECISION_FLOAT, .upgrade = {{13, hardmax_upgrade_13}}},
-    {"FlattenedSoftmax", OG_DOMAIN, 1, 1, 1, 1, flattened_infer,
-     .expand = flattened_softmax_expand, .precision = OG_PRECISION_FLOAT},
+    {"FlattenedSoftmax", OG_DOMAIN, 1, 1, 1, 1, flattened_infer, .expand = flattened_softmax_expand,
+     .precision = OG_PRECISION_FLOAT},
     {"FlattenedLogSoftmax", OG_DOMAIN, 1, 1, 1, 1, flattened_infer,
      .expand = flattened_log_softmax_expand, .precision = OG_PRECISION_FLOAT},
-    {"FlattenedHardmax", OG_DOMAIN, 1, 1, 1, 1, flattened_infer,
-     .expand = flattened_hardmax_expand, .diff = OG_DIFF_ZERO, .precision = OG_PRECISION_FLOAT},
+    {"FlattenedHardmax", OG_DOMAIN, 1, 1, 1, 1, flattened_infer, .expand = flattened_hardmax_expand,
+     .diff = OG_DIFF_ZERO, .precision = OG_PRECISION_FLOAT},
     {0},
 };

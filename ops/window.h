@@ -1,5 +1,6 @@
-/* Sliding windows: what convolution and pooling read from their attributes, with auto_pad and ceil_mode resolved.
- * Inference, gradient rules and kernels all take the geometry from here. Static functions only. */
+/* Sliding windows: what convolution and pooling read from their attributes, with auto_pad and
+ * ceil_mode resolved. Inference, gradient rules and kernels all take the geometry from here. Static
+ * functions only. */
 #ifndef OG_OPS_WINDOW_H
 #define OG_OPS_WINDOW_H
 
@@ -7,7 +8,8 @@
 
 #include "runtime/graph/graph.h"
 
-/* Attributes (and dims, where they are multiplied) are at most this, so that no product overflows. */
+/* Attributes (and dims, where they are multiplied) are at most this, so that no product overflows.
+ */
 #define OG_WINDOW_MAX ((int64_t)1 << 30)
 
 typedef struct og_window {
@@ -54,9 +56,9 @@ static inline void og_window_pad_same(og_window *w, bool upper)
     }
 }
 
-/* Geometry of a node over x [N, C, spatial…]. kernel: the window's dims, or NULL to read attribute kernel_shape.
- * False if an attribute has a wrong length or value (w->bad names it). An `out` of 0 or less: the window is larger
- * than the padded input, which the caller reports. */
+/* Geometry of a node over x [N, C, spatial…]. kernel: the window's dims, or NULL to read attribute
+ * kernel_shape. False if an attribute has a wrong length or value (w->bad names it). An `out` of 0
+ * or less: the window is larger than the padded input, which the caller reports. */
 static inline bool og_window_read(og_window *w, const og_node *node, const og_type *x,
                                   const int64_t *kernel)
 {

@@ -9,8 +9,8 @@
 static inline bool read_window(og_infer *i, const og_type *x, const int64_t *kernel, og_window *w)
 {
     if (!og_window_read(w, i->node, x, kernel))
-        return og_infer_error(i, "attribute %s does not fit the %d spatial dims of %s", w->bad, w->n,
-                              TypeText(i, x));
+        return og_infer_error(i, "attribute %s does not fit the %d spatial dims of %s", w->bad,
+                              w->n, TypeText(i, x));
     for (int k = 0; k < w->n; k++)
         if (w->out[k] < 1)
             return og_infer_error(i,
@@ -23,8 +23,8 @@ static inline bool read_window(og_infer *i, const og_type *x, const int64_t *ker
 }
 
 /* The explicit attributes of a window, in the order kernel_shape, strides, dilations, pads. */
-#define WindowAttrs(w)                                                                             \
-    Is("kernel_shape", (w)->n, (w)->kernel), Is("strides", (w)->n, (w)->strides),                  \
+#define WindowAttrs(w)                                                            \
+    Is("kernel_shape", (w)->n, (w)->kernel), Is("strides", (w)->n, (w)->strides), \
         Is("dilations", (w)->n, (w)->dilations), Is("pads", 2 * (w)->n, (w)->pads)
 
 #endif

@@ -200,6 +200,9 @@ OG_API og_status og_model_node(const og_model *model, int index, og_node_info *i
 OG_API const char *og_model_node_input(const og_model *model, int index, int k);
 OG_API const char *og_model_node_output(const og_model *model, int index, int k);
 
+/* Receives bytes in order; false: stop. */
+typedef bool og_write_fn(void *user, const void *bytes, size_t size);
+
 /* ---- session: a model in training ------------------------------------------------------------------------ */
 
 /* inputs, targets: one a model input and one a loss target, with the largest shapes that will come, the batch in
@@ -246,7 +249,6 @@ OG_API og_status og_session_set_parameter(og_session *session, const char *name,
 
 /* The original model with the trained weights, in inference mode. The file appears whole or not at all. */
 OG_API og_status og_session_save(og_session *session, const char *path);
-typedef bool og_write_fn(void *user, const void *bytes, size_t size); /* false: stop */
 OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, void *user);
 
 typedef struct og_memory_report {
@@ -259,6 +261,8 @@ typedef struct og_memory_report {
     double flops;          /* of one micro-batch, forward and backward */
 } og_memory_report;
 OG_API void og_session_memory(const og_session *session, og_memory_report *report);
+/* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its result lies. */
+OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write, void *user);
 /* The step as standard ONNX: "micro", "update" or "forward"; internal ops are expanded. */
 OG_API og_status og_session_save_graph(og_session *session, const char *which, const char *path);
 

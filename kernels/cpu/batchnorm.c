@@ -1,8 +1,9 @@
 /* Batch normalization: x [N, C, spatial …] or [N, C], statistics over all axes but 1.
  *
- * Where the spatial size is large, a channel is N lines of consecutive elements, and one thread takes a whole
- * channel through all passes while it is in cache. Where it is small, lines would be short: C × spatial columns are
- * walked in blocks of whole channels, and the columns of a channel are added up. */
+ * Where the spatial size is large, a channel is N lines of consecutive elements, and one thread
+ * takes a whole channel through all passes while it is in cache. Where it is small, lines would be
+ * short: C × spatial columns are walked in blocks of whole channels, and the columns of a channel
+ * are added up. */
 #include "kernels/cpu/normalization.h"
 
 enum { SHORT_LINE = 16 };
@@ -15,8 +16,8 @@ typedef struct shape {
 
 static shape shape_of(const og_type *t)
 {
-    shape s = {t->rank > 0 ? t->dims[0] : 1, t->rank > 1 ? t->dims[1] : 1, 1, (int64_t)og__size(t->dtype),
-               OG__PICK(og__norm_find)(t->dtype), 1};
+    shape s = {t->rank > 0 ? t->dims[0] : 1, t->rank > 1 ? t->dims[1] : 1,      1,
+               (int64_t)og__size(t->dtype),  OG__PICK(og__norm_find)(t->dtype), 1};
     if (t->rank > 2)
         s.spatial = og__product(t->dims, 2, t->rank);
     if (s.spatial < SHORT_LINE)
@@ -50,15 +51,17 @@ static void gather(const shape *s, int64_t count, const double *from, double *to
     }
 }
 
-/* Sums about shift[c] of `count` channels from c0 on; with dy, the sums of the gradient about mean = shift. */
-static void sums(const shape *s, const char *x, const char *dy, int64_t c0, int64_t count, const double *shift,
-                 double *s0, double *s1)
+/* Sums about shift[c] of `count` channels from c0 on; with dy, the sums of the gradient about mean
+ * = shift. */
+static void sums(const shape *s, const char *x, const char *dy, int64_t c0, int64_t count,
+                 const double *shift, double *s0, double *s1)
 {
     if (s->spatial >= SHORT_LINE) {
         double sum[2] = {0, 0};
         for (int64_t n = 0; n < s->samples; n++) {
             if (dy)
-                s->fns->line_grad_sums(dy + line_at(s, n, c0), x + line_at(s, n, c0), s->spatial, shift[0], sum);
+                s->fns->line_grad_sums(dy + line_at(s, n, c0), x + line_at(s, n, c0), s->spatial,
+                                       shift[0], sum);
             else
                 s->fns->line_sums(x + line_at(s, n, c0), s->spatial, shift[0], sum);
         }
@@ -70,7 +73,8 @@ static void sums(const shape *s, const char *x, const char *dy, int64_t c0, int6
     int64_t stride = s->channels * s->spatial, at = line_at(s, 0, c0);
     spread(s, count, shift, about);
     if (dy)
-        s->fns->columns_grad_sums(dy + at, x + at, s->samples, stride, count * s->spatial, about, sum0, sum1);
+        s->fns->columns_grad_sums(dy + at, x + at, s->samples, stride, count * s->spatial, about,
+                                  sum0, sum1);
     else
         s->fns->columns_sums(x + at, s->samples, stride, count * s->spatial, about, sum0, sum1);
     gather(s, count, sum0, s0);
@@ -98,10 +102,11 @@ static void apply(const shape *s, const char *x, const char *dy, char *y, int64_
     spread(s, count, b, b_of);
     if (dy) {
         spread(s, count, d, d_of);
-        s->fns->columns_grad(dy + at, x + at, y + at, s->samples, stride, count * s->spatial, mean_of, a_of, b_of,
-                             d_of);
+        s->fns->columns_grad(dy + at, x + at, y + at, s->samples, stride, count * s->spatial,
+                             mean_of, a_of, b_of, d_of);
     } else {
-        s->fns->columns_scale(x + at, y + at, s->samples, stride, count * s->spatial, mean_of, a_of, b_of);
+        s->fns->columns_scale(x + at, y + at, s->samples, stride, count * s->spatial, mean_of, a_of,
+                              b_of);
     }
 }
 
@@ -111,7 +116,8 @@ static og_status run_training(const og_call *call, og_error *error)
     (void)error;
     const og_tensor *x = &call->x[0];
     shape s = shape_of(&x->type);
-    double epsilon = og_attr_float(call->node, "epsilon", 1e-5), m = (double)(s.samples * s.spatial);
+    double epsilon = og_attr_float(call->node, "epsilon", 1e-5),
+           m = (double)(s.samples * s.spatial);
     int64_t blocks = (s.channels + s.together - 1) / s.together;
     bool want_y = og__has(call->ny, call->y, 0);
     if (og__elements(x) == 0)
@@ -140,9 +146,9 @@ static og_status run_training(const og_call *call, og_error *error)
 }
 
 /* BatchNormalizationGrad: dy, x, scale, mean, rstd → dx, dscale, dbias.
- * With h = (x - mean) rstd and means over the m elements of a channel (Ioffe and Szegedy: Batch Normalization, 2015,
- * section 3):
- *     dx = scale rstd (dy - mean dy - h mean(dy h)),  dscale = Σ dy h,  dbias = Σ dy */
+ * With h = (x - mean) rstd and means over the m elements of a channel (Ioffe and Szegedy: Batch
+ * Normalization, 2015, section 3): dx = scale rstd (dy - mean dy - h mean(dy h)),  dscale = Σ dy h,
+ * dbias = Σ dy */
 static og_status run_grad(const og_call *call, og_error *error)
 {
     (void)error;
@@ -184,7 +190,8 @@ static bool supports_grad(const og_call *call)
     return og__supports_norm(call) && call->x[1].type.dtype == call->x[0].type.dtype;
 }
 
-/* BatchNormalization for inference: x, scale, bias, mean, var → y; attributes epsilon, training_mode 0 */
+/* BatchNormalization for inference: x, scale, bias, mean, var → y; attributes epsilon,
+ * training_mode 0 */
 static og_status run_inference(const og_call *call, og_error *error)
 {
     (void)error;
@@ -215,9 +222,11 @@ static bool supports_inference(const og_call *call)
 }
 
 const og_kernel og_kernels_cpu_batchnorm[] = {
-    {"BatchNormalization", "plain", OG_KERNEL_REFERENCE, supports_inference, NULL, run_inference, NULL},
-    {"ai.ongrad::BatchNormalizationTraining", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_training,
+    {"BatchNormalization", "plain", OG_KERNEL_REFERENCE, supports_inference, NULL, run_inference,
      NULL},
-    {"ai.ongrad::BatchNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_grad, NULL, run_grad, NULL},
+    {"ai.ongrad::BatchNormalizationTraining", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL,
+     run_training, NULL},
+    {"ai.ongrad::BatchNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_grad, NULL,
+     run_grad, NULL},
     {0},
 };

@@ -1,10 +1,17 @@
 /* Conv, its gradients and ConvTranspose, plain: products (gemm.h) with the matrix of windows.
  *
- * For one image, one group and some output positions p, the windows are col[c, k][p] = x[c][p ·
- * stride + k · dilation - pad], 0 outside. With w and y as matrices [m, c k] and [m, p]: y = w col
- * dcol = wᵀ dy, added up where windows overlap to dx        dw = Σ dy colᵀ over images and p Work
- * is cut into tasks that write different elements, whose sums run in one order whatever the number
- * of threads. Half types are converted to float in the workspace and back. */
+ * For one image, one group and some output positions p, the windows are
+ *
+ *     col[c, k][p] = x[c][p stride + k dilation - pad]      (0 outside)
+ *
+ * With w and y as matrices [m, c k] and [m, p]:
+ *
+ *     y = w col
+ *     dcol = wᵀ dy, added up to dx where windows overlap
+ *     dw = Σ dy colᵀ, over images and p
+ *
+ * Work is cut into tasks that write different elements, whose sums run in one order whatever the
+ * number of threads. Half types are converted to float in the workspace and back. */
 #include "kernels/cpu/conv.h"
 
 #include <stdlib.h>
@@ -20,17 +27,16 @@ typedef struct plan {
     og__conv_op op;
     og_dtype dtype; /* computed in: float or double */
     int threads;
-    int64_t c_group, m_group, c_step, m_step,
-        p_step;              /* channels a group has; a task's; positions at a time */
-    int64_t window, in, out; /* elements of a kernel, of an image's channel */
+    int64_t c_group, m_group;       /* channels of a group */
+    int64_t c_step, m_step, p_step; /* channels and positions of a task */
+    int64_t window, in, out;        /* elements of a kernel, of an image's channel */
     int64_t c_tiles, m_tiles, p_tiles, tasks;
     bool direct;                         /* windows are x itself: 1 × 1, no pads, no strides */
     size_t x_offset, w_offset, y_offset; /* float copies of half tensors */
     size_t thread_offset, col_bytes, thread_bytes;
 } plan;
 
-/* ---- windows
- * --------------------------------------------------------------------------------------------- */
+/* ---- windows -------------------------------------------------------------------- */
 
 /* Walks the runs of positions from … to - 1 that share all but the last coordinate. Row `k` of the
  * kernel. */
@@ -116,9 +122,7 @@ static run next_run(const og__conv *c, const int64_t k[3], int64_t at, int64_t t
 WINDOWS_OF(float)
 WINDOWS_OF(double)
 
-/* ---- tasks
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- tasks ---------------------------------------------------------------------- */
 
 /* One task: all pointers to whole tensors, in the computed type. */
 typedef struct job {
@@ -237,8 +241,7 @@ static void weights_task(const job *j, int64_t task)
         }
 }
 
-/* ---- the kernel
- * ------------------------------------------------------------------------------------------- */
+/* ---- the kernel ----------------------------------------------------------------- */
 
 static bool supports(const og_call *call, og__conv_op op)
 {

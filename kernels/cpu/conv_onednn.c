@@ -206,7 +206,7 @@ static void add_bias(const og_call *call, const og_tensor *x, const og_tensor *b
         } else {
             uint16_t *y = (uint16_t *)x->data + r * size;
             for (int64_t i = 0; i < size; i++)
-                y[i] = og__float_to_bfloat(og__bfloat_to_float(y[i]) + b);
+                y[i] = og_float_to_bfloat(og_bfloat_to_float(y[i]) + b);
         }
     }
 }

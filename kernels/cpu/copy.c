@@ -1,11 +1,12 @@
-/* Copies between strided layouts. A copy is brought to its simplest form first (axes of length 1 dropped, axes
- * ordered as they lie in the destination, neighbours merged, a contiguous innermost axis made part of the element)
- * and then done in one of three ways: runs of bytes, lines of elements, or blocked transposition where the two
- * sides are contiguous along different axes. */
+/* Copies between strided layouts. A copy is brought to its simplest form first (axes of length 1
+ * dropped, axes ordered as they lie in the destination, neighbours merged, a contiguous innermost
+ * axis made part of the element) and then done in one of three ways: runs of bytes, lines of
+ * elements, or blocked transposition where the two sides are contiguous along different axes. */
 #include "kernels/cpu/iterate.h"
 
 OG__BUILDS(void, og__transpose,
-           (size_t size, const char *x, int64_t xs, char *y, int64_t ys, int64_t rows, int64_t columns));
+           (size_t size, const char *x, int64_t xs, char *y, int64_t ys, int64_t rows,
+            int64_t columns));
 
 typedef struct plan {
     int rank;
@@ -48,7 +49,7 @@ static bool simplify(plan *p, int rank, const og__copy_axis *axes, size_t size)
     return true;
 }
 
-/* ---- walking the outer axes ------------------------------------------------------------------------ */
+/* ---- walking the outer axes -------------------------------------------------- */
 
 typedef struct walk {
     int64_t index[OG__COPY_RANK];
@@ -89,26 +90,26 @@ static int64_t axes_product(const plan *p, int axes)
     return n;
 }
 
-/* ---- lines -------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------- */
 
 typedef uint16_t e2 __attribute__((aligned(1), may_alias));
 typedef uint32_t e4 __attribute__((aligned(1), may_alias));
 typedef uint64_t e8 __attribute__((aligned(1), may_alias));
 typedef uint64_t e16 __attribute__((vector_size(16), aligned(1), may_alias));
 
-#define LINE(T)                                                                                    \
-    do {                                                                                           \
-        if (a->from == 0 && a->to == sizeof(T)) {                                                  \
-            const T value = *(const T *)from;                                                      \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                ((T *)to)[i] = value;                                                              \
-        } else if (a->to == sizeof(T)) {                                                           \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                ((T *)to)[i] = *(const T *)(from + i * a->from);                                   \
-        } else {                                                                                   \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                *(T *)(to + i * a->to) = *(const T *)(from + i * a->from);                         \
-        }                                                                                          \
+#define LINE(T)                                                            \
+    do {                                                                   \
+        if (a->from == 0 && a->to == sizeof(T)) {                          \
+            const T value = *(const T *)from;                              \
+            for (int64_t i = 0; i < n; i++)                                \
+                ((T *)to)[i] = value;                                      \
+        } else if (a->to == sizeof(T)) {                                   \
+            for (int64_t i = 0; i < n; i++)                                \
+                ((T *)to)[i] = *(const T *)(from + i * a->from);           \
+        } else {                                                           \
+            for (int64_t i = 0; i < n; i++)                                \
+                *(T *)(to + i * a->to) = *(const T *)(from + i * a->from); \
+        }                                                                  \
     } while (0)
 
 static void copy_line(char *to, const char *from, const og__copy_axis *a, int64_t size)
@@ -149,7 +150,8 @@ static void copy_lines(const og_call *call, const plan *p, char *to, const char 
             for (int t = 0; t < threads; t++) {
                 og__copy_axis a = p->a[axes];
                 a.n = og__min(part, n - t * part);
-                copy_line(to + w.to + t * part * a.to, from + w.from + t * part * a.from, &a, p->size);
+                copy_line(to + w.to + t * part * a.to, from + w.from + t * part * a.from, &a,
+                          p->size);
             }
         }
         return;
@@ -177,9 +179,10 @@ static void copy_run(const og_call *call, char *to, const char *from, int64_t by
     }
 }
 
-/* ---- transposition -------------------------------------------------------------------------------------- */
+/* ---- transposition ----------------------------------------------------------- */
 
-/* The axis the source is contiguous along, if the destination is contiguous along the last one; else -1. */
+/* The axis the source is contiguous along, if the destination is contiguous along the last one;
+ * else -1. */
 static int crossed_axis(const plan *p)
 {
     if (p->size > 16 || (p->size & (p->size - 1)) || p->rank < 2 || p->a[p->rank - 1].to != p->size)
@@ -190,10 +193,12 @@ static int crossed_axis(const plan *p)
     return -1;
 }
 
-static void copy_crossed(const og_call *call, const plan *p, int crossed, char *to, const char *from)
+static void copy_crossed(const og_call *call, const plan *p, int crossed, char *to,
+                         const char *from)
 {
     enum { TILE = 64 };
-    void (*transpose)(size_t, const char *, int64_t, char *, int64_t, int64_t, int64_t) = OG__PICK(og__transpose);
+    void (*transpose)(size_t, const char *, int64_t, char *, int64_t, int64_t, int64_t) =
+        OG__PICK(og__transpose);
     og__copy_axis r = p->a[crossed], c = p->a[p->rank - 1];
     plan outer = *p;
     outer.rank = 0;
@@ -208,13 +213,15 @@ static void copy_crossed(const og_call *call, const plan *p, int crossed, char *
         walk w = walk_from(&outer, outer.rank, i / tiles);
         int64_t r0 = i % tiles / column_tiles * TILE, c0 = i % column_tiles * TILE;
         transpose((size_t)p->size, from + w.from + r0 * r.from + c0 * c.from, c.from,
-                  to + w.to + r0 * r.to + c0 * c.to, r.to, og__min(TILE, r.n - r0), og__min(TILE, c.n - c0));
+                  to + w.to + r0 * r.to + c0 * c.to, r.to, og__min(TILE, r.n - r0),
+                  og__min(TILE, c.n - c0));
     }
 }
 
-/* ---- entry points --------------------------------------------------------------------------------------- */
+/* ---- entry points ------------------------------------------------------------ */
 
-void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from, size_t size)
+void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from,
+              size_t size)
 {
     plan p;
     if (size == 0 || !simplify(&p, rank, axes, size))
@@ -261,8 +268,8 @@ void og__fill(const og_call *call, void *to, int64_t n, const void *value, size_
     }
 }
 
-#define GATHER(T)                                                                                  \
-    for (int64_t i = 0; i < n; i++)                                                                \
+#define GATHER(T)                   \
+    for (int64_t i = 0; i < n; i++) \
     ((T *)to)[i] = ((const T *)from)[index[i]]
 
 void og__gather(void *to, const void *from, const int64_t *index, int64_t n, size_t size)
@@ -285,13 +292,15 @@ void og__gather(void *to, const void *from, const int64_t *index, int64_t n, siz
         break;
     default:
         for (int64_t i = 0; i < n; i++)
-            memcpy((char *)to + i * (int64_t)size, (const char *)from + index[i] * (int64_t)size, size);
+            memcpy((char *)to + i * (int64_t)size, (const char *)from + index[i] * (int64_t)size,
+                   size);
     }
 }
 
 int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints)
 {
-    if (!t->data || t->type.rank > 1 || !og_dtype_is_int(t->type.dtype) || og__size(t->type.dtype) == 0)
+    if (!t->data || t->type.rank > 1 || !og_dtype_is_int(t->type.dtype) ||
+        og__size(t->type.dtype) == 0)
         return -1;
     int64_t n = og__elements(t);
     for (int64_t i = 0; i < n && i < max; i++)
@@ -299,7 +308,8 @@ int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints)
     return n;
 }
 
-og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format, ...)
+og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format,
+                        ...)
 {
     char node[256];
     va_list arguments;

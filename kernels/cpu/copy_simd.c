@@ -1,36 +1,39 @@
-/* Transposing a rectangle of elements: W rows of W elements at a time in vector registers, the rim element by
- * element. Compiled once for each instruction set. */
+/* Transposing a rectangle of elements: W rows of W elements at a time in vector registers, the rim
+ * element by element. Compiled once for each instruction set. */
 #include <stddef.h>
 #include <stdint.h>
 
-void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int64_t ys, int64_t rows,
-                            int64_t columns);
+void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int64_t ys,
+                            int64_t rows, int64_t columns);
 
 #define VECTOR(T, W) __attribute__((vector_size(sizeof(T) * (W))))
 
 /* A square in log2 W perfect shuffles: row i meets row i + W/2, halves interleaved. */
-#define SQUARE(T, W, LOW, HIGH)                                                                    \
-    typedef T T##_v VECTOR(T, W);                                                                  \
-    typedef T T##_u __attribute__((vector_size(sizeof(T) * (W)), aligned(1), may_alias));          \
-    static inline void square_##T(const char *x, int64_t xs, char *y, int64_t ys)                  \
-    {                                                                                              \
-        const T##_v low = LOW, high = HIGH;                                                        \
-        T##_v a[W], b[W];                                                                          \
-        _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] =                              \
-            *(const T##_u *)(x + i * xs);                                                          \
-        _Pragma("GCC unroll 4") for (int stage = 1; stage < (W); stage *= 2)                       \
-        {                                                                                          \
-            _Pragma("GCC unroll 16") for (int i = 0; i < (W) / 2; i++)                             \
-            {                                                                                      \
-                b[2 * i] = __builtin_shuffle(a[i], a[i + (W) / 2], low);                           \
-                b[2 * i + 1] = __builtin_shuffle(a[i], a[i + (W) / 2], high);                      \
-            }                                                                                      \
-            _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] = b[i];                    \
-        }                                                                                          \
-        _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) *(T##_u *)(y + i * ys) = a[i];      \
+#define SQUARE(T, W, LOW, HIGH)                                                                \
+    typedef T T##_v VECTOR(T, W);                                                              \
+    typedef T T##_u __attribute__((vector_size(sizeof(T) * (W)), aligned(1), may_alias));      \
+    static inline void square_##T(const char *x, int64_t xs, char *y, int64_t ys)              \
+    {                                                                                          \
+        const T##_v low = LOW, high = HIGH;                                                    \
+        T##_v a[W], b[W];                                                                      \
+        _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] =                          \
+            *(const T##_u *)(x + i * xs);                                                      \
+        _Pragma("GCC unroll 4") for (int stage = 1; stage < (W); stage *= 2)                   \
+        {                                                                                      \
+            _Pragma("GCC unroll 16") for (int i = 0; i < (W) / 2; i++)                         \
+            {                                                                                  \
+                b[2 * i] = __builtin_shuffle(a[i], a[i + (W) / 2], low);                       \
+                b[2 * i + 1] = __builtin_shuffle(a[i], a[i + (W) / 2], high);                  \
+            }                                                                                  \
+            _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] = b[i];                \
+        }                                                                                      \
+        _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) * (T##_u *)(y + i * ys) = a[i]; \
     }
 
-#define LIST(...) {__VA_ARGS__}
+#define LIST(...)   \
+    {               \
+        __VA_ARGS__ \
+    }
 #define LOW2 LIST(0, 2)
 #define HIGH2 LIST(1, 3)
 #define LOW4 LIST(0, 4, 1, 5)
@@ -68,22 +71,22 @@ SQUARE(uint8_t, 16, LOW16, HIGH16)
 typedef uint64_t wide __attribute__((vector_size(16)));
 
 /* Element by element; the longer side in the inner loop. */
-#define RIM(T)                                                                                     \
-    typedef T T##_e __attribute__((aligned(1), may_alias));                                        \
-    static void rim_##T(const char *x, int64_t xs, char *y, int64_t ys, int64_t rows,              \
-                        int64_t columns)                                                           \
-    {                                                                                              \
-        if (rows >= columns) {                                                                     \
-            for (int64_t c = 0; c < columns; c++)                                                  \
-                for (int64_t r = 0; r < rows; r++)                                                 \
-                    *(T##_e *)(y + r * ys + c * (int64_t)sizeof(T)) =                              \
-                        *(const T##_e *)(x + c * xs + r * (int64_t)sizeof(T));                     \
-        } else {                                                                                   \
-            for (int64_t r = 0; r < rows; r++)                                                     \
-                for (int64_t c = 0; c < columns; c++)                                              \
-                    *(T##_e *)(y + r * ys + c * (int64_t)sizeof(T)) =                              \
-                        *(const T##_e *)(x + c * xs + r * (int64_t)sizeof(T));                     \
-        }                                                                                          \
+#define RIM(T)                                                                        \
+    typedef T T##_e __attribute__((aligned(1), may_alias));                           \
+    static void rim_##T(const char *x, int64_t xs, char *y, int64_t ys, int64_t rows, \
+                        int64_t columns)                                              \
+    {                                                                                 \
+        if (rows >= columns) {                                                        \
+            for (int64_t c = 0; c < columns; c++)                                     \
+                for (int64_t r = 0; r < rows; r++)                                    \
+                    *(T##_e *)(y + r * ys + c * (int64_t)sizeof(T)) =                 \
+                        *(const T##_e *)(x + c * xs + r * (int64_t)sizeof(T));        \
+        } else {                                                                      \
+            for (int64_t r = 0; r < rows; r++)                                        \
+                for (int64_t c = 0; c < columns; c++)                                 \
+                    *(T##_e *)(y + r * ys + c * (int64_t)sizeof(T)) =                 \
+                        *(const T##_e *)(x + c * xs + r * (int64_t)sizeof(T));        \
+        }                                                                             \
     }
 RIM(uint8_t)
 RIM(uint16_t)
@@ -91,22 +94,22 @@ RIM(uint32_t)
 RIM(uint64_t)
 RIM(wide)
 
-#define TRANSPOSE(T, W)                                                                            \
-    do {                                                                                           \
-        int64_t r0 = rows / (W) * (W), c0 = columns / (W) * (W), s = sizeof(T);                    \
-        for (int64_t r = 0; r < r0; r += (W))                                                      \
-            for (int64_t c = 0; c < c0; c += (W))                                                  \
-                square_##T(x + c * xs + r * s, xs, y + r * ys + c * s, ys);                        \
-        if (r0 < rows)                                                                             \
-            rim_##T(x + r0 * s, xs, y + r0 * ys, ys, rows - r0, columns);                          \
-        if (c0 < columns)                                                                          \
-            rim_##T(x + c0 * xs, xs, y + c0 * s, ys, r0, columns - c0);                            \
+#define TRANSPOSE(T, W)                                                         \
+    do {                                                                        \
+        int64_t r0 = rows / (W) * (W), c0 = columns / (W) * (W), s = sizeof(T); \
+        for (int64_t r = 0; r < r0; r += (W))                                   \
+            for (int64_t c = 0; c < c0; c += (W))                               \
+                square_##T(x + c * xs + r * s, xs, y + r * ys + c * s, ys);     \
+        if (r0 < rows)                                                          \
+            rim_##T(x + r0 * s, xs, y + r0 * ys, ys, rows - r0, columns);       \
+        if (c0 < columns)                                                       \
+            rim_##T(x + c0 * xs, xs, y + c0 * s, ys, r0, columns - c0);         \
     } while (0)
 
-/* y[r][c] = x[c][r] for r < rows, c < columns; elements of `size` bytes next to each other along r in x and along c in
- * y; xs, ys: bytes from one c (r) to the next. */
-void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int64_t ys, int64_t rows,
-                            int64_t columns)
+/* y[r][c] = x[c][r] for r < rows, c < columns; elements of `size` bytes next to each other along r
+ * in x and along c in y; xs, ys: bytes from one c (r) to the next. */
+void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int64_t ys,
+                            int64_t rows, int64_t columns)
 {
     switch (size) {
     case 1:

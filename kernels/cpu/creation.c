@@ -1,5 +1,5 @@
-/* Ops that make tensors from little or nothing: ConstantOfShape, Range, Shape, Size, OneHot, EyeLike, and Trilu,
- * which keeps a triangle. */
+/* Ops that make tensors from little or nothing: ConstantOfShape, Range, Shape, Size, OneHot,
+ * EyeLike, and Trilu, which keeps a triangle. */
 #include "kernels/cpu/iterate.h"
 
 /* ConstantOfShape: shape → y; attribute value: a tensor of one element, default float 0 */
@@ -8,7 +8,8 @@ static og_status run_constant_of_shape(const og_call *call, og_error *error)
     (void)error;
     const og_attr *value = og_node_attr(call->node, "value");
     const og_tensor *y = &call->y[0];
-    og__fill(call, y->data, og__elements(y), value && value->t ? value->t->data : NULL, og__size(y->type.dtype));
+    og__fill(call, y->data, og__elements(y), value && value->t ? value->t->data : NULL,
+             og__size(y->type.dtype));
     return OG_OK;
 }
 
@@ -19,14 +20,17 @@ static og_status run_range(const og_call *call, og_error *error)
     const og_tensor *start = &call->x[0], *delta = &call->x[2], *y = &call->y[0];
     og_dtype dtype = y->type.dtype;
     bool real = og__is_real(dtype);
-    int64_t n = og__elements(y), first = og__load_int(start->data, dtype, 0), step = og__load_int(delta->data, dtype, 0);
-    double real_first = og__load_double(start->data, dtype, 0), real_step = og__load_double(delta->data, dtype, 0);
+    int64_t n = og__elements(y), first = og__load_int(start->data, dtype, 0),
+            step = og__load_int(delta->data, dtype, 0);
+    double real_first = og__load_double(start->data, dtype, 0),
+           real_step = og__load_double(delta->data, dtype, 0);
 #pragma omp parallel for num_threads(og__threads(call, n)) schedule(static)
     for (int64_t i = 0; i < n; i++) {
         if (real)
             og__store_double(y->data, dtype, i, real_first + (double)i * real_step);
         else
-            og__store_int(y->data, dtype, i, (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)step));
+            og__store_int(y->data, dtype, i,
+                          (int64_t)((uint64_t)first + (uint64_t)i * (uint64_t)step));
     }
     return OG_OK;
 }
@@ -62,8 +66,8 @@ static bool supports_one_hot(const og_call *call)
     return og__supports_bytes(call) && numeric(call->x[0].type.dtype);
 }
 
-/* OneHot: indices, depth, values [off, on] → y; attribute axis (-1): where y's new axis stands. An index outside
- * -depth … depth - 1 gives off throughout. */
+/* OneHot: indices, depth, values [off, on] → y; attribute axis (-1): where y's new axis stands. An
+ * index outside -depth … depth - 1 gives off throughout. */
 static og_status run_one_hot(const og_call *call, og_error *error)
 {
     (void)error;
@@ -102,19 +106,21 @@ static og_status run_eye(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* Trilu: x [… , rows, columns], k → y; attribute upper (1): keeps columns from r + k on, else those up to r + k */
+/* Trilu: x [… , rows, columns], k → y; attribute upper (1): keeps columns from r + k on, else those
+ * up to r + k */
 static og_status run_trilu(const og_call *call, og_error *error)
 {
     (void)error;
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     int rank = x->type.rank;
-    int64_t rows = x->type.dims[rank - 2], columns = x->type.dims[rank - 1], size = (int64_t)og__size(x->type.dtype);
+    int64_t rows = x->type.dims[rank - 2], columns = x->type.dims[rank - 1],
+            size = (int64_t)og__size(x->type.dtype);
     int64_t lines = og__product(x->type.dims, 0, rank - 1), k = 0;
     bool upper = og_attr_int(call->node, "upper", 1) != 0;
     if (og__has(call->nx, call->x, 1))
         k = og__load_int(call->x[1].data, call->x[1].type.dtype, 0);
     k = og__max(-rows - 1, og__min(k, columns + 1));
-#pragma omp parallel for num_threads(og__threads(call, lines * columns)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, lines *columns)) schedule(static)
     for (int64_t l = 0; l < lines; l++) {
         int64_t r = l % rows, cut = og__max(0, og__min(columns, upper ? r + k : r + k + 1));
         int64_t begin = upper ? cut : 0, end = upper ? columns : cut; /* what is kept */
@@ -133,7 +139,8 @@ static bool supports_range(const og_call *call)
 }
 
 const og_kernel og_kernels_cpu_creation[] = {
-    {"ConstantOfShape", "plain", OG_KERNEL_REFERENCE, og__supports_bytes, NULL, run_constant_of_shape, NULL},
+    {"ConstantOfShape", "plain", OG_KERNEL_REFERENCE, og__supports_bytes, NULL,
+     run_constant_of_shape, NULL},
     {"Range", "plain", OG_KERNEL_REFERENCE, supports_range, NULL, run_range, NULL},
     {"Shape", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, NULL, NULL, run_shape, NULL},
     {"Size", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, NULL, NULL, run_size, NULL},

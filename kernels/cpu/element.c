@@ -9,9 +9,9 @@ double og__load_double(const void *data, og_dtype dtype, int64_t i)
     case OG_DOUBLE:
         return ((const double *)data)[i];
     case OG_FLOAT16:
-        return og__half_to_float(((const uint16_t *)data)[i]);
+        return og_half_to_float(((const uint16_t *)data)[i]);
     case OG_BFLOAT16:
-        return og__bfloat_to_float(((const uint16_t *)data)[i]);
+        return og_bfloat_to_float(((const uint16_t *)data)[i]);
     case OG_UINT64:
         return (double)((const uint64_t *)data)[i];
     default:
@@ -59,10 +59,10 @@ void og__store_double(void *data, og_dtype dtype, int64_t i, double value)
         ((double *)data)[i] = value;
         break;
     case OG_FLOAT16:
-        ((uint16_t *)data)[i] = og__float_to_half((float)value);
+        ((uint16_t *)data)[i] = og_float_to_half((float)value);
         break;
     case OG_BFLOAT16:
-        ((uint16_t *)data)[i] = og__float_to_bfloat((float)value);
+        ((uint16_t *)data)[i] = og_float_to_bfloat((float)value);
         break;
     case OG_BOOL:
         ((uint8_t *)data)[i] = value != 0;

@@ -1,10 +1,14 @@
-/* Elementwise programs: the op Fused, and each scalar op as a program of one instruction.
+/* The interpreter of elementwise programs: what Fused, Cast and the scalar ops run on (scalar.c,
+ * cast.c).
  *
  * The iteration space is the shape of the first output, walked in row-major order in tiles that
  * stay in L1. Outputs are dense, so a tile is a contiguous piece of each. An input is, for a tile,
- *   uniform   one element for the whole space: read once; instructions on uniform operands alone
- * also run once; direct    of the domain's type and contiguous over this tile: read in place;
- *   gathered  anything else: loaded and converted into a register, a piece of L1 a tile long.
+ *
+ * - uniform: one element for the whole space. It is read once, and instructions on uniform operands
+ *   alone also run once;
+ * - direct: of the domain's type and contiguous over this tile. It is read in place;
+ * - gathered: anything else. It is loaded and converted into a register, a piece of L1 a tile long.
+ *
  * Results go straight to the output where types agree and no input that is still to be read shares
  * its memory; else they are stored when all instructions of the tile have run. The last, partial
  * tile is computed in registers only and in whole vectors, so that no result depends on where in
@@ -82,8 +86,7 @@ bool og__elementwise_dtype(og_dtype dtype)
            og__tile_ops_v2.load[OG__DOMAIN_FLOAT][dtype] != NULL;
 }
 
-/* ---- prepare
- * ------------------------------------------------------------------------------------------ */
+/* ---- prepare -------------------------------------------------------------------- */
 
 static og__domain domain_of(og_dtype dtype)
 {
@@ -306,9 +309,7 @@ void og__elementwise_release(og_call *call)
     call->state = NULL;
 }
 
-/* ---- run
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- run ------------------------------------------------------------------------ */
 
 /* Elements at … at + n - 1 of the iteration space into a register. */
 static void gather(const plan *p, const input *in, const void *data, int64_t at, int64_t n,
@@ -467,123 +468,3 @@ og_status og__elementwise_run(const og_call *call, og_error *error)
     }
     return OG_OK;
 }
-
-/* ---- Fused
- * -------------------------------------------------------------------------------------------------
- */
-
-static bool types_loadable(const og_call *call)
-{
-    for (int i = 0; i < call->nx; i++)
-        if (!og__elementwise_dtype(call->x[i].type.dtype))
-            return false;
-    for (int i = 0; i < call->ny; i++)
-        if (call->y[i].type.dtype != OG_UNDEFINED && !og__elementwise_dtype(call->y[i].type.dtype))
-            return false;
-    return call->ny > 0 && call->y[0].type.dtype != OG_UNDEFINED;
-}
-
-static bool fused_supports(const og_call *call)
-{
-    const og_program *program = call->node->program;
-    if (!program || program->n_in != call->nx || program->n_out != call->ny ||
-        !types_loadable(call))
-        return false;
-    for (int k = 0; k < program->n_instr; k++)
-        if (program->domain == OG_INT64 && !og_scalar_has_int(program->instr[k].op))
-            return false;
-    return program->domain == OG_FLOAT || program->domain == OG_DOUBLE ||
-           program->domain == OG_INT64;
-}
-
-static og_status fused_prepare(og_call *call, og_error *error)
-{
-    return og__elementwise_prepare(call, call->node->program, error);
-}
-
-/* ---- single scalar ops
- * -------------------------------------------------------------------------------------- */
-
-/* What an op computes in: double if any input is; else float if any is real, but double for an
- * integer base with a real exponent, whose result is an integer; else int64. */
-static og_dtype scalar_domain(const og_call *call)
-{
-    bool real = false;
-    for (int i = 0; i < call->nx; i++) {
-        if (call->x[i].type.dtype == OG_DOUBLE)
-            return OG_DOUBLE;
-        real = real || og__is_real(call->x[i].type.dtype);
-    }
-    if (!real)
-        return OG_INT64;
-    return call->node->op->scalar == OG_SCALAR_Pow && !og__is_real(call->x[0].type.dtype)
-               ? OG_DOUBLE
-               : OG_FLOAT;
-}
-
-/* Min and Max take any number of inputs. */
-static bool is_chain(og_scalar op)
-{
-    return op == OG_SCALAR_Min || op == OG_SCALAR_Max;
-}
-
-static bool scalar_supports(const og_call *call)
-{
-    og_scalar op = call->node->op->scalar;
-    int arity = og_scalar_arity(op);
-    if (op == OG_SCALAR_NONE || op == OG_SCALAR_Const || call->ny != 1 || !types_loadable(call))
-        return false;
-    if (call->nx != arity && !(is_chain(op) && call->nx > 0 && call->nx < INT16_MAX / 2))
-        return false;
-    if (op == OG_SCALAR_Mod && og_attr_int(call->node, "fmod", 0) != 0)
-        return false;
-    return scalar_domain(call) != OG_INT64 || og_scalar_has_int(op);
-}
-
-static og_status scalar_prepare(og_call *call, og_error *error)
-{
-    og_scalar op = call->node->op->scalar;
-    og_program program = {.domain = scalar_domain(call), .n_in = call->nx, .n_out = 1};
-    if (call->nx == og_scalar_arity(op)) {
-        og_instr instr = {.op = op, .a = 0, .b = 1, .c = 2};
-        int16_t out = (int16_t)call->nx;
-        program.n_instr = 1;
-        program.instr = &instr;
-        program.out = &out;
-        return og__elementwise_prepare(call, &program, error);
-    }
-    /* x0 op x1, that op x2 …; for one input, that input. */
-    int n = call->nx - 1;
-    og_instr *chain = calloc((size_t)n + 1, sizeof *chain);
-    if (!chain)
-        return og_fail_memory(error, (size_t)n * sizeof *chain, "an elementwise program");
-    for (int k = 0; k < n; k++)
-        chain[k] = (og_instr){
-            .op = op, .a = (int16_t)(k ? call->nx + k - 1 : 0), .b = (int16_t)(k + 1), .c = -1};
-    int16_t out = (int16_t)(n ? call->nx + n - 1 : 0);
-    program.n_instr = n;
-    program.instr = chain;
-    program.out = &out;
-    og_status status = og__elementwise_prepare(call, &program, error);
-    free(chain);
-    return status;
-}
-
-#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE)
-#define SCALAR(op)        \
-    {op,                  \
-     "tiles",             \
-     FLAGS,               \
-     scalar_supports,     \
-     scalar_prepare,      \
-     og__elementwise_run, \
-     og__elementwise_release},
-
-const og_kernel og_kernels_cpu_elementwise[] = {
-    {"ai.ongrad::Fused", "tiles", FLAGS, fused_supports, fused_prepare, og__elementwise_run,
-     og__elementwise_release},
-#define X(name, arity, ints, expression) SCALAR(#name)
-#include "runtime/graph/scalar.def"
-#undef X
-    SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite"){NULL},
-};

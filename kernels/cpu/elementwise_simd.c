@@ -63,8 +63,7 @@ static inline double remainder_double(double a, double b)
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* ---- instructions
- * ------------------------------------------------------------------------------------------ */
+/* ---- instructions --------------------------------------------------------------- */
 
 /* Integer arithmetic wraps, as processors do. */
 #define WRAPS __attribute__((no_sanitize("undefined")))
@@ -150,8 +149,7 @@ static inline double remainder_double(double a, double b)
 #undef X
 #undef T
 
-/* ---- conversions
- * ----------------------------------------------------------------------------------------- */
+/* ---- conversions ---------------------------------------------------------------- */
 
 static inline int64_t same(int64_t v)
 {
@@ -189,8 +187,8 @@ static inline float bool_byte(uint8_t v)
 #define LOADS(d, T)                                     \
     LOAD(d, T, float, FLOAT, )                          \
     LOAD(d, T, double, DOUBLE, )                        \
-    LOAD(d, T, uint16_t, FLOAT16, og__half_to_float)    \
-    LOAD(d, T, uint16_t, BFLOAT16, og__bfloat_to_float) \
+    LOAD(d, T, uint16_t, FLOAT16, og_half_to_float)    \
+    LOAD(d, T, uint16_t, BFLOAT16, og_bfloat_to_float) \
     LOAD_INTS(d, T)
 #define LOAD_INTS(d, T)                  \
     LOAD(d, T, uint8_t, BOOL, bool_byte) \
@@ -205,8 +203,8 @@ static inline float bool_byte(uint8_t v)
 #define STORES(d, T, to_int, to_uint64)                  \
     STORE(d, T, float, FLOAT, )                          \
     STORE(d, T, double, DOUBLE, )                        \
-    STORE(d, T, uint16_t, FLOAT16, og__float_to_half)    \
-    STORE(d, T, uint16_t, BFLOAT16, og__float_to_bfloat) \
+    STORE(d, T, uint16_t, FLOAT16, og_float_to_half)    \
+    STORE(d, T, uint16_t, BFLOAT16, og_float_to_bfloat) \
     STORE(d, T, uint8_t, BOOL, 0 !=)                     \
     STORE(d, T, uint8_t, UINT8, to_int)                  \
     STORE(d, T, int8_t, INT8, to_int)                    \
@@ -235,18 +233,17 @@ LOAD(int, int64_t, float, FLOAT, real_to_int)
 LOAD(int, int64_t, double, DOUBLE, real_to_int)
 static inline int64_t half_to_int(uint16_t v)
 {
-    return og__double_to_int(og__half_to_float(v));
+    return og__double_to_int(og_half_to_float(v));
 }
 static inline int64_t bfloat_to_int(uint16_t v)
 {
-    return og__double_to_int(og__bfloat_to_float(v));
+    return og__double_to_int(og_bfloat_to_float(v));
 }
 LOAD(int, int64_t, uint16_t, FLOAT16, half_to_int)
 LOAD(int, int64_t, uint16_t, BFLOAT16, bfloat_to_int)
 STORES(int, int64_t, same, same)
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the table ------------------------------------------------------------------ */
 
 #define TYPES(f, d)                                                                               \
     {                                                                                             \

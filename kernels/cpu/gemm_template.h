@@ -19,8 +19,8 @@ static void NAME(pack_group)(T *to, const void *from, og_dtype dtype, int64_t gr
             for (int64_t i = 0; i < group; i++)
                 to[p * group + i] = i >= count ? 0
                                     : dtype == OG_FLOAT16
-                                        ? (T)og__half_to_float(h[i * across + p * along])
-                                        : (T)og__bfloat_to_float(h[i * across + p * along]);
+                                        ? (T)og_half_to_float(h[i * across + p * along])
+                                        : (T)og_bfloat_to_float(h[i * across + p * along]);
         return;
     }
     const T *x = from;

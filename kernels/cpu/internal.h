@@ -12,9 +12,9 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "runtime/base/half.h"
 
-/* ---- threads
- * --------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------- */
 
 /* Threads worth starting for `work` scalar operations: one for each 16384 of them, at most the
  * device's. */
@@ -30,8 +30,7 @@ static inline int og__threads(const og_call *call, int64_t work)
  * x86-64. */
 int og__simd_level(void);
 
-/* ---- small things
- * ----------------------------------------------------------------------------------- */
+/* ---- small things --------------------------------------------------------------- */
 
 static inline int64_t og__min(int64_t a, int64_t b)
 {
@@ -78,60 +77,7 @@ static inline bool og__is_real(og_dtype dtype)
 #define OG__REAL(dtype, name, ...) \
     ((dtype) == OG_DOUBLE ? name##_double(__VA_ARGS__) : name##_float(__VA_ARGS__))
 
-/* ---- half precision
- * ----------------------------------------------------------------------------------- */
-
-static inline float og__bits_float(uint32_t bits)
-{
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-static inline uint32_t og__float_bits(float f)
-{
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    return bits;
-}
-static inline float og__half_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7fff;
-    if (rest >= 0x7c00) /* Inf, NaN */
-        return og__bits_float(sign | 0x7f800000 | (rest & 0x3ff) << 13);
-    if (rest >= 0x400)
-        return og__bits_float(sign | ((rest << 13) + ((uint32_t)112 << 23)));
-    float tiny = (float)rest * 0x1p-24f; /* subnormal or zero: exact */
-    return sign ? -tiny : tiny;
-}
-/* Rounds to nearest, ties to even; overflows to Inf. */
-static inline uint16_t og__float_to_half(float f)
-{
-    uint32_t bits = og__float_bits(f), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
-    if (rest > 0x7f800000)
-        return (uint16_t)(sign | 0x7e00 | (rest >> 13 & 0x3ff));
-    if (rest >= 0x477ff000) /* 65520 and above */
-        return (uint16_t)(sign | 0x7c00);
-    if (rest < 0x38800000) { /* below 2^-14: adding 0.5 aligns the last bit of a subnormal half */
-        uint32_t aligned = og__float_bits(og__bits_float(rest) + 0.5f);
-        return (uint16_t)(sign | (aligned - 0x3f000000));
-    }
-    uint32_t even = rest >> 13 & 1;
-    return (uint16_t)(sign | (rest - ((uint32_t)112 << 23) + 0xfff + even) >> 13);
-}
-static inline float og__bfloat_to_float(uint16_t b)
-{
-    return og__bits_float((uint32_t)b << 16);
-}
-static inline uint16_t og__float_to_bfloat(float f)
-{
-    uint32_t bits = og__float_bits(f);
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 | 0x40);
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-/* ---- one element
- * ---------------------------------------------------------------------------------------- */
+/* ---- one element ---------------------------------------------------------------- */
 
 /* As C's conversion where that is defined; NaN gives 0, values out of range the nearest end. */
 static inline int64_t og__double_to_int(double v)
@@ -150,8 +96,7 @@ int64_t og__load_int(const void *data, og_dtype dtype, int64_t i);
 void og__store_double(void *data, og_dtype dtype, int64_t i, double value);
 void og__store_int(void *data, og_dtype dtype, int64_t i, int64_t value);
 
-/* ---- strided iteration
- * -------------------------------------------------------------------------------------- */
+/* ---- strided iteration ---------------------------------------------------------- */
 
 /* Strides with which `t` is read over the shape `to` by numpy's broadcasting: axes aligned at the
  * right, 0 where t has one element or no axis. */

@@ -1,38 +1,40 @@
-/* What the plain kernels that move and reduce data share: copies between any two layouts, reading integer
- * inputs, errors that name the node, and choosing among the builds of a *_simd.c function. Nothing allocates. */
+/* What the plain kernels that move and reduce data share: copies between any two layouts, reading
+ * integer inputs, errors that name the node, and choosing among the builds of a *_simd.c function.
+ * Nothing allocates. */
 #ifndef OG_KERNELS_CPU_ITERATE_H
 #define OG_KERNELS_CPU_ITERATE_H
 
 #include "kernels/cpu/internal.h"
 
-/* ---- instruction sets ------------------------------------------------------------------------------ */
+/* ---- instruction sets -------------------------------------------------------- */
 
 /* OG__PICK(name): the best build of `name`, declared by OG__BUILDS(result, name, (parameters)). */
 #if defined(__x86_64__)
-#define OG__BUILDS(result, name, parameters)                                                       \
-    result name##_v2 parameters;                                                                   \
-    result name##_v3 parameters;                                                                   \
+#define OG__BUILDS(result, name, parameters) \
+    result name##_v2 parameters;             \
+    result name##_v3 parameters;             \
     result name##_v4 parameters
-#define OG__PICK(name)                                                                             \
+#define OG__PICK(name) \
     (og__simd_level() == 4 ? name##_v4 : og__simd_level() == 3 ? name##_v3 : name##_v2)
 #else
 #define OG__BUILDS(result, name, parameters) result name##_v2 parameters
 #define OG__PICK(name) name##_v2
 #endif
 
-/* ---- copies ------------------------------------------------------------------------------------------ */
+/* ---- copies ------------------------------------------------------------------ */
 
 #define OG__COPY_RANK (2 * OG_MAX_RANK)
 
-/* One axis of a copy: its length and both sides' strides in elements. `to` strides must not make two indices
- * meet; `from` strides may be 0 (broadcast) or negative. */
+/* One axis of a copy: its length and both sides' strides in elements. `to` strides must not make
+ * two indices meet; `from` strides may be 0 (broadcast) or negative. */
 typedef struct og__copy_axis {
     int64_t n, to, from;
 } og__copy_axis;
 
-/* to[index] = from[index] for every index of the rank (at most OG__COPY_RANK) axes; elements of `size` bytes, any
- * size. In parallel; the order of axes does not matter. */
-void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from, size_t size);
+/* to[index] = from[index] for every index of the rank (at most OG__COPY_RANK) axes; elements of
+ * `size` bytes, any size. In parallel; the order of axes does not matter. */
+void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from,
+              size_t size);
 /* The whole of tensor x, in row-major order, to a dense `to`. */
 void og__copy_dense(const og_call *call, void *to, const og_tensor *x);
 /* n elements of `size` bytes become *value; NULL value: zeros. */
@@ -41,19 +43,20 @@ void og__fill(const og_call *call, void *to, int64_t n, const void *value, size_
 /* to[i] = from[index[i]], i < n; elements of `size` bytes. */
 void og__gather(void *to, const void *from, const int64_t *index, int64_t n, size_t size);
 
-/* ---- integer inputs and errors -------------------------------------------------------------------------- */
+/* ---- integer inputs and errors ----------------------------------------------- */
 
-/* The elements of a rank 0 or 1 integer tensor, any stride; their count, at most `max` of them written; -1 if the data
- * is not known or the tensor is of another rank or type. */
+/* The elements of a rank 0 or 1 integer tensor, any stride; their count, at most `max` of them
+ * written; -1 if the data is not known or the tensor is of another rank or type. */
 int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints);
 /* NODE: message. Returns `status`. */
-og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format, ...)
-    OG_PRINTF(4, 5);
+og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format,
+                        ...) OG_PRINTF(4, 5);
 
-/* Does every tensor of the call that is present have elements of whole bytes? What data movement supports. */
+/* Does every tensor of the call that is present have elements of whole bytes? What data movement
+ * supports. */
 bool og__supports_bytes(const og_call *call);
-/* Is x[0] float or double, and every other real tensor of the call of its type? What the plain kernels of
- * arithmetic support. */
+/* Is x[0] float or double, and every other real tensor of the call of its type? What the plain
+ * kernels of arithmetic support. */
 bool og__supports_float(const og_call *call);
 
 #endif

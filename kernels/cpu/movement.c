@@ -1,6 +1,7 @@
-/* Ops that move elements without looking at them: Copy, and those that are views where the planner can arrange it
- * (Reshape, Transpose, Slice …) and copies where it cannot; Concat, Split, Tile, DepthToSpace, SpaceToDepth.
- * All are one og__copy each. Outputs' shapes come from inference. Padding is in pad.c. */
+/* Ops that move elements without looking at them: Copy, and those that are views where the planner
+ * can arrange it (Reshape, Transpose, Slice …) and copies where it cannot; Concat, Split, Tile,
+ * DepthToSpace, SpaceToDepth. All are one og__copy each. Outputs' shapes come from inference.
+ * Padding is in pad.c. */
 #include "kernels/cpu/iterate.h"
 
 /* y: the elements of x in row-major order, under another shape. */
@@ -11,7 +12,8 @@ static og_status run_same_elements(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* Transpose: attribute perm (default: axes reversed). y[i_0 …] = x[…], y's axis a is x's axis perm[a]. */
+/* Transpose: attribute perm (default: axes reversed). y[i_0 …] = x[…], y's axis a is x's axis
+ * perm[a]. */
 static og_status run_transpose(const og_call *call, og_error *error)
 {
     (void)error;
@@ -41,15 +43,16 @@ static og_status run_expand(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Slice and its gradient ------------------------------------------------------------------------ */
+/* ---- Slice and its gradient -------------------------------------------------- */
 
 typedef struct slice {
     int64_t start[OG_MAX_RANK], step[OG_MAX_RANK], length[OG_MAX_RANK]; /* of each axis */
 } slice;
 
-/* The slice of a tensor of type `whole`, as inputs `first` … `first` + 3 of the call (starts, ends, axes, steps; the
- * last two may be absent) describe it. */
-static og_status read_slice(const og_call *call, const og_type *whole, int first, slice *s, og_error *error)
+/* The slice of a tensor of type `whole`, as inputs `first` … `first` + 3 of the call (starts, ends,
+ * axes, steps; the last two may be absent) describe it. */
+static og_status read_slice(const og_call *call, const og_type *whole, int first, slice *s,
+                            og_error *error)
 {
     int rank = whole->rank;
     int64_t starts[OG_MAX_RANK], ends[OG_MAX_RANK], axes[OG_MAX_RANK], steps[OG_MAX_RANK];
@@ -67,8 +70,9 @@ static og_status read_slice(const og_call *call, const og_type *whole, int first
     if (og__has(call->nx, call->x, first + 3))
         n_steps = og__ints(&call->x[first + 3], OG_MAX_RANK, steps);
     if (n < 0 || n > rank || n_ends != n || n_axes != n || n_steps != n)
-        return og__call_fail(call, error, OG_INVALID_MODEL,
-                             "starts, ends, axes and steps must be integer lists of one length, at most %d", rank);
+        return og__call_fail(
+            call, error, OG_INVALID_MODEL,
+            "starts, ends, axes and steps must be integer lists of one length, at most %d", rank);
     for (int64_t i = 0; i < n; i++) {
         if (axes[i] < -rank || axes[i] >= rank || steps[i] == 0)
             return og__call_fail(call, error, OG_INVALID_MODEL, "axis %lld, step %lld of rank %d",
@@ -89,11 +93,13 @@ static og_status read_slice(const og_call *call, const og_type *whole, int first
 }
 
 /* Are the slice's lengths those of `part`? */
-static og_status check_slice(const og_call *call, const slice *s, const og_type *part, og_error *error)
+static og_status check_slice(const og_call *call, const slice *s, const og_type *part,
+                             og_error *error)
 {
     for (int a = 0; a < part->rank; a++)
         if (s->length[a] != part->dims[a])
-            return og__call_fail(call, error, OG_INVALID_DATA, "the slice has length %lld along axis %d, planned was %lld",
+            return og__call_fail(call, error, OG_INVALID_DATA,
+                                 "the slice has length %lld along axis %d, planned was %lld",
                                  (long long)s->length[a], a, (long long)part->dims[a]);
     return OG_OK;
 }
@@ -113,7 +119,8 @@ static og_status run_slice(const og_call *call, og_error *error)
         axes[a] = (og__copy_axis){s.length[a], y->strides[a], x->strides[a] * s.step[a]};
         offset += x->strides[a] * s.start[a];
     }
-    og__copy(call, y->type.rank, axes, y->data, (const char *)x->data + offset * size, (size_t)size);
+    og__copy(call, y->type.rank, axes, y->data, (const char *)x->data + offset * size,
+             (size_t)size);
     return OG_OK;
 }
 
@@ -138,7 +145,7 @@ static og_status run_slice_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Concat and Split ---------------------------------------------------------------------------------- */
+/* ---- Concat and Split -------------------------------------------------------- */
 
 /* Concat: x… → y along attribute axis */
 static og_status run_concat(const og_call *call, og_error *error)
@@ -161,8 +168,8 @@ static og_status run_concat(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* Split: x, split → y… along attribute axis. Lengths of absent outputs come from input split, or are those of the
- * first output (all equal but the last). */
+/* Split: x, split → y… along attribute axis. Lengths of absent outputs come from input split, or
+ * are those of the first output (all equal but the last). */
 static og_status run_split(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0];
@@ -177,10 +184,12 @@ static og_status run_split(const og_call *call, og_error *error)
         if (y->type.dtype != OG_UNDEFINED)
             length = y->type.dims[axis];
         else if (given)
-            length = og__load_int(call->x[1].data, call->x[1].type.dtype, i * call->x[1].strides[0]);
+            length =
+                og__load_int(call->x[1].data, call->x[1].type.dtype, i * call->x[1].strides[0]);
         if (length < 0 || length > dim - at)
-            return og__call_fail(call, error, OG_INVALID_MODEL, "part %d has length %lld of %lld left", i,
-                                 (long long)length, (long long)(dim - at));
+            return og__call_fail(call, error, OG_INVALID_MODEL,
+                                 "part %d has length %lld of %lld left", i, (long long)length,
+                                 (long long)(dim - at));
         if (y->type.dtype != OG_UNDEFINED && length > 0) {
             for (int a = 0; a < x->type.rank; a++)
                 axes[a] = (og__copy_axis){y->type.dims[a], y->strides[a], x->strides[a]};
@@ -192,7 +201,7 @@ static og_status run_split(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Tile, DepthToSpace, SpaceToDepth ------------------------------------------------------------------ */
+/* ---- Tile, DepthToSpace, SpaceToDepth ---------------------------------------- */
 
 /* Tile: y[i] = x[i mod x's dims] */
 static og_status run_tile(const og_call *call, og_error *error)
@@ -212,8 +221,8 @@ static og_status run_tile(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* The axes both ops share: deep: the tensor [N, C b b, H, W], wide: [N, C, H b, W b]. `crd`: the deep channel is
- * c b b + i b + j instead of (i b + j) C + c, for the pixel (h b + i, w b + j). */
+/* The axes both ops share: deep: the tensor [N, C b b, H, W], wide: [N, C, H b, W b]. `crd`: the
+ * deep channel is c b b + i b + j instead of (i b + j) C + c, for the pixel (h b + i, w b + j). */
 static void space_depth_axes(const int64_t *wide_dims, int64_t b, bool crd, const int64_t *wide,
                              const int64_t *deep, og__copy_axis axes[6], bool to_wide)
 {
@@ -221,7 +230,8 @@ static void space_depth_axes(const int64_t *wide_dims, int64_t b, bool crd, cons
     int64_t step_c = crd ? b * b : 1, step_i = crd ? b : b * channels, step_j = crd ? 1 : channels;
     const int64_t n[6] = {wide_dims[0], channels, wide_dims[2] / b, b, wide_dims[3] / b, b};
     const int64_t w[6] = {wide[0], wide[1], wide[2] * b, wide[2], wide[3] * b, wide[3]};
-    const int64_t d[6] = {deep[0], deep[1] * step_c, deep[2], deep[1] * step_i, deep[3], deep[1] * step_j};
+    const int64_t d[6] = {deep[0],          deep[1] * step_c, deep[2],
+                          deep[1] * step_i, deep[3],          deep[1] * step_j};
     for (int a = 0; a < 6; a++)
         axes[a] = (og__copy_axis){n[a], to_wide ? w[a] : d[a], to_wide ? d[a] : w[a]};
 }
@@ -232,7 +242,8 @@ static og_status run_depth_to_space(const og_call *call, og_error *error)
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     bool crd = strcmp(og_attr_string(call->node, "mode", "DCR"), "CRD") == 0;
     og__copy_axis axes[6];
-    space_depth_axes(y->type.dims, og_attr_int(call->node, "blocksize", 1), crd, y->strides, x->strides, axes, true);
+    space_depth_axes(y->type.dims, og_attr_int(call->node, "blocksize", 1), crd, y->strides,
+                     x->strides, axes, true);
     og__copy(call, 6, axes, y->data, x->data, og__size(y->type.dtype));
     return OG_OK;
 }
@@ -242,15 +253,16 @@ static og_status run_space_to_depth(const og_call *call, og_error *error)
     (void)error;
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     og__copy_axis axes[6];
-    space_depth_axes(x->type.dims, og_attr_int(call->node, "blocksize", 1), false, x->strides, y->strides, axes,
-                     false);
+    space_depth_axes(x->type.dims, og_attr_int(call->node, "blocksize", 1), false, x->strides,
+                     y->strides, axes, false);
     og__copy(call, 6, axes, y->data, x->data, og__size(y->type.dtype));
     return OG_OK;
 }
 
-#define MOVE(op, run_it)                                                                           \
-    {                                                                                              \
-        op, "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, og__supports_bytes, NULL, run_it, NULL \
+#define MOVE(op, run_it)                                                                        \
+    {                                                                                           \
+        op, "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, og__supports_bytes, NULL, run_it, \
+            NULL                                                                                \
     }
 
 const og_kernel og_kernels_cpu_movement[] = {

@@ -1,9 +1,10 @@
 /* Layer, instance and group normalization: statistics over runs of consecutive elements.
- * Statistics are sums in double about the first element of each run; that is one of the sample, so the shift is at
- * most √n standard deviations from the mean and nothing cancels. Batch normalization is in batchnorm.c. */
+ * Statistics are sums in double about the first element of each run; that is one of the sample, so
+ * the shift is at most √n standard deviations from the mean and nothing cancels. Batch
+ * normalization is in batchnorm.c. */
 #include "kernels/cpu/normalization.h"
 
-/* ---- shared with batchnorm.c --------------------------------------------------------------------------- */
+/* ---- shared with batchnorm.c ------------------------------------------------- */
 
 static bool all_real(const og_tensor *t, int n)
 {
@@ -17,8 +18,8 @@ bool og__supports_norm(const og_call *call)
 {
     og_dtype dtype = call->x[0].type.dtype;
     return (dtype == OG_FLOAT || dtype == OG_DOUBLE) &&
-           (!og__has(call->ny, call->y, 0) || call->y[0].type.dtype == dtype) && all_real(call->x, call->nx) &&
-           all_real(call->y, call->ny);
+           (!og__has(call->ny, call->y, 0) || call->y[0].type.dtype == dtype) &&
+           all_real(call->x, call->nx) && all_real(call->y, call->ny);
 }
 
 double og__norm_get(int n, const og_tensor *t, int which, int64_t i, double fallback)
@@ -39,7 +40,7 @@ void og__norm_moments(const double s[2], double shift, double m, double *mean, d
     *var = v < 0 ? 0 : v;
 }
 
-/* ---- LayerNormalization ------------------------------------------------------------------------------- */
+/* ---- LayerNormalization ------------------------------------------------------ */
 
 /* x seen as [outer, n] */
 static void layer_shape(const og_call *call, const og_type *t, int64_t *outer, int64_t *n)
@@ -66,13 +67,14 @@ static og_status run_layer(const og_call *call, og_error *error)
     (void)error;
     const og_tensor *x = &call->x[0];
     const og__norm_fns *fns = OG__PICK(og__norm_find)(x->type.dtype);
-    const void *scale = call->x[1].data, *bias = og__has(call->nx, call->x, 2) ? call->x[2].data : NULL;
+    const void *scale = call->x[1].data,
+               *bias = og__has(call->nx, call->x, 2) ? call->x[2].data : NULL;
     double epsilon = og_attr_float(call->node, "epsilon", 1e-5);
     int64_t outer, n, size = (int64_t)og__size(x->type.dtype);
     layer_shape(call, &x->type, &outer, &n);
     if (n == 0)
         return OG_OK;
-#pragma omp parallel for num_threads(og__threads(call, outer * n * 3)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, outer *n * 3)) schedule(static)
     for (int64_t r = 0; r < outer; r++) {
         const char *row = (const char *)x->data + r * n * size;
         double s[2] = {0, 0}, shift = og__load_double(row, x->type.dtype, 0), mean, var;
@@ -101,8 +103,8 @@ static bool supports_layer_grad(const og_call *call)
     int64_t outer, n;
     og_dtype dtype = call->x[0].type.dtype;
     layer_shape(call, &call->x[0].type, &outer, &n);
-    return og__supports_norm(call) && call->x[1].type.dtype == dtype && call->x[2].type.dtype == dtype &&
-           og__elements(&call->x[2]) == n;
+    return og__supports_norm(call) && call->x[1].type.dtype == dtype &&
+           call->x[2].type.dtype == dtype && og__elements(&call->x[2]) == n;
 }
 
 static og_status prepare_layer_grad(og_call *call, og_error *error)
@@ -115,9 +117,9 @@ static og_status prepare_layer_grad(og_call *call, og_error *error)
 }
 
 /* LayerNormalizationGrad: dy, x, scale, mean, rstd → dx, dscale, dbias; attribute axis.
- * With h = (x - mean) rstd and g = dy scale, means taken over the normalized axes (Ba, Kiros, Hinton: Layer
- * Normalization, 2016; differentiate y = h scale + bias through mean and rstd):
- *     dx = rstd (g - mean g - h mean(g h)),  dscale = Σ dy h,  dbias = Σ dy over the other axes */
+ * With h = (x - mean) rstd and g = dy scale, means taken over the normalized axes (Ba, Kiros,
+ * Hinton: Layer Normalization, 2016; differentiate y = h scale + bias through mean and rstd): dx =
+ * rstd (g - mean g - h mean(g h)),  dscale = Σ dy h,  dbias = Σ dy over the other axes */
 static og_status run_layer_grad(const og_call *call, og_error *error)
 {
     (void)error;
@@ -129,7 +131,7 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
     double *sums = call->workspace; /* [parts, 2, n]: dscale, dbias */
     bool want_x = og__has(call->ny, call->y, 0), want_scale = og__has(call->ny, call->y, 1);
     bool want_bias = og__has(call->ny, call->y, 2);
-#pragma omp parallel for num_threads(og__threads(call, outer * n * 4)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, outer *n * 4)) schedule(static)
     for (int64_t p = 0; p < parts; p++) {
         double *dscale = sums + p * 2 * n, *dbias = dscale + n;
         memset(dscale, 0, (size_t)(2 * n) * sizeof *dscale);
@@ -141,8 +143,8 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
             fns->layer_grad_sums(dy_row, x_row, call->x[2].data, n, mean, rstd, s,
                                  want_scale ? dscale : NULL, want_bias ? dbias : NULL);
             if (want_x)
-                fns->layer_grad(dy_row, x_row, call->x[2].data, (char *)call->y[0].data + r * n * size, n, mean,
-                                rstd, s);
+                fns->layer_grad(dy_row, x_row, call->x[2].data,
+                                (char *)call->y[0].data + r * n * size, n, mean, rstd, s);
         }
     }
     for (int64_t p = 1; p < parts; p++)
@@ -155,15 +157,16 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- InstanceNormalization, GroupNormalization ------------------------------------------------------------ */
+/* ---- InstanceNormalization, GroupNormalization ------------------------------- */
 
-/* Both: x [N, C, …], scale [C], bias [C] → y; statistics over groups of C / groups channels of one sample; one
- * channel a group for instance normalization. */
+/* Both: x [N, C, …], scale [C], bias [C] → y; statistics over groups of C / groups channels of one
+ * sample; one channel a group for instance normalization. */
 static og_status run_groups(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0];
     const og__norm_fns *fns = OG__PICK(og__norm_find)(x->type.dtype);
-    int64_t samples = x->type.dims[0], channels = x->type.dims[1], size = (int64_t)og__size(x->type.dtype);
+    int64_t samples = x->type.dims[0], channels = x->type.dims[1],
+            size = (int64_t)og__size(x->type.dtype);
     int64_t spatial = og__product(x->type.dims, 2, x->type.rank);
     bool instance = strcmp(call->node->op->name, "InstanceNormalization") == 0;
     int64_t groups = instance ? channels : og_attr_int(call->node, "num_groups", 0);
@@ -171,10 +174,10 @@ static og_status run_groups(const og_call *call, og_error *error)
     if (og__elements(x) == 0)
         return OG_OK;
     if (groups < 1 || channels % groups)
-        return og__call_fail(call, error, OG_INVALID_MODEL, "%lld channels in %lld groups", (long long)channels,
-                             (long long)groups);
+        return og__call_fail(call, error, OG_INVALID_MODEL, "%lld channels in %lld groups",
+                             (long long)channels, (long long)groups);
     int64_t each = channels / groups, n = each * spatial;
-#pragma omp parallel for num_threads(og__threads(call, samples * groups * n * 3)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, samples *groups *n * 3)) schedule(static)
     for (int64_t i = 0; i < samples * groups; i++) {
         const char *from = (const char *)x->data + i * n * size;
         char *to = (char *)call->y[0].data + i * n * size;
@@ -194,9 +197,10 @@ static og_status run_groups(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_normalization[] = {
     {"LayerNormalization", "plain", OG_KERNEL_REFERENCE, supports_layer, NULL, run_layer, NULL},
-    {"ai.ongrad::LayerNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad, prepare_layer_grad,
-     run_layer_grad, NULL},
-    {"InstanceNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups, NULL},
+    {"ai.ongrad::LayerNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad,
+     prepare_layer_grad, run_layer_grad, NULL},
+    {"InstanceNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups,
+     NULL},
     {"GroupNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups, NULL},
     {0},
 };

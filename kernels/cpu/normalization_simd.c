@@ -1,4 +1,5 @@
-/* The loops of batch, layer, instance and group normalization. Compiled once for each instruction set. */
+/* The loops of batch, layer, instance and group normalization. Compiled once for each instruction
+ * set. */
 #include "kernels/cpu/normalization.h"
 
 #define NORM(T)                                                                                    \
@@ -77,10 +78,9 @@
                 y[c] = (x[c] - mean[c]) * a[c] + b[c];                                             \
         }                                                                                          \
     }                                                                                              \
-    static void columns_grad_sums_##T(const void *dy_, const void *x_, int64_t rows,               \
-                                      int64_t stride, int64_t columns,                             \
-                                      const double *restrict mean, double *restrict s0,            \
-                                      double *restrict s1)                                         \
+    static void columns_grad_sums_##T(                                                             \
+        const void *dy_, const void *x_, int64_t rows, int64_t stride, int64_t columns,            \
+        const double *restrict mean, double *restrict s0, double *restrict s1)                     \
     {                                                                                              \
         for (int64_t r = 0; r < rows; r++) {                                                       \
             const T *restrict dy = (const T *)dy_ + r * stride;                                    \
@@ -124,8 +124,8 @@
             for (int64_t i = 0; i < n; i++)                                                        \
                 y[i] = (x[i] - mean) * rstd * scale[i];                                            \
     }                                                                                              \
-    static void layer_grad_sums_##T(const void *dy_, const void *x_, const void *scale_, int64_t n, \
-                                    double mean, double rstd, double s[2],                         \
+    static void layer_grad_sums_##T(const void *dy_, const void *x_, const void *scale_,           \
+                                    int64_t n, double mean, double rstd, double s[2],              \
                                     double *restrict dscale, double *restrict dbias)               \
     {                                                                                              \
         const T *restrict dy = dy_, *restrict x = x_, *restrict scale = scale_;                    \
@@ -156,9 +156,9 @@
             dx[i] = rstd * ((dy[i] * scale[i] - s0) - (x[i] - mean) * s1);                         \
     }                                                                                              \
     static const og__norm_fns fns_##T = {                                                          \
-        line_sums_##T,         line_scale_##T,    line_grad_sums_##T, line_grad_##T,               \
-        columns_sums_##T,      columns_scale_##T, columns_grad_sums_##T, columns_grad_##T,         \
-        layer_##T,             layer_grad_sums_##T, layer_grad_##T,                                \
+        line_sums_##T,    line_scale_##T,      line_grad_sums_##T,    line_grad_##T,               \
+        columns_sums_##T, columns_scale_##T,   columns_grad_sums_##T, columns_grad_##T,            \
+        layer_##T,        layer_grad_sums_##T, layer_grad_##T,                                     \
     };
 
 NORM(float)

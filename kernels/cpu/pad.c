@@ -1,5 +1,5 @@
-/* Pad: data, pads, value, axes → y, attribute mode. Negative pads crop. Modes other than constant look the source
- * index up in a table for each axis: y[i, j …] = x[table_0[i], table_1[j] …]. */
+/* Pad: data, pads, value, axes → y, attribute mode. Negative pads crop. Modes other than constant
+ * look the source index up in a table for each axis: y[i, j …] = x[table_0[i], table_1[j] …]. */
 #include "kernels/cpu/iterate.h"
 
 typedef enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP, PAD_UNKNOWN } pad_mode;
@@ -44,18 +44,21 @@ static og_status read_pads(const og_call *call, int64_t *begin, int64_t *end, og
         n = og__ints(&call->x[3], OG_MAX_RANK, axes);
     int64_t n_pads = og__ints(&call->x[1], 2 * OG_MAX_RANK, pads);
     if (n < 0 || n > rank || n_pads != 2 * n)
-        return og__call_fail(call, error, OG_INVALID_MODEL, "%lld pads, expected two for each of %lld axes",
-                             (long long)n_pads, (long long)n);
+        return og__call_fail(call, error, OG_INVALID_MODEL,
+                             "%lld pads, expected two for each of %lld axes", (long long)n_pads,
+                             (long long)n);
     for (int64_t i = 0; i < n; i++) {
         if (axes[i] < -rank || axes[i] >= rank)
-            return og__call_fail(call, error, OG_INVALID_MODEL, "axis %lld of rank %d", (long long)axes[i], rank);
+            return og__call_fail(call, error, OG_INVALID_MODEL, "axis %lld of rank %d",
+                                 (long long)axes[i], rank);
         begin[og__axis(axes[i], rank)] = pads[i];
         end[og__axis(axes[i], rank)] = pads[n + i];
     }
     for (int a = 0; a < rank; a++)
         if (begin[a] + x->type.dims[a] + end[a] != y->type.dims[a])
-            return og__call_fail(call, error, OG_INVALID_DATA, "axis %d: %lld + %lld + %lld elements, planned were %lld",
-                                 a, (long long)begin[a], (long long)x->type.dims[a], (long long)end[a],
+            return og__call_fail(call, error, OG_INVALID_DATA,
+                                 "axis %d: %lld + %lld + %lld elements, planned were %lld", a,
+                                 (long long)begin[a], (long long)x->type.dims[a], (long long)end[a],
                                  (long long)y->type.dims[a]);
     return OG_OK;
 }
@@ -116,7 +119,7 @@ static void pad_by_table(const og_call *call, const int64_t *tables)
     table_of[0] = 0;
     for (int a = 0; a <= last; a++)
         table_of[a + 1] = table_of[a] + y->type.dims[a];
-#pragma omp parallel for num_threads(og__threads(call, lines * n)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, lines *n)) schedule(static)
     for (int64_t l = 0; l < lines; l++) {
         int64_t rest = l, offset = 0;
         for (int a = last - 1; a >= 0; a--) {
@@ -124,7 +127,7 @@ static void pad_by_table(const og_call *call, const int64_t *tables)
             rest /= y->type.dims[a];
         }
         og__gather((char *)y->data + l * n * size, (const char *)x->data + offset * size,
-                    tables + table_of[last], n, (size_t)size);
+                   tables + table_of[last], n, (size_t)size);
     }
 }
 
@@ -144,7 +147,8 @@ static og_status run_pad(const og_call *call, og_error *error)
     for (int a = 0; a < y->type.rank; a++) {
         int64_t n = x->type.dims[a];
         if (n == 0)
-            return og__call_fail(call, error, OG_INVALID_DATA, "axis %d has no elements to pad from", a);
+            return og__call_fail(call, error, OG_INVALID_DATA,
+                                 "axis %d has no elements to pad from", a);
         for (int64_t i = 0; i < y->type.dims[a]; i++)
             *table++ = source_index(mode, i - begin[a], n) * x->strides[a];
     }
@@ -153,6 +157,7 @@ static og_status run_pad(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cpu_pad[] = {
-    {"Pad", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports_pad, prepare_pad, run_pad, NULL},
+    {"Pad", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports_pad, prepare_pad, run_pad,
+     NULL},
     {0},
 };

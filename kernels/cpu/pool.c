@@ -1,18 +1,38 @@
-/* MaxPool, AveragePool, their gradients, and global pooling: x [N, C, 1 to 3 spatial dims], dense. One thread
- * takes a whole plane (n, c). A line of outputs is computed one window offset at a time: for each offset the
- * outputs whose element lies inside the input are a range, and the loop over it is a vector loop. */
+/* MaxPool, AveragePool, their gradients, and global pooling: x [N, C, 1 to 3 spatial dims], dense.
+ * One thread takes a whole plane (n, c). MaxPool computes a few neighbouring outputs at a time over
+ * all of their windows. AveragePool and its gradient take a line of outputs one window offset at a
+ * time: for each offset the outputs whose element lies inside the input are a range, and the loop
+ * over it is a vector loop. */
 #include "kernels/cpu/pool.h"
 #include "kernels/cpu/reduce.h"
 #include "ops/window.h"
 
-enum { CHUNK = 256 }; /* outputs of a line handled together */
+enum {
+    CHUNK = 256,     /* outputs of a line handled together */
+    RANGES = 16,     /* window offsets whose ranges are kept */
+    MOST_ROWS = 1024 /* input rows that a window of MaxPool reads */
+};
 
 /* Windows with three spatial dims; missing leading ones have length 1. */
 typedef struct geometry {
     int64_t planes, in_plane, out_plane;
     int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3], pad_end[3];
     bool include_pad;
+    int32_t first[RANGES], last[RANGES]; /* outputs_of the last dim, of its first window offsets */
 } geometry;
+
+static int64_t divide_up(int64_t a, int64_t b) /* b > 0 */
+{
+    return a > 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+/* Outputs first … last - 1 of dim k whose element at window offset o is inside the input. */
+static void outputs_of(const geometry *g, int k, int64_t o, int64_t *first, int64_t *last)
+{
+    int64_t shift = g->pad[k] - o * g->dilation[k];
+    *first = og__max(0, divide_up(shift, g->stride[k]));
+    *last = og__min(g->out[k], divide_up(g->in[k] + shift, g->stride[k]));
+}
 
 /* x: the larger side. False for ranks or sizes that are not handled. */
 static bool read_geometry(const og_call *call, const og_type *x, const og_type *y, geometry *g)
@@ -35,20 +55,18 @@ static bool read_geometry(const og_call *call, const og_type *x, const og_type *
     g->in_plane = og__product(g->in, 0, 3);
     g->out_plane = og__product(g->out, 0, 3);
     g->include_pad = og_attr_int(call->node, "count_include_pad", 0) != 0;
-    return g->in_plane < INT32_MAX && g->out_plane < INT32_MAX;
-}
-
-static int64_t divide_up(int64_t a, int64_t b) /* b > 0 */
-{
-    return a > 0 ? (a + b - 1) / b : -(-a / b);
-}
-
-/* Outputs first … last - 1 of dim k whose element at window offset o is inside the input. */
-static void outputs_of(const geometry *g, int k, int64_t o, int64_t *first, int64_t *last)
-{
-    int64_t shift = g->pad[k] - o * g->dilation[k];
-    *first = og__max(0, divide_up(shift, g->stride[k]));
-    *last = og__min(g->out[k], divide_up(g->in[k] + shift, g->stride[k]));
+    for (int64_t o = 0; o < og__min(g->kernel[2], RANGES); o++) {
+        int64_t first, last;
+        outputs_of(g, 2, o, &first, &last);
+        g->first[o] = (int32_t)first;
+        g->last[o] = (int32_t)og__max(0, last);
+    }
+    bool fits = g->in_plane < INT32_MAX && g->out_plane < INT32_MAX;
+    for (int k = 0; k < 3; k++)
+        fits = fits &&
+               g->kernel[k] * g->dilation[k] + g->pad[k] + g->pad_end[k] + g->in[k] + g->stride[k] <
+                   INT32_MAX;
+    return fits;
 }
 
 /* The input index that output i reads at window offset o; may lie outside. */
@@ -57,8 +75,8 @@ static int64_t input_of(const geometry *g, int k, int64_t i, int64_t o)
     return i * g->stride[k] - g->pad[k] + o * g->dilation[k];
 }
 
-/* Do something for every window offset of outputs [first, last) of the line (d, h): `n` outputs from `i` on read
- * elements stride[2] apart, the first of them `at` elements into the plane. */
+/* What one window offset means for outputs [first, last) of the line (d, h): `n` outputs from `i`
+ * on read elements stride[2] apart, the first of them `at` elements into the plane. */
 typedef struct span {
     int64_t i, n, at;
 } span;
@@ -67,7 +85,8 @@ typedef struct offsets {
     int64_t d, h, w; /* the next offset to look at */
 } offsets;
 
-static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, int64_t last, offsets *o, span *s)
+static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, int64_t last,
+                      offsets *o, span *s)
 {
     for (; o->d < g->kernel[0]; o->d++, o->h = 0) {
         int64_t id = input_of(g, 0, d, o->d);
@@ -79,12 +98,18 @@ static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, in
                 continue;
             while (o->w < g->kernel[2]) {
                 int64_t begin, end, w = o->w++;
-                outputs_of(g, 2, w, &begin, &end);
+                if (w < RANGES) {
+                    begin = g->first[w];
+                    end = g->last[w];
+                } else {
+                    outputs_of(g, 2, w, &begin, &end);
+                }
                 begin = og__max(begin, first);
                 end = og__min(end, last);
                 if (begin >= end)
                     continue;
-                *s = (span){begin, end - begin, (id * g->in[1] + ih) * g->in[2] + input_of(g, 2, begin, w)};
+                *s = (span){begin, end - begin,
+                            (id * g->in[1] + ih) * g->in[2] + input_of(g, 2, begin, w)};
                 return true;
             }
         }
@@ -92,47 +117,71 @@ static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, in
     return false;
 }
 
-/* ---- MaxPool ------------------------------------------------------------------------------------------ */
+/* ---- MaxPool ----------------------------------------------------------------- */
 
 static bool supports_max(const og_call *call)
 {
     geometry g;
-    return OG__PICK(og__pool_find)(call->x[0].type.dtype) && og_attr_int(call->node, "storage_order", 0) == 0 &&
-           og__has(call->ny, call->y, 0) && read_geometry(call, &call->x[0].type, &call->y[0].type, &g);
+    return OG__PICK(og__pool_find)(call->x[0].type.dtype) &&
+           og_attr_int(call->node, "storage_order", 0) == 0 && og__has(call->ny, call->y, 0) &&
+           read_geometry(call, &call->x[0].type, &call->y[0].type, &g) &&
+           g.kernel[0] <= MOST_ROWS && g.kernel[0] * g.kernel[1] <= MOST_ROWS;
 }
 
-static void max_plane(const geometry *g, const og__pool_fns *fns, const char *x, char *y, int64_t *indices,
-                      int64_t plane, int64_t size)
+/* Windows of 2 × 2, 2 apart, without padding. */
+static bool is_2x2(const geometry *g)
 {
-    bool simple = g->kernel[0] == 1 && g->stride[0] == 1 && g->kernel[1] == 2 && g->kernel[2] == 2 &&
-                  g->stride[1] == 2 && g->stride[2] == 2 && g->dilation[1] == 1 && g->dilation[2] == 1 &&
-                  !g->pad[0] && !g->pad[1] && !g->pad[2] && g->out[1] * 2 <= g->in[1] && g->out[2] * 2 <= g->in[2];
-    int32_t index[CHUNK];
-    for (int64_t line = 0; line < g->out[0] * g->out[1]; line++) {
-        int64_t d = line / g->out[1], h = line % g->out[1];
+    return g->kernel[0] == 1 && g->stride[0] == 1 && g->kernel[1] == 2 && g->kernel[2] == 2 &&
+           g->stride[1] == 2 && g->stride[2] == 2 && g->dilation[1] == 1 && g->dilation[2] == 1 &&
+           !g->pad[0] && !g->pad[1] && !g->pad[2] && g->out[1] * 2 <= g->in[1] &&
+           g->out[2] * 2 <= g->in[2];
+}
+
+/* The input rows that the windows of line (d, h) read; their count. */
+static int32_t rows_of(const geometry *g, int64_t d, int64_t h, int32_t *rows)
+{
+    int32_t n = 0;
+    for (int64_t a = 0; a < g->kernel[0]; a++)
+        for (int64_t b = 0; b < g->kernel[1]; b++) {
+            int64_t id = input_of(g, 0, d, a), ih = input_of(g, 1, h, b);
+            if (id >= 0 && id < g->in[0] && ih >= 0 && ih < g->in[1])
+                rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
+        }
+    return n;
+}
+
+static void max_plane(const geometry *g, const og__pool_fns *fns, const char *x, char *y,
+                      int64_t *indices, int64_t plane, int64_t size)
+{
+    bool simple = is_2x2(g);
+    int32_t rows[MOST_ROWS], index[CHUNK];
+    int64_t inner_first, inner_last, ignored;
+    outputs_of(g, 2, 0, &inner_first, &ignored);
+    outputs_of(g, 2, g->kernel[2] - 1, &ignored, &inner_last);
+    for (int64_t l = 0; l < g->out[0] * g->out[1]; l++) {
+        int64_t d = l / g->out[1], h = l % g->out[1];
+        int32_t n_rows = simple ? 0 : rows_of(g, d, h, rows);
         for (int64_t first = 0; first < g->out[2]; first += CHUNK) {
-            int64_t last = og__min(g->out[2], first + CHUNK), n = last - first;
-            char *best = y + (line * g->out[2] + first) * size;
+            int64_t n = og__min(g->out[2] - first, CHUNK), out = l * g->out[2] + first;
             if (simple) {
                 int64_t at = (d * g->in[1] + 2 * h) * g->in[2] + 2 * first;
-                fns->max_2x2(best, indices ? index : NULL, x + at * size, n, g->in[2], (int32_t)at);
+                fns->max_2x2(y + out * size, indices ? index : NULL, x + at * size, n, g->in[2],
+                             (int32_t)at);
             } else {
-                offsets o = {0, 0, 0};
-                span s;
-                fns->lowest(best, n);
-                for (int64_t i = 0; indices && i < n; i++)
-                    index[i] = -1;
-                while (next_span(g, d, h, first, last, &o, &s)) {
-                    char *to = best + (s.i - first) * size;
-                    if (indices)
-                        fns->max_index(to, index + (s.i - first), x + s.at * size, s.n, g->stride[2],
-                                       (int32_t)s.at);
-                    else
-                        fns->max(to, x + s.at * size, s.n, g->stride[2]);
-                }
+                og__pool_line line = {rows,
+                                      n_rows,
+                                      (int32_t)n,
+                                      (int32_t)input_of(g, 2, first, 0),
+                                      (int32_t)g->in[2],
+                                      (int32_t)g->kernel[2],
+                                      (int32_t)g->dilation[2],
+                                      (int32_t)g->stride[2],
+                                      (int32_t)og__max(0, og__min(inner_first - first, n)),
+                                      (int32_t)og__max(0, og__min(inner_last - first, n))};
+                fns->max(y + out * size, index, x, &line);
             }
             for (int64_t i = 0; indices && i < n; i++)
-                indices[line * g->out[2] + first + i] = index[i] < 0 ? -1 : plane * g->in_plane + index[i];
+                indices[out + i] = index[i] < 0 ? -1 : plane * g->in_plane + index[i];
         }
     }
 }
@@ -150,30 +199,30 @@ static og_status run_max(const og_call *call, og_error *error)
 #pragma omp parallel for num_threads(og__threads(call, og__elements(x) * 2)) schedule(static)
     for (int64_t p = 0; p < g.planes; p++)
         max_plane(&g, fns, (const char *)x->data + p * g.in_plane * size,
-                  (char *)call->y[0].data + p * g.out_plane * size, indices ? indices + p * g.out_plane : NULL, p,
-                  size);
+                  (char *)call->y[0].data + p * g.out_plane * size,
+                  indices ? indices + p * g.out_plane : NULL, p, size);
     return OG_OK;
 }
 
-#define MAX_GRAD(T)                                                                                \
-    /* Plane p: dx[indices[i]] += dy[i]; false if an index is outside the plane. */                \
-    static bool max_grad_##T(const void *dys, const int64_t *indices, void *dxs, int64_t p,        \
-                             int64_t n_in, int64_t n_out)                                          \
-    {                                                                                              \
-        const T *dy = (const T *)dys + p * n_out;                                                  \
-        T *dx = (T *)dxs + p * n_in;                                                               \
-        int64_t base = p * n_in;                                                                   \
-        bool good = true;                                                                          \
-        indices += p * n_out;                                                                      \
-        memset(dx, 0, (size_t)n_in * sizeof *dx);                                                  \
-        for (int64_t i = 0; i < n_out; i++) {                                                      \
-            uint64_t at = (uint64_t)(indices[i] - base);                                           \
-            if (at < (uint64_t)n_in)                                                               \
-                dx[at] += dy[i];                                                                   \
-            else                                                                                   \
-                good = good && indices[i] == -1;                                                   \
-        }                                                                                          \
-        return good;                                                                               \
+#define MAX_GRAD(T)                                                                         \
+    /* Plane p: dx[indices[i]] += dy[i]; false if an index is outside the plane. */         \
+    static bool max_grad_##T(const void *dys, const int64_t *indices, void *dxs, int64_t p, \
+                             int64_t n_in, int64_t n_out)                                   \
+    {                                                                                       \
+        const T *dy = (const T *)dys + p * n_out;                                           \
+        T *dx = (T *)dxs + p * n_in;                                                        \
+        int64_t base = p * n_in;                                                            \
+        bool good = true;                                                                   \
+        indices += p * n_out;                                                               \
+        memset(dx, 0, (size_t)n_in * sizeof *dx);                                           \
+        for (int64_t i = 0; i < n_out; i++) {                                               \
+            uint64_t at = (uint64_t)(indices[i] - base);                                    \
+            if (at < (uint64_t)n_in)                                                        \
+                dx[at] += dy[i];                                                            \
+            else                                                                            \
+                good = good && indices[i] == -1;                                            \
+        }                                                                                   \
+        return good;                                                                        \
     }
 MAX_GRAD(float)
 MAX_GRAD(double)
@@ -184,16 +233,19 @@ static og_status run_max_grad(const og_call *call, og_error *error)
     const og_tensor *dy = &call->x[0], *dx = &call->y[0];
     const int64_t *indices = call->x[1].data;
     int64_t planes = dx->type.dims[0] * dx->type.dims[1];
-    int64_t n_in = og__product(dx->type.dims, 2, dx->type.rank), n_out = planes ? og__elements(dy) / planes : 0;
+    int64_t n_in = og__product(dx->type.dims, 2, dx->type.rank),
+            n_out = planes ? og__elements(dy) / planes : 0;
     bool good = true;
 #pragma omp parallel for num_threads(og__threads(call, planes * (n_in + n_out))) schedule(static) reduction(&& : good)
     for (int64_t p = 0; p < planes; p++)
-        good = OG__REAL(dy->type.dtype, max_grad, dy->data, indices, dx->data, p, n_in, n_out) && good;
+        good =
+            OG__REAL(dy->type.dtype, max_grad, dy->data, indices, dx->data, p, n_in, n_out) && good;
     return good ? OG_OK
-                : og__call_fail(call, error, OG_INVALID_DATA, "an index points outside the plane it was taken from");
+                : og__call_fail(call, error, OG_INVALID_DATA,
+                                "an index points outside the plane it was taken from");
 }
 
-/* ---- AveragePool ---------------------------------------------------------------------------------------- */
+/* ---- AveragePool ------------------------------------------------------------- */
 
 static bool supports_average(const og_call *call)
 {
@@ -219,12 +271,14 @@ static og_status prepare_average(og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* How many elements count in the window of each output, along each dim: three lists in the workspace. With
- * count_include_pad also the padding counts, but not what ceil_mode adds beyond it. */
+/* How many elements count in the window of each output, along each dim: three lists in the
+ * workspace. With count_include_pad also the padding counts, but not what ceil_mode adds beyond it.
+ */
 static void count_windows(const geometry *g, int32_t *list, const int32_t **counts)
 {
     for (int k = 0; k < 3; k++) {
-        int64_t low = g->include_pad ? -g->pad[k] : 0, high = g->in[k] + (g->include_pad ? g->pad_end[k] : 0);
+        int64_t low = g->include_pad ? -g->pad[k] : 0,
+                high = g->in[k] + (g->include_pad ? g->pad_end[k] : 0);
         counts[k] = list;
         for (int64_t i = 0; i < g->out[k]; i++) {
             int64_t start = input_of(g, k, i, 0), step = g->dilation[k];
@@ -286,17 +340,18 @@ static og_status run_average_grad(const og_call *call, og_error *error)
                 int64_t last = og__min(g.out[2], first + CHUNK);
                 offsets o = {0, 0, 0};
                 span s;
-                fns->divide(share, from + first * size, counts[2] + first, (double)counts[0][d] * counts[1][h],
-                            last - first);
+                fns->divide(share, from + first * size, counts[2] + first,
+                            (double)counts[0][d] * counts[1][h], last - first);
                 while (next_span(&g, d, h, first, last, &o, &s))
-                    fns->spread(to + s.at * size, (const char *)share + (s.i - first) * size, s.n, g.stride[2]);
+                    fns->spread(to + s.at * size, (const char *)share + (s.i - first) * size, s.n,
+                                g.stride[2]);
             }
         }
     }
     return OG_OK;
 }
 
-/* ---- global pooling -------------------------------------------------------------------------------------- */
+/* ---- global pooling ---------------------------------------------------------- */
 
 /* GlobalAveragePool, GlobalMaxPool: x [N, C, …] → y [N, C, 1 …] */
 static og_status run_global(const og_call *call, og_error *error)
@@ -305,9 +360,10 @@ static og_status run_global(const og_call *call, og_error *error)
     const og_tensor *x = &call->x[0];
     bool max = strcmp(call->node->op->name, "GlobalMaxPool") == 0;
     const og__reduce_fns *fns = OG__PICK(og__reduce_find)(max ? OG__MAX : OG__SUM, x->type.dtype);
-    int64_t planes = x->type.dims[0] * x->type.dims[1], n = og__product(x->type.dims, 2, x->type.rank);
+    int64_t planes = x->type.dims[0] * x->type.dims[1],
+            n = og__product(x->type.dims, 2, x->type.rank);
     int64_t size = (int64_t)og__size(x->type.dtype);
-#pragma omp parallel for num_threads(og__threads(call, planes * n)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, planes *n)) schedule(static)
     for (int64_t p = 0; p < planes; p++) {
         double acc;
         fns->start(&acc, 1);
@@ -319,10 +375,12 @@ static og_status run_global(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_pool[] = {
     {"MaxPool", "plain", OG_KERNEL_REFERENCE, supports_max, NULL, run_max, NULL},
-    {"ai.ongrad::MaxPoolGrad", "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_max_grad, NULL},
-    {"AveragePool", "plain", OG_KERNEL_REFERENCE, supports_average, prepare_average, run_average, NULL},
-    {"ai.ongrad::AveragePoolGrad", "plain", OG_KERNEL_REFERENCE, supports_average_grad, prepare_average,
-     run_average_grad, NULL},
+    {"ai.ongrad::MaxPoolGrad", "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_max_grad,
+     NULL},
+    {"AveragePool", "plain", OG_KERNEL_REFERENCE, supports_average, prepare_average, run_average,
+     NULL},
+    {"ai.ongrad::AveragePoolGrad", "plain", OG_KERNEL_REFERENCE, supports_average_grad,
+     prepare_average, run_average_grad, NULL},
     {"GlobalAveragePool", "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_global, NULL},
     {"GlobalMaxPool", "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_global, NULL},
     {0},

@@ -2,94 +2,213 @@
 #include "kernels/cpu/pool.h"
 
 /* A loop with the steps 1 and 2 as constants, so that they become vector loads and shuffles. */
-#define STEPPED(BODY)                                                                              \
-    if (step == 1) {                                                                               \
-        const int64_t by = 1;                                                                      \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            BODY                                                                                   \
-        }                                                                                          \
-    } else if (step == 2) {                                                                        \
-        const int64_t by = 2;                                                                      \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            BODY                                                                                   \
-        }                                                                                          \
-    } else {                                                                                       \
-        const int64_t by = step;                                                                   \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            BODY                                                                                   \
-        }                                                                                          \
+#define STEPPED(BODY)                     \
+    const int32_t m = (int32_t)n;         \
+    if (step == 1) {                      \
+        const int32_t by = 1;             \
+        for (int32_t i = 0; i < m; i++) { \
+            BODY                          \
+        }                                 \
+    } else if (step == 2) {               \
+        const int32_t by = 2;             \
+        for (int32_t i = 0; i < m; i++) { \
+            BODY                          \
+        }                                 \
+    } else {                              \
+        const int32_t by = (int32_t)step; \
+        for (int32_t i = 0; i < m; i++) { \
+            BODY                          \
+        }                                 \
     }
 
 /* v replaces b: larger, or NaN. */
 #define WINS(v, b) ((v) > (b) || (v) != (v))
 
-#define MAX(T, LOWEST)                                                                             \
-    static void lowest_##T(void *best, int64_t n)                                                  \
-    {                                                                                              \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            ((T *)best)[i] = LOWEST;                                                               \
-    }                                                                                              \
-    static void max_##T(void *best, const void *from, int64_t n, int64_t step)                     \
-    {                                                                                              \
-        T *restrict b = best;                                                                      \
-        const T *restrict x = from;                                                                \
-        STEPPED(T v = x[i * by]; b[i] = WINS(v, b[i]) ? v : b[i];)                                 \
-    }                                                                                              \
-    static void max_index_##T(void *best, int32_t *restrict index, const void *from, int64_t n,    \
-                              int64_t step, int32_t at)                                            \
-    {                                                                                              \
-        T *restrict b = best;                                                                      \
-        const T *restrict x = from;                                                                \
-        STEPPED(T v = x[i * by]; int32_t k = index[i]; bool win = WINS(v, b[i]) | (k < 0);         \
-                b[i] = win ? v : b[i]; index[i] = win ? at + (int32_t)(i * by) : k;)               \
-    }                                                                                              \
-    static void max_2x2_##T(void *best, int32_t *restrict index, const void *from, int64_t n,      \
-                            int64_t below, int32_t at)                                             \
-    {                                                                                              \
-        T *restrict y = best;                                                                      \
-        const T *restrict x = from, *restrict z = x + below;                                       \
-        if (!index) {                                                                              \
-            for (int64_t i = 0; i < n; i++) {                                                      \
-                T a = x[2 * i], b = x[2 * i + 1], c = z[2 * i], d = z[2 * i + 1];                  \
-                a = WINS(b, a) ? b : a;                                                            \
-                a = WINS(c, a) ? c : a;                                                            \
-                y[i] = WINS(d, a) ? d : a;                                                         \
-            }                                                                                      \
-            return;                                                                                \
-        }                                                                                          \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            T a = x[2 * i], b = x[2 * i + 1], c = z[2 * i], d = z[2 * i + 1];                      \
-            int32_t k = at + (int32_t)(2 * i), l = k, down = (int32_t)below;                       \
-            l = WINS(b, a) ? k + 1 : l;                                                            \
-            a = WINS(b, a) ? b : a;                                                                \
-            l = WINS(c, a) ? k + down : l;                                                         \
-            a = WINS(c, a) ? c : a;                                                                \
-            l = WINS(d, a) ? k + down + 1 : l;                                                     \
-            y[i] = WINS(d, a) ? d : a;                                                             \
-            index[i] = l;                                                                          \
-        }                                                                                          \
+#if OG_SIMD_LEVEL == 4
+enum { LANES = 16 };
+#elif OG_SIMD_LEVEL == 3
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+
+/* LANES outputs from `first` on, whose windows lie inside. */
+#define MAX_LANES(T, LOWEST)                                                                  \
+    static void max_lanes_##T(T *best, int32_t *index, const T *x, const og__pool_line *line, \
+                              int32_t first)                                                  \
+    {                                                                                         \
+        T b[LANES];                                                                           \
+        int32_t k[LANES];                                                                     \
+        for (int l = 0; l < LANES; l++) {                                                     \
+            b[l] = LOWEST;                                                                    \
+            k[l] = -1;                                                                        \
+        }                                                                                     \
+        for (int32_t r = 0; r < line->n_rows; r++)                                            \
+            for (int32_t w = 0; w < line->kernel; w++) {                                      \
+                int32_t at =                                                                  \
+                    line->rows[r] + line->start + first * line->step + w * line->dilation;    \
+                for (int l = 0; l < LANES; l++) {                                             \
+                    T v = x[at + l * line->step];                                             \
+                    bool win = WINS(v, b[l]) | (k[l] < 0);                                    \
+                    b[l] = win ? v : b[l];                                                    \
+                    k[l] = win ? at + l * line->step : k[l];                                  \
+                }                                                                             \
+            }                                                                                 \
+        memcpy(best + first, b, sizeof b);                                                    \
+        memcpy(index + first, k, sizeof k);                                                   \
+    }
+MAX_LANES(double, -INFINITY)
+MAX_LANES(int8_t, INT8_MIN)
+MAX_LANES(uint8_t, 0)
+
+/* The same for float with the accumulators in registers. Every other element comes from two loads,
+ * the second one ending at the last element needed. */
+typedef float floats __attribute__((vector_size(LANES * 4)));
+typedef int32_t ints __attribute__((vector_size(LANES * 4)));
+typedef float floats_u __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+typedef int32_t ints_u __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+#if OG_SIMD_LEVEL == 4
+#define LANE_NUMBERS                                         \
+    {                                                        \
+        0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 \
+    }
+#define EVENS                                                     \
+    {                                                             \
+        0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31 \
+    }
+#elif OG_SIMD_LEVEL == 3
+#define LANE_NUMBERS           \
+    {                          \
+        0, 1, 2, 3, 4, 5, 6, 7 \
+    }
+#define EVENS                     \
+    {                             \
+        0, 2, 4, 6, 9, 11, 13, 15 \
+    }
+#else
+#define LANE_NUMBERS \
+    {                \
+        0, 1, 2, 3   \
+    }
+#define EVENS      \
+    {              \
+        0, 2, 5, 7 \
+    }
+#endif
+
+static inline floats load_lanes(const float *x, int32_t step)
+{
+    const ints evens = EVENS;
+    if (step == 1)
+        return *(const floats_u *)x;
+    if (step == 2)
+        return __builtin_shuffle(*(const floats_u *)x, *(const floats_u *)(x + LANES - 1), evens);
+    floats v;
+    for (int l = 0; l < LANES; l++)
+        v[l] = x[l * step];
+    return v;
+}
+
+static void max_lanes_float(float *best, int32_t *index, const float *x, const og__pool_line *line,
+                            int32_t first)
+{
+    const ints lane = LANE_NUMBERS;
+    floats b = (floats){0} - INFINITY;
+    ints k = (ints){0} - 1, steps = lane * line->step;
+    for (int32_t r = 0; r < line->n_rows; r++)
+        for (int32_t w = 0; w < line->kernel; w++) {
+            int32_t at = line->rows[r] + line->start + first * line->step + w * line->dilation;
+            floats v = load_lanes(x + at, line->step);
+            ints win = (v > b) | (v != v) | (k < 0);
+            b = (floats)(((ints)v & win) | ((ints)b & ~win));
+            k = ((steps + at) & win) | (k & ~win);
+        }
+    *(floats_u *)(best + first) = b;
+    *(ints_u *)(index + first) = k;
+}
+
+#define MAX(T, LOWEST)                                                                        \
+    static void max_one_##T(T *best, int32_t *index, const T *x, const og__pool_line *line,   \
+                            int32_t i)                                                        \
+    {                                                                                         \
+        T b = LOWEST;                                                                         \
+        int32_t k = -1, column = line->start + i * line->step;                                \
+        for (int32_t r = 0; r < line->n_rows; r++)                                            \
+            for (int32_t w = 0; w < line->kernel; w++) {                                      \
+                int32_t at = column + w * line->dilation;                                     \
+                if (at < 0 || at >= line->width)                                              \
+                    continue;                                                                 \
+                T v = x[line->rows[r] + at];                                                  \
+                if (WINS(v, b) || k < 0) {                                                    \
+                    b = v;                                                                    \
+                    k = line->rows[r] + at;                                                   \
+                }                                                                             \
+            }                                                                                 \
+        best[i] = b;                                                                          \
+        index[i] = k;                                                                         \
+    }                                                                                         \
+    static void max_##T(void *best, int32_t *index, const void *x, const og__pool_line *line) \
+    {                                                                                         \
+        int32_t first = line->inner_first, last = line->inner_last;                           \
+        if (last - first < LANES) /* too few for vectors */                                   \
+            first = last = line->n;                                                           \
+        for (int32_t i = 0; i < first; i++)                                                   \
+            max_one_##T(best, index, x, line, i);                                             \
+        for (int32_t i = first; i < last;                                                     \
+             i += LANES) /* the last group may overlap the one before */                      \
+            max_lanes_##T(best, index, x, line, i + LANES <= last ? i : last - LANES);        \
+        for (int32_t i = last; i < line->n; i++)                                              \
+            max_one_##T(best, index, x, line, i);                                             \
+    }                                                                                         \
+    static void max_2x2_##T(void *best, int32_t *restrict index, const void *from, int64_t n, \
+                            int64_t below, int32_t at)                                        \
+    {                                                                                         \
+        T *restrict y = best;                                                                 \
+        const T *restrict x = from, *restrict z = x + below;                                  \
+        if (!index) {                                                                         \
+            for (int64_t i = 0; i < n; i++) {                                                 \
+                T a = x[2 * i], b = x[2 * i + 1], c = z[2 * i], d = z[2 * i + 1];             \
+                a = WINS(b, a) ? b : a;                                                       \
+                a = WINS(c, a) ? c : a;                                                       \
+                y[i] = WINS(d, a) ? d : a;                                                    \
+            }                                                                                 \
+            return;                                                                           \
+        }                                                                                     \
+        const int32_t m = (int32_t)n, down = (int32_t)below;                                  \
+        for (int32_t i = 0; i < m; i++) {                                                     \
+            T a = x[2 * i], b = x[2 * i + 1], c = z[2 * i], d = z[2 * i + 1];                 \
+            int32_t k = at + 2 * i, l = k;                                                    \
+            l = WINS(b, a) ? k + 1 : l;                                                       \
+            a = WINS(b, a) ? b : a;                                                           \
+            l = WINS(c, a) ? k + down : l;                                                    \
+            a = WINS(c, a) ? c : a;                                                           \
+            l = WINS(d, a) ? k + down + 1 : l;                                                \
+            y[i] = WINS(d, a) ? d : a;                                                        \
+            index[i] = l;                                                                     \
+        }                                                                                     \
     }
 
-#define SUM(T)                                                                                     \
-    static void add_##T(void *to, const void *from, int64_t n, int64_t step)                       \
-    {                                                                                              \
-        T *restrict y = to;                                                                        \
-        const T *restrict x = from;                                                                \
-        STEPPED(y[i] += x[i * by];)                                                                \
-    }                                                                                              \
-    static void spread_##T(void *to, const void *from, int64_t n, int64_t step)                    \
-    {                                                                                              \
-        T *restrict y = to;                                                                        \
-        const T *restrict x = from;                                                                \
-        STEPPED(y[i * by] += x[i];)                                                                \
-    }                                                                                              \
-    static void divide_##T(void *to, const void *from, const int32_t *restrict count,              \
-                           double others, int64_t n)                                               \
-    {                                                                                              \
-        T *y = to;                                                                                 \
-        const T *x = from;                                                                         \
-        for (int64_t i = 0; i < n; i++)                                                            \
-            y[i] = x[i] / ((T)count[i] * (T)others);                                               \
+#define SUM(T)                                                                        \
+    static void add_##T(void *to, const void *from, int64_t n, int64_t step)          \
+    {                                                                                 \
+        T *restrict y = to;                                                           \
+        const T *restrict x = from;                                                   \
+        STEPPED(y[i] += x[i * by];)                                                   \
+    }                                                                                 \
+    static void spread_##T(void *to, const void *from, int64_t n, int64_t step)       \
+    {                                                                                 \
+        T *restrict y = to;                                                           \
+        const T *restrict x = from;                                                   \
+        STEPPED(y[i * by] += x[i];)                                                   \
+    }                                                                                 \
+    static void divide_##T(void *to, const void *from, const int32_t *restrict count, \
+                           double others, int64_t n)                                  \
+    {                                                                                 \
+        T *y = to;                                                                    \
+        const T *x = from;                                                            \
+        for (int64_t i = 0; i < n; i++)                                               \
+            y[i] = x[i] / ((T)count[i] * (T)others);                                  \
     }
 
 MAX(float, -INFINITY)
@@ -99,12 +218,12 @@ MAX(uint8_t, 0)
 SUM(float)
 SUM(double)
 
-static const og__pool_fns float_fns = {lowest_float, max_float,    max_index_float, max_2x2_float,
-                                       add_float,    spread_float, divide_float};
-static const og__pool_fns double_fns = {lowest_double, max_double,    max_index_double, max_2x2_double,
-                                        add_double,    spread_double, divide_double};
-static const og__pool_fns int8_fns = {lowest_int8_t, max_int8_t, max_index_int8_t, max_2x2_int8_t};
-static const og__pool_fns uint8_fns = {lowest_uint8_t, max_uint8_t, max_index_uint8_t, max_2x2_uint8_t};
+static const og__pool_fns float_fns = {max_float, max_2x2_float, add_float, spread_float,
+                                       divide_float};
+static const og__pool_fns double_fns = {max_double, max_2x2_double, add_double, spread_double,
+                                        divide_double};
+static const og__pool_fns int8_fns = {max_int8_t, max_2x2_int8_t};
+static const og__pool_fns uint8_fns = {max_uint8_t, max_2x2_uint8_t};
 
 const og__pool_fns *OG_SIMD(og__pool_find)(og_dtype dtype)
 {

@@ -1,10 +1,12 @@
-/* ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceSumSquare: data, axes → reduced, of any strides.
+/* ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceSumSquare: data, axes → reduced,
+ * of any strides.
  *
- * Axes are split into kept and reduced ones, each list ordered by stride and merged. Along one kept axis (the
- * columns) outputs are computed in blocks; a block's accumulators take in the reduced elements either a row across all
- * columns at a time (columns contiguous: bias gradients) or a whole line for each column (reduced axis contiguous).
- * Where there are few outputs the reduced elements are split into parts, whose partial results are joined in
- * order: the split depends on shapes only, so results do not depend on the number of threads. */
+ * Axes are split into kept and reduced ones, each list ordered by stride and merged. Along one kept
+ * axis (the columns) outputs are computed in blocks; a block's accumulators take in the reduced
+ * elements either a row across all columns at a time (columns contiguous: bias gradients) or a
+ * whole line for each column (reduced axis contiguous). Where there are few outputs the reduced
+ * elements are split into parts, whose partial results are joined in order: the split depends on
+ * shapes only, so results do not depend on the number of threads. */
 #include "kernels/cpu/reduce.h"
 
 enum {
@@ -12,7 +14,7 @@ enum {
     BLOCK_LINES = 64,     /* columns of a block, taken in a line at a time */
     PART = 32768,         /* elements of a part, at least */
     MOST_PARTS = 64,
-    ENOUGH_BLOCKS = 16    /* with this many blocks parts are not needed */
+    ENOUGH_BLOCKS = 16 /* with this many blocks parts are not needed */
 };
 
 typedef struct axis {
@@ -23,17 +25,19 @@ typedef struct plan {
     const og__reduce_fns *fns;
     int n_kept, n_reduced; /* without columns and line */
     axis kept[OG_MAX_RANK], reduced[OG_MAX_RANK];
-    axis columns, line;    /* the kept axis of a block; the innermost reduced axis */
+    axis columns, line; /* the kept axis of a block; the innermost reduced axis */
     bool by_line;
     int64_t reduced_count, outer_count; /* elements reduced into one; outputs / columns.n */
-    int64_t block, blocks, parts, part; /* columns of a block; of reduced elements a part has `part` */
+    int64_t block, blocks, parts,
+        part; /* columns of a block; of reduced elements a part has `part` */
     int64_t divisor;
 } plan;
 
 /* Broadcast axes count as slowest. */
 static bool slower(int64_t a, int64_t b)
 {
-    uint64_t ua = a ? (uint64_t)(a < 0 ? -a : a) : UINT64_MAX, ub = b ? (uint64_t)(b < 0 ? -b : b) : UINT64_MAX;
+    uint64_t ua = a ? (uint64_t)(a < 0 ? -a : a) : UINT64_MAX,
+             ub = b ? (uint64_t)(b < 0 ? -b : b) : UINT64_MAX;
     return ua > ub;
 }
 
@@ -69,8 +73,8 @@ static og__reduction kind_of(const og_call *call, bool *mean)
         const char *name;
         og__reduction kind;
     } kinds[] = {
-        {"ReduceSum", OG__SUM}, {"ReduceMean", OG__SUM},  {"ReduceSumSquare", OG__SUM_SQUARE},
-        {"ReduceMax", OG__MAX}, {"ReduceMin", OG__MIN},   {"ReduceProd", OG__PROD},
+        {"ReduceSum", OG__SUM}, {"ReduceMean", OG__SUM}, {"ReduceSumSquare", OG__SUM_SQUARE},
+        {"ReduceMax", OG__MAX}, {"ReduceMin", OG__MIN},  {"ReduceProd", OG__PROD},
     };
     const char *name = call->node->op->name;
     *mean = strcmp(name, "ReduceMean") == 0;
@@ -84,7 +88,8 @@ static bool supports_reduce(const og_call *call)
 {
     bool mean;
     og__reduction kind = kind_of(call, &mean);
-    return kind < OG__REDUCTION_COUNT && OG__PICK(og__reduce_find)(kind, call->x[0].type.dtype) != NULL;
+    return kind < OG__REDUCTION_COUNT &&
+           OG__PICK(og__reduce_find)(kind, call->x[0].type.dtype) != NULL;
 }
 
 /* Which axes of x are reduced. */
@@ -95,14 +100,15 @@ static og_status read_axes(const og_call *call, bool *reduced, og_error *error)
     if (og__has(call->nx, call->x, 1))
         n = og__ints(&call->x[1], OG_MAX_RANK, axes);
     if (n < 0 || n > rank)
-        return og__call_fail(call, error, OG_UNSUPPORTED, "the axes must be a constant list of at most %d integers",
-                             rank);
+        return og__call_fail(call, error, OG_UNSUPPORTED,
+                             "the axes must be a constant list of at most %d integers", rank);
     bool all = n == 0 && !og_attr_int(call->node, "noop_with_empty_axes", 0);
     for (int a = 0; a < rank; a++)
         reduced[a] = all;
     for (int64_t i = 0; i < n; i++) {
         if (axes[i] < -rank || axes[i] >= rank)
-            return og__call_fail(call, error, OG_INVALID_MODEL, "axis %lld of rank %d", (long long)axes[i], rank);
+            return og__call_fail(call, error, OG_INVALID_MODEL, "axis %lld of rank %d",
+                                 (long long)axes[i], rank);
         reduced[og__axis(axes[i], rank)] = true;
     }
     return OG_OK;
@@ -132,15 +138,18 @@ static og_status make_plan(const og_call *call, plan *p, og_error *error)
         }
     }
     if (outputs != og__elements(y))
-        return og__call_fail(call, error, OG_INVALID_DATA, "the axes give %lld elements, planned were %lld",
-                             (long long)outputs, (long long)og__elements(y));
+        return og__call_fail(call, error, OG_INVALID_DATA,
+                             "the axes give %lld elements, planned were %lld", (long long)outputs,
+                             (long long)og__elements(y));
     merge(p->kept, &p->n_kept);
     merge(p->reduced, &p->n_reduced);
     p->columns = take_last(p->kept, &p->n_kept);
     p->line = take_last(p->reduced, &p->n_reduced);
     p->outer_count = p->columns.n ? outputs / p->columns.n : 0;
     p->by_line = slower(p->columns.xs, p->line.xs) && (p->line.n >= 16 || p->columns.n < p->line.n);
-    p->block = og__max(1, og__min(p->columns.n, p->by_line ? BLOCK_LINES : BLOCK_COLUMNS));
+    int64_t most =
+        p->by_line ? og__min(BLOCK_LINES, PART / og__max(1, p->line.n) + 1) : BLOCK_COLUMNS;
+    p->block = og__max(1, og__min(p->columns.n, most));
     p->blocks = (p->columns.n + p->block - 1) / p->block;
     p->part = p->reduced_count;
     p->parts = 1;
@@ -148,6 +157,8 @@ static og_status make_plan(const og_call *call, plan *p, og_error *error)
         p->part = og__max(1, PART / p->block);
         if ((p->reduced_count + p->part - 1) / p->part > MOST_PARTS)
             p->part = (p->reduced_count + MOST_PARTS - 1) / MOST_PARTS;
+        if (p->by_line && p->part > p->line.n / 2) /* whole lines */
+            p->part = (p->part + p->line.n - 1) / p->line.n * p->line.n;
         p->parts = (p->reduced_count + p->part - 1) / p->part;
     }
     bool divisible = p->reduced_count || og__is_real(x->type.dtype);
@@ -167,20 +178,23 @@ static int64_t offset_of(const axis *axes, int n, int64_t at, int64_t *ys)
     return offset;
 }
 
-/* acc: `columns` accumulators from column `first` on of outer output `outer`, which take in the reduced elements
- * begin … end - 1 (counted along the outer reduced axes, then the line). Returns the first output's offset. */
-static int64_t reduce_block(const plan *p, const char *x, int64_t size, int64_t outer, int64_t first,
-                            int64_t columns, int64_t begin, int64_t end, void *acc)
+/* acc: `columns` accumulators from column `first` on of outer output `outer`, which take in the
+ * reduced elements begin … end - 1 (counted along the outer reduced axes, then the line). Returns
+ * the first output's offset. */
+static int64_t reduce_block(const plan *p, const char *x, int64_t size, int64_t outer,
+                            int64_t first, int64_t columns, int64_t begin, int64_t end, void *acc)
 {
     int64_t y_offset = first * p->columns.ys, ignored = 0;
     int64_t base = first * p->columns.xs + offset_of(p->kept, p->n_kept, outer, &y_offset);
     p->fns->start(acc, columns);
     while (begin < end) {
         int64_t i = begin % p->line.n, n = og__min(p->line.n - i, end - begin);
-        int64_t offset = base + i * p->line.xs + offset_of(p->reduced, p->n_reduced, begin / p->line.n, &ignored);
+        int64_t offset = base + i * p->line.xs +
+                         offset_of(p->reduced, p->n_reduced, begin / p->line.n, &ignored);
         if (p->by_line)
             for (int64_t c = 0; c < columns; c++)
-                p->fns->row((char *)acc + 8 * c, x + (offset + c * p->columns.xs) * size, n, p->line.xs);
+                p->fns->row((char *)acc + 8 * c, x + (offset + c * p->columns.xs) * size, n,
+                            p->line.xs);
         else
             p->fns->columns(acc, x + offset * size, n, p->line.xs, columns, p->columns.xs);
         begin += n;
@@ -229,14 +243,18 @@ static og_status run_reduce(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-#define REDUCE(op)                                                                                 \
-    {                                                                                              \
-        op, "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports_reduce, prepare_reduce,     \
-            run_reduce, NULL                                                                       \
+#define REDUCE(op)                                                                             \
+    {                                                                                          \
+        op, "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports_reduce, prepare_reduce, \
+            run_reduce, NULL                                                                   \
     }
 
 const og_kernel og_kernels_cpu_reduce[] = {
-    REDUCE("ReduceSum"), REDUCE("ReduceMean"), REDUCE("ReduceMax"),
-    REDUCE("ReduceMin"), REDUCE("ReduceProd"), REDUCE("ReduceSumSquare"),
+    REDUCE("ReduceSum"),
+    REDUCE("ReduceMean"),
+    REDUCE("ReduceMax"),
+    REDUCE("ReduceMin"),
+    REDUCE("ReduceProd"),
+    REDUCE("ReduceSumSquare"),
     {0},
 };

@@ -1,5 +1,6 @@
-/* Between the reductions' driver (reduce.c) and their loops (reduce_simd.c), which exist once for each instruction
- * set. An accumulator is 8 bytes: double for real types, int64_t for integers and bool, uint64_t for uint64. */
+/* Between the reductions' driver (reduce.c) and their loops (reduce_simd.c), which exist once for
+ * each instruction set. An accumulator is 8 bytes: double for real types, int64_t for integers and
+ * bool, uint64_t for uint64. */
 #ifndef OG_KERNELS_CPU_REDUCE_H
 #define OG_KERNELS_CPU_REDUCE_H
 

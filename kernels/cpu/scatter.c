@@ -1,5 +1,6 @@
-/* ScatterElements and ScatterND: a copy of the data with updates written, added, multiplied … at given indices.
- * Updates that meet at one element are applied in the order of the indices: threads share what cannot meet. */
+/* ScatterElements and ScatterND: a copy of the data with updates written, added, multiplied … at
+ * given indices. Updates that meet at one element are applied in the order of the indices: threads
+ * share what cannot meet. */
 #include "kernels/cpu/indexing.h"
 
 typedef enum reduction { WRITE, ADD, MUL, MAX, MIN, UNKNOWN } reduction;
@@ -59,7 +60,8 @@ static int64_t combine_int(reduction r, og_dtype dtype, int64_t a, int64_t b)
 }
 
 /* y[at … at + n - 1] takes in u[from … from + n - 1]. */
-static void combine(reduction r, og_dtype dtype, void *y, int64_t at, const void *u, int64_t from, int64_t n)
+static void combine(reduction r, og_dtype dtype, void *y, int64_t at, const void *u, int64_t from,
+                    int64_t n)
 {
     int64_t size = (int64_t)og__size(dtype);
     if (r == WRITE) {
@@ -70,16 +72,19 @@ static void combine(reduction r, og_dtype dtype, void *y, int64_t at, const void
     } else if (og__is_real(dtype)) {
         for (int64_t i = 0; i < n; i++)
             og__store_double(y, dtype, at + i,
-                             combine_real(r, og__load_double(y, dtype, at + i), og__load_double(u, dtype, from + i)));
+                             combine_real(r, og__load_double(y, dtype, at + i),
+                                          og__load_double(u, dtype, from + i)));
     } else {
         for (int64_t i = 0; i < n; i++)
             og__store_int(y, dtype, at + i,
-                          combine_int(r, dtype, og__load_int(y, dtype, at + i), og__load_int(u, dtype, from + i)));
+                          combine_int(r, dtype, og__load_int(y, dtype, at + i),
+                                      og__load_int(u, dtype, from + i)));
     }
 }
 
-/* ScatterElements: x, indices, updates (of indices' shape) → y; attributes axis, reduction. Lines along the last
- * axis are walked in order; those that differ before the scattered axis cannot meet. */
+/* ScatterElements: x, indices, updates (of indices' shape) → y; attributes axis, reduction. Lines
+ * along the last axis are walked in order; those that differ before the scattered axis cannot meet.
+ */
 static og_status run_elements(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0], *u = &call->x[2], *y = &call->y[0];
@@ -96,18 +101,20 @@ static og_status run_elements(const og_call *call, og_error *error)
         groups = w.lines;
     else
         each = w.lines / groups;
-#pragma omp parallel for num_threads(og__threads(call, w.lines * w.line)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, w.lines *w.line)) schedule(static)
     for (int64_t g = 0; g < groups; g++)
         for (int64_t l = g * each; l < (g + 1) * each; l++) {
             int64_t base = og__element_line(&w, l);
             for (int64_t i = 0; i < w.line; i++)
-                combine(r, y->type.dtype, y->data, base + i * w.step + index[l * w.line + i] * w.axis_step, u->data,
+                combine(r, y->type.dtype, y->data,
+                        base + i * w.step + index[l * w.line + i] * w.axis_step, u->data,
                         l * w.line + i, 1);
         }
     return OG_OK;
 }
 
-/* ScatterND: x, indices [… , k], updates → y; attribute reduction. Threads share the columns of the slices. */
+/* ScatterND: x, indices [… , k], updates → y; attribute reduction. Threads share the columns of the
+ * slices. */
 static og_status run_nd(const og_call *call, og_error *error)
 {
     enum { COLUMNS = 128 };
@@ -117,17 +124,19 @@ static og_status run_nd(const og_call *call, og_error *error)
     OG_TRY(og__read_tuples(call, &x->type, 0, at, &count, &inner, error));
     reduction r = reduction_of(call);
     int64_t parts = (inner + COLUMNS - 1) / COLUMNS;
-#pragma omp parallel for num_threads(og__threads(call, count * inner)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, count *inner)) schedule(static)
     for (int64_t p = 0; p < parts; p++) {
         int64_t first = p * COLUMNS, n = og__min(COLUMNS, inner - first);
         for (int64_t i = 0; i < count; i++)
-            combine(r, y->type.dtype, y->data, at[i] * inner + first, u->data, i * inner + first, n);
+            combine(r, y->type.dtype, y->data, at[i] * inner + first, u->data, i * inner + first,
+                    n);
     }
     return OG_OK;
 }
 
 const og_kernel og_kernels_cpu_scatter[] = {
-    {"ScatterElements", "plain", OG_KERNEL_REFERENCE, supports_scatter, prepare_scatter, run_elements, NULL},
+    {"ScatterElements", "plain", OG_KERNEL_REFERENCE, supports_scatter, prepare_scatter,
+     run_elements, NULL},
     {"ScatterND", "plain", OG_KERNEL_REFERENCE, supports_scatter, prepare_scatter, run_nd, NULL},
     {0},
 };

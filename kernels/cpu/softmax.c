@@ -1,5 +1,6 @@
-/* Softmax, LogSoftmax: x → y over attribute axis (default -1); FlattenedSoftmax, FlattenedLogSoftmax: over all axes
- * from attribute axis (default 1) on, as in opsets below 13. Dense float and double. */
+/* Softmax, LogSoftmax: x → y over attribute axis (default -1); FlattenedSoftmax,
+ * FlattenedLogSoftmax: over all axes from attribute axis (default 1) on, as in opsets below 13.
+ * Dense float and double. */
 #include "kernels/cpu/softmax.h"
 
 static og_status run_softmax(const og_call *call, og_error *error)
@@ -18,19 +19,19 @@ static og_status run_softmax(const og_call *call, og_error *error)
     int64_t blocks = width ? (inner + width - 1) / width : 0, size = (int64_t)og__size(t->dtype);
     if (n == 0)
         return OG_OK;
-#pragma omp parallel for num_threads(og__threads(call, outer * n * inner * 4)) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, outer *n *inner * 4)) schedule(static)
     for (int64_t i = 0; i < outer * blocks; i++) {
         int64_t first = i % blocks * width, at = (i / blocks * n * inner + first) * size;
         OG__PICK(og__softmax_block)
-        (t->dtype == OG_DOUBLE, (const char *)call->x[0].data + at, (char *)call->y[0].data + at, n, inner,
-         og__min(width, inner - first), logarithm);
+        (t->dtype == OG_DOUBLE, (const char *)call->x[0].data + at, (char *)call->y[0].data + at, n,
+         inner, og__min(width, inner - first), logarithm);
     }
     return OG_OK;
 }
 
-#define SOFTMAX(op)                                                                                \
-    {                                                                                              \
-        op, "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_softmax, NULL              \
+#define SOFTMAX(op)                                                                   \
+    {                                                                                 \
+        op, "plain", OG_KERNEL_REFERENCE, og__supports_float, NULL, run_softmax, NULL \
     }
 
 const og_kernel og_kernels_cpu_softmax[] = {

@@ -6,9 +6,10 @@
 
 #define OG__SOFTMAX_COLUMNS 256
 
-/* Over n elements `stride` apart, for each of `columns` neighbouring positions (1 where stride is 1). x and y do not
- * overlap; float or double. */
+/* Over n elements `stride` apart, for each of `columns` neighbouring positions (1 where stride is
+ * 1). x and y do not overlap; float or double. */
 OG__BUILDS(void, og__softmax_block,
-           (bool is_double, const void *x, void *y, int64_t n, int64_t stride, int64_t columns, bool logarithm));
+           (bool is_double, const void *x, void *y, int64_t n, int64_t stride, int64_t columns,
+            bool logarithm));
 
 #endif

@@ -2,9 +2,9 @@
  *
  *     m = max x,  s = Σ exp(x - m),  Softmax = exp(x - m) / s,  LogSoftmax = x - m - log s
  *
- * exp is computed here: k = round(x / ln 2), r = x - k ln 2 in two parts, exp x = 2^k Σ rⁿ/n!, |r| ≤ 0.35, so that
- * the remainder of the series is below the type's precision. Arguments are at most 0; where the result would be
- * subnormal it is 0. NaN stays NaN. */
+ * exp is computed here: k = round(x / ln 2), r = x - k ln 2 in two parts, exp x = 2^k Σ rⁿ/n!, |r|
+ * ≤ 0.35, so that the remainder of the series is below the type's precision. Arguments are at most
+ * 0; where the result would be subnormal it is 0. NaN stays NaN. */
 #include <math.h>
 
 #include "kernels/cpu/softmax.h"
@@ -61,66 +61,66 @@ static inline double exp_double(double x)
     return x < -708.0 ? 0.0 : y;
 }
 
-#define SOFTMAX(T)                                                                                 \
-    static void line_##T(const T *restrict x, T *restrict y, int64_t n, bool logarithm)            \
-    {                                                                                              \
-        T m = x[0];                                                                                \
-        double s = 0;                                                                              \
-        _Pragma("omp simd reduction(max : m)") for (int64_t i = 1; i < n; i++) m =                 \
-            x[i] > m ? x[i] : m;                                                                   \
-        _Pragma("omp simd reduction(+ : s)") for (int64_t i = 0; i < n; i++)                       \
-        {                                                                                          \
-            T e = exp_##T(x[i] - m);                                                               \
-            y[i] = e;                                                                              \
-            s += (double)e;                                                                        \
-        }                                                                                          \
-        if (logarithm) {                                                                           \
-            T shift = (T)log(s);                                                                   \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                y[i] = (x[i] - m) - shift;                                                         \
-        } else {                                                                                   \
-            T factor = (T)(1 / s);                                                                 \
-            for (int64_t i = 0; i < n; i++)                                                        \
-                y[i] *= factor;                                                                    \
-        }                                                                                          \
-    }                                                                                              \
-    /* x, y: n rows `stride` apart of `columns` (at most OG__SOFTMAX_COLUMNS) elements */          \
-    static void columns_##T(const T *x, T *y, int64_t n, int64_t stride, int64_t columns,          \
-                            bool logarithm)                                                        \
-    {                                                                                              \
-        T m[OG__SOFTMAX_COLUMNS];                                                                  \
-        double s[OG__SOFTMAX_COLUMNS];                                                             \
-        for (int64_t c = 0; c < columns; c++) {                                                    \
-            m[c] = x[c];                                                                           \
-            s[c] = 0;                                                                              \
-        }                                                                                          \
-        for (int64_t k = 1; k < n; k++) {                                                          \
-            const T *restrict row = x + k * stride;                                                \
-            for (int64_t c = 0; c < columns; c++)                                                  \
-                m[c] = row[c] > m[c] ? row[c] : m[c];                                              \
-        }                                                                                          \
-        for (int64_t k = 0; k < n; k++) {                                                          \
-            const T *restrict row = x + k * stride;                                                \
-            T *restrict to = y + k * stride;                                                       \
-            for (int64_t c = 0; c < columns; c++) {                                                \
-                T e = exp_##T(row[c] - m[c]);                                                      \
-                to[c] = e;                                                                         \
-                s[c] += (double)e;                                                                 \
-            }                                                                                      \
-        }                                                                                          \
-        T f[OG__SOFTMAX_COLUMNS];                                                                  \
-        for (int64_t c = 0; c < columns; c++)                                                      \
-            f[c] = (T)(logarithm ? log(s[c]) : 1 / s[c]);                                          \
-        for (int64_t k = 0; k < n; k++) {                                                          \
-            const T *restrict row = x + k * stride;                                                \
-            T *restrict to = y + k * stride;                                                       \
-            if (logarithm)                                                                         \
-                for (int64_t c = 0; c < columns; c++)                                              \
-                    to[c] = (row[c] - m[c]) - f[c];                                                \
-            else                                                                                   \
-                for (int64_t c = 0; c < columns; c++)                                              \
-                    to[c] *= f[c];                                                                 \
-        }                                                                                          \
+#define SOFTMAX(T)                                                                        \
+    static void line_##T(const T *restrict x, T *restrict y, int64_t n, bool logarithm)   \
+    {                                                                                     \
+        T m = x[0];                                                                       \
+        double s = 0;                                                                     \
+        _Pragma("omp simd reduction(max : m)") for (int64_t i = 1; i < n; i++) m =        \
+            x[i] > m ? x[i] : m;                                                          \
+        _Pragma("omp simd reduction(+ : s)") for (int64_t i = 0; i < n; i++)              \
+        {                                                                                 \
+            T e = exp_##T(x[i] - m);                                                      \
+            y[i] = e;                                                                     \
+            s += (double)e;                                                               \
+        }                                                                                 \
+        if (logarithm) {                                                                  \
+            T shift = (T)log(s);                                                          \
+            for (int64_t i = 0; i < n; i++)                                               \
+                y[i] = (x[i] - m) - shift;                                                \
+        } else {                                                                          \
+            T factor = (T)(1 / s);                                                        \
+            for (int64_t i = 0; i < n; i++)                                               \
+                y[i] *= factor;                                                           \
+        }                                                                                 \
+    }                                                                                     \
+    /* x, y: n rows `stride` apart of `columns` (at most OG__SOFTMAX_COLUMNS) elements */ \
+    static void columns_##T(const T *x, T *y, int64_t n, int64_t stride, int64_t columns, \
+                            bool logarithm)                                               \
+    {                                                                                     \
+        T m[OG__SOFTMAX_COLUMNS];                                                         \
+        double s[OG__SOFTMAX_COLUMNS];                                                    \
+        for (int64_t c = 0; c < columns; c++) {                                           \
+            m[c] = x[c];                                                                  \
+            s[c] = 0;                                                                     \
+        }                                                                                 \
+        for (int64_t k = 1; k < n; k++) {                                                 \
+            const T *restrict row = x + k * stride;                                       \
+            for (int64_t c = 0; c < columns; c++)                                         \
+                m[c] = row[c] > m[c] ? row[c] : m[c];                                     \
+        }                                                                                 \
+        for (int64_t k = 0; k < n; k++) {                                                 \
+            const T *restrict row = x + k * stride;                                       \
+            T *restrict to = y + k * stride;                                              \
+            for (int64_t c = 0; c < columns; c++) {                                       \
+                T e = exp_##T(row[c] - m[c]);                                             \
+                to[c] = e;                                                                \
+                s[c] += (double)e;                                                        \
+            }                                                                             \
+        }                                                                                 \
+        T f[OG__SOFTMAX_COLUMNS];                                                         \
+        for (int64_t c = 0; c < columns; c++)                                             \
+            f[c] = (T)(logarithm ? log(s[c]) : 1 / s[c]);                                 \
+        for (int64_t k = 0; k < n; k++) {                                                 \
+            const T *restrict row = x + k * stride;                                       \
+            T *restrict to = y + k * stride;                                              \
+            if (logarithm)                                                                \
+                for (int64_t c = 0; c < columns; c++)                                     \
+                    to[c] = (row[c] - m[c]) - f[c];                                       \
+            else                                                                          \
+                for (int64_t c = 0; c < columns; c++)                                     \
+                    to[c] *= f[c];                                                        \
+        }                                                                                 \
     }
 
 SOFTMAX(float)

@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/base/half.h"
+
 enum { BLOCK = 512 };
 
 bool og__dtype_is_float(og_dtype dtype)
@@ -20,31 +22,7 @@ bool og__convert_takes(og_dtype to)
            to == OG_UINT32 || to == OG_UINT64;
 }
 
-/* ---- 16-bit floats
- * --------------------------------------------------------------------------------------- */
-
-/* float16 is a float with 5 exponent bits: its bits, moved to float's places, are the value ×
- * 2^(15-127). */
-static float half_to_float(uint16_t h)
-{
-    uint32_t bits = (uint32_t)(h & 0x7fff) << 13;
-    float f;
-    memcpy(&f, &bits, 4);
-    f *= 0x1p112f;
-    memcpy(&bits, &f, 4);
-    bits |= (h & 0x7c00) == 0x7c00 ? UINT32_C(0x7f800000) : 0;
-    bits |= (uint32_t)(h & 0x8000) << 16;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
-static float bfloat_to_float(uint16_t h)
-{
-    uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
+/* ---- 16-bit floats ----------------------------------------------------------------- */
 
 /* x rounded to nearest even in a format of `fraction` stored bits and smallest normal exponent
  * `smallest`. With the quantum u = 2^(max(exponent of x, smallest) - fraction), q = x / u rounded
@@ -108,8 +86,8 @@ static void load_double(double *block, og_dtype from, const void *in, size_t n)
         LOAD_INTEGERS(double)
         LOAD(OG_FLOAT, float, double, p[i])
         LOAD(OG_DOUBLE, double, double, p[i])
-        LOAD(OG_FLOAT16, uint16_t, double, half_to_float(p[i]))
-        LOAD(OG_BFLOAT16, uint16_t, double, bfloat_to_float(p[i]))
+        LOAD(OG_FLOAT16, uint16_t, double, og_half_to_float(p[i]))
+        LOAD(OG_BFLOAT16, uint16_t, double, og_bfloat_to_float(p[i]))
     default:
         break;
     }
@@ -124,8 +102,8 @@ static void load_float(float *block, og_dtype from, const void *in, size_t n)
         LOAD(OG_UINT16, uint16_t, float, p[i])
         LOAD(OG_INT16, int16_t, float, p[i])
         LOAD(OG_BOOL, uint8_t, float, p[i] != 0)
-        LOAD(OG_FLOAT16, uint16_t, float, half_to_float(p[i]))
-        LOAD(OG_BFLOAT16, uint16_t, float, bfloat_to_float(p[i]))
+        LOAD(OG_FLOAT16, uint16_t, float, og_half_to_float(p[i]))
+        LOAD(OG_BFLOAT16, uint16_t, float, og_bfloat_to_float(p[i]))
     default:
         break;
     }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "runtime/base/half.h"
+
 /* ---- any op -------------------------------------------------------------------------------------- */
 
 static og_graph *graph_of(og_vals in)
@@ -116,22 +118,6 @@ og_val og_const_copy(og_graph *g, const og_type *type, const void *data)
     return og_graph_add_const(g, "", type, copy);
 }
 
-/* float → bfloat16 and float16, round to nearest even; exact for the small constants that rules use. */
-static uint16_t to_bfloat16(float f)
-{
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return (uint16_t)((u + 0x7FFF + ((u >> 16) & 1)) >> 16);
-}
-
-static uint16_t to_float16(float f)
-{
-    _Float16 h = (_Float16)f;
-    uint16_t u;
-    memcpy(&u, &h, 2);
-    return u;
-}
-
 og_val og_const_double(og_graph *g, og_dtype dtype, double value)
 {
     og_type type = og_type_make(dtype, 0, NULL);
@@ -150,8 +136,8 @@ og_val og_const_double(og_graph *g, og_dtype dtype, double value)
     switch (dtype) {
     case OG_FLOAT: u.f = (float)value; break;
     case OG_DOUBLE: u.d = value; break;
-    case OG_FLOAT16: u.u16 = to_float16((float)value); break;
-    case OG_BFLOAT16: u.u16 = to_bfloat16((float)value); break;
+    case OG_FLOAT16: u.u16 = og_float_to_half((float)value); break;
+    case OG_BFLOAT16: u.u16 = og_float_to_bfloat((float)value); break;
     case OG_BOOL: u.u8 = value != 0; break;
     case OG_UINT8: u.u8 = (uint8_t)value; break;
     case OG_INT8: u.i8 = (int8_t)value; break;
@@ -324,29 +310,14 @@ int og_value_ints(const og_value *v, int max, int64_t *ints)
     return (int)n;
 }
 
-static double from_float16(uint16_t u)
-{
-    _Float16 h;
-    memcpy(&h, &u, 2);
-    return (double)(float)h;
-}
-
-static double from_bfloat16(uint16_t u)
-{
-    uint32_t bits = (uint32_t)u << 16;
-    float f;
-    memcpy(&f, &bits, 4);
-    return f;
-}
-
 double og_value_double(const og_value *v, int64_t i)
 {
     const void *p = v->data;
     switch (v->type.dtype) {
     case OG_FLOAT: return ((const float *)p)[i];
     case OG_DOUBLE: return ((const double *)p)[i];
-    case OG_FLOAT16: return from_float16(((const uint16_t *)p)[i]);
-    case OG_BFLOAT16: return from_bfloat16(((const uint16_t *)p)[i]);
+    case OG_FLOAT16: return (double)og_half_to_float(((const uint16_t *)p)[i]);
+    case OG_BFLOAT16: return (double)og_bfloat_to_float(((const uint16_t *)p)[i]);
     case OG_BOOL:
     case OG_UINT8: return ((const uint8_t *)p)[i];
     case OG_INT8: return ((const int8_t *)p)[i];

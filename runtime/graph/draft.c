@@ -1,6 +1,7 @@
-/* Drafts: see draft.h. The inputs and attributes of a draft lie in the caller's scratch arrays and are edited in
- * place; what steps make anew (constants, names) lives in the graph's arena. The 16 spare places are a promise
- * of the caller, so that a step needs no allocation; one that needs more is a bug of that step. */
+/* Drafts: see draft.h. The inputs and attributes of a draft lie in the caller's scratch arrays and
+ * are edited in place; what steps make anew (constants, names) lives in the graph's arena. The 16
+ * spare places are a promise of the caller, so that a step needs no allocation; one that needs more
+ * is a bug of that step. */
 #include "runtime/graph/draft.h"
 
 #include <string.h>
@@ -62,8 +63,10 @@ bool og_draft_add_attr(og_draft *d, og_attr attr)
     if (attr.kind == OG_ATTR_INTS)
         slot->ints = og_arena_copy(d->g->arena, attr.ints, sizeof(*attr.ints) * (size_t)attr.n);
     if (attr.kind == OG_ATTR_FLOATS)
-        slot->floats = og_arena_copy(d->g->arena, attr.floats, sizeof(*attr.floats) * (size_t)attr.n);
-    if ((attr.kind == OG_ATTR_INTS && !slot->ints) || (attr.kind == OG_ATTR_FLOATS && !slot->floats)) {
+        slot->floats =
+            og_arena_copy(d->g->arena, attr.floats, sizeof(*attr.floats) * (size_t)attr.n);
+    if ((attr.kind == OG_ATTR_INTS && !slot->ints) ||
+        (attr.kind == OG_ATTR_FLOATS && !slot->floats)) {
         og_fail_memory(&d->g->error, sizeof(*attr.ints) * (size_t)attr.n, "an attribute");
         return false;
     }
@@ -92,7 +95,8 @@ bool og_draft_float_to_input(og_draft *d, const char *name, int index)
     return og_draft_set_input(d, index, og_const_double(d->g, OG_FLOAT, a->f));
 }
 
-/* ---- adding ---------------------------------------------------------------------------------------- */
+/* ---- adding
+ * ---------------------------------------------------------------------------------------- */
 
 static const og_op *find_row(og_draft *d)
 {
@@ -103,8 +107,8 @@ static const og_op *find_row(og_draft *d)
     return row;
 }
 
-/* The row of the op in its newest form, or NULL. A step that renames the op goes on with the steps of the new
- * row, from the opset reached. */
+/* The row of the op in its newest form, or NULL. A step that renames the op goes on with the steps
+ * of the new row, from the opset reached. */
 static const og_op *upgrade(og_draft *d)
 {
     const og_op *row = find_row(d);
@@ -138,10 +142,8 @@ og_node *og_draft_add(og_draft *d)
     og_graph *g = d->g;
     if (g->error.status != OG_OK)
         return NULL;
-    og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_FORWARD,
-                                        .node = d->name,
-                                        .op = d->op,
-                                        .opset = d->opset});
+    og_graph_set_origin(
+        g, &(og_origin){.role = OG_ROLE_FORWARD, .node = d->name, .op = d->op, .opset = d->opset});
     const og_op *row = upgrade(d);
     if (!row)
         return NULL;

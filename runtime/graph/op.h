@@ -95,9 +95,8 @@ typedef enum og_precision {
 enum og_op_flags {
     OG_COMMUTATIVE = 1 << 0,
     OG_RANDOM = 1 << 1,     /* result differs from call to call: never folded or merged */
-    OG_SHAPE_ONLY = 1 << 2, /* reads its inputs' shapes, not their elements: Shape, Size */
-    OG_CHEAP = 1 << 3,      /* cheap to recompute in the backward pass */
-    OG_EAGER_ONLY = 1 << 4  /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
+    OG_CHEAP = 1 << 2,      /* cheap to recompute in the backward pass */
+    OG_EAGER_ONLY = 1 << 3  /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
 };
 
 #define OG_VARIADIC (-1)
@@ -116,6 +115,7 @@ struct og_op {
     og_diff diff;
     og_precision precision;
     unsigned flags;
+    uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape, CastLike's second */
     og_upgrade upgrade[8];
 };
 

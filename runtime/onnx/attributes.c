@@ -1,13 +1,19 @@
-/* AttributeProto to og_attr. Numbers are widened, strings get their NUL, tensors become og_const; a graph stays NULL,
- * for bodies of If, Loop and Scan are not represented. A reference (ref_attr_name, in function bodies) is replaced by
- * what the call passed, and leaves no attribute where that passed none. */
+/* AttributeProto to og_attr. Numbers are widened, strings get their NUL, tensors become og_const; a
+ * graph stays NULL, for bodies of If, Loop and Scan are not represented. A reference
+ * (ref_attr_name, in function bodies) is replaced by what the call passed, and leaves no attribute
+ * where that passed none. */
 #include <string.h>
 
 #include "runtime/onnx/loader.h"
 
 static const char *const kind_names[] = {
-    [0] = "no type",         [9] = "type tensors",        [10] = "type graphs",       [11] = "type sparse_tensor",
-    [12] = "type sparse_tensors", [13] = "type type_proto", [14] = "type type_protos",
+    [0] = "no type",
+    [9] = "type tensors",
+    [10] = "type graphs",
+    [11] = "type sparse_tensor",
+    [12] = "type sparse_tensors",
+    [13] = "type type_proto",
+    [14] = "type type_protos",
 };
 
 static og_status out_of_memory(og_error *error)
@@ -42,8 +48,8 @@ static og_status read_strings(og_arena *arena, const og__attr_view *v, og_attr *
     return OG_OK;
 }
 
-static og_status read_tensor(og_arena *arena, og__external *external, const og__attr_view *v, og_attr *a,
-                             og_error *error)
+static og_status read_tensor(og_arena *arena, og__external *external, const og__attr_view *v,
+                             og_attr *a, og_error *error)
 {
     if (!v->t)
         return og_fail(error, OG_INVALID_MODEL, "has no tensor");
@@ -54,8 +60,8 @@ static og_status read_tensor(og_arena *arena, og__external *external, const og__
     return og__tensor_load(arena, external, v->t, c, error);
 }
 
-static og_status read_value(og_arena *arena, og__external *external, const og__attr_view *v, og_attr *a,
-                            og_error *error)
+static og_status read_value(og_arena *arena, og__external *external, const og__attr_view *v,
+                            og_attr *a, og_error *error)
 {
     *a = (og_attr){.name = v->name, .kind = (og_attr_kind)v->kind};
     switch (v->kind) {
@@ -84,7 +90,8 @@ static og_status read_value(og_arena *arena, og__external *external, const og__a
         break;
     }
     bool known = v->kind >= 0 && v->kind <= 14;
-    return og_fail(error, OG_UNSUPPORTED, "has %s, which is not supported", known ? kind_names[v->kind] : "a new type");
+    return og_fail(error, OG_UNSUPPORTED, "has %s, which is not supported",
+                   known ? kind_names[v->kind] : "a new type");
 }
 
 static const og_attr *find(const og_attr *attrs, int n, const char *name)
@@ -96,21 +103,22 @@ static const og_attr *find(const og_attr *attrs, int n, const char *name)
 }
 
 /* One attribute appended to attrs[*n]; false after a report. */
-static bool load_one(og__loader *l, const og__scope *scope, const char *label, const og__attribute_proto *proto,
-                     og_attr *attrs, int *n)
+static bool load_one(og__loader *l, const og__scope *scope, const char *label,
+                     const og__attribute_proto *proto, og_attr *attrs, int *n)
 {
     og__attr_view v;
     og__attr_read(proto, &v);
     if (find(attrs, *n, v.name)) {
-        og__report_add(&l->report, OG_INVALID_MODEL, "%s: attribute \"%s\" is given twice", label, v.name);
+        og__report_add(&l->report, OG_INVALID_MODEL, "%s: attribute \"%s\" is given twice", label,
+                       v.name);
         return false;
     }
     if (*v.reference) {
         const og_attr *bound = find(scope->bindings, scope->n_bindings, v.reference);
         if (!scope->function) {
             og__report_add(&l->report, OG_INVALID_MODEL,
-                           "%s: attribute \"%s\" refers to \"%s\", which only function bodies may", label, v.name,
-                           v.reference);
+                           "%s: attribute \"%s\" refers to \"%s\", which only function bodies may",
+                           label, v.name, v.reference);
             return false;
         }
         if (bound) {
@@ -131,7 +139,8 @@ static bool load_one(og__loader *l, const og__scope *scope, const char *label, c
 
 enum { MAX_ATTRIBUTES = 1024 }; /* of a node; names are compared pairwise */
 
-bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_view *node, og_attr *attrs, int *n)
+bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_view *node,
+                         og_attr *attrs, int *n)
 {
     char label[160];
     og__node_label(label, node);
@@ -146,8 +155,8 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
     return good;
 }
 
-bool og__attributes_defaults(og__loader *l, const og__scope *scope, const og__function_view *function,
-                             og_attr *attrs, int *n)
+bool og__attributes_defaults(og__loader *l, const og__scope *scope,
+                             const og__function_view *function, og_attr *attrs, int *n)
 {
     bool good = true;
     for (int i = 0; i < function->n_defaults; i++) {

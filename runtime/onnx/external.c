@@ -1,8 +1,9 @@
 /* External data: the files beside a model that hold its tensors.
  *
- * A location is relative to the model's folder, without "..", and what it resolves to, symbolic links followed,
- * must be a regular file inside that folder, or inside the real folder of a model file that is itself a link (caches
- * of model hubs keep snapshots/…/model.onnx → ../../blobs/…). So a model cannot make us read a file elsewhere. */
+ * A location is relative to the model's folder, without "..", and what it resolves to, symbolic
+ * links followed, must be a regular file inside that folder, or inside the real folder of a model
+ * file that is itself a link (caches of model hubs keep snapshots/…/model.onnx → ../../blobs/…). So
+ * a model cannot make us read a file elsewhere. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ typedef struct mapping {
 struct og__external {
     char *folder;       /* as the caller gave it; NULL: no external data */
     char *real_folder;  /* resolved */
-    char *model_folder; /* resolved folder of the resolved model file; may equal real_folder; NULL if unknown */
+    char *model_folder; /* resolved folder of the resolved model file; may equal real_folder; NULL
+                           if unknown */
     mapping *files;
     int n_files;
     size_t capacity;
@@ -117,7 +119,8 @@ static og_status map_file(og__external *e, char *real, int *index, og_error *err
             *index = i;
             return OG_OK;
         }
-    mapping *files = og_arena_grow(e->arena, e->files, (size_t)e->n_files, &e->capacity, sizeof(*files));
+    mapping *files =
+        og_arena_grow(e->arena, e->files, (size_t)e->n_files, &e->capacity, sizeof(*files));
     if (!files) {
         free(real);
         return og_fail_memory(error, sizeof(*files), "external data");
@@ -141,20 +144,22 @@ static og_status find_file(og__external *e, const char *location, int *index, og
         return OG_OK;
     if (!e->folder)
         return og_fail(error, OG_INVALID_MODEL,
-                       "external data \"%s\": the model was loaded from memory without a folder", location);
+                       "external data \"%s\": the model was loaded from memory without a folder",
+                       location);
     if (!location_is_safe(location))
         return og_fail(error, OG_INVALID_MODEL,
-                       "external data \"%s\": a path inside the model's folder is required (relative, without \"..\")",
+                       "external data \"%s\": a path inside the model's folder is required "
+                       "(relative, without \"..\")",
                        location);
     char *real = resolve(e->folder, location);
     if (!real && errno == ENOENT && e->model_folder)
         real = resolve(e->model_folder, location);
     if (!real)
-        return og_fail(error, OG_IO_ERROR, "external data \"%s\" in \"%s\": %s", location, e->folder,
-                       strerror(errno));
+        return og_fail(error, OG_IO_ERROR, "external data \"%s\" in \"%s\": %s", location,
+                       e->folder, strerror(errno));
     if (!lies_in(real, e->real_folder) && !lies_in(real, e->model_folder)) {
-        og_fail(error, OG_INVALID_MODEL, "external data \"%s\" leads to \"%s\", outside the model's folder", location,
-                real);
+        og_fail(error, OG_INVALID_MODEL,
+                "external data \"%s\" leads to \"%s\", outside the model's folder", location, real);
         free(real);
         return OG_INVALID_MODEL;
     }
@@ -173,8 +178,9 @@ og_status og__external_find(og__external *e, const char *location, uint64_t offs
     const og__file *file = &e->files[index].file;
     if (offset > file->size || bytes > file->size - offset)
         return og_fail(error, OG_INVALID_MODEL,
-                       "external data \"%s\": bytes %llu to %llu are needed, the file has %zu", location,
-                       (unsigned long long)offset, (unsigned long long)(offset + bytes), file->size);
+                       "external data \"%s\": bytes %llu to %llu are needed, the file has %zu",
+                       location, (unsigned long long)offset, (unsigned long long)(offset + bytes),
+                       file->size);
     *data = bytes ? (const void *)(file->data + offset) : "";
     return OG_OK;
 }

@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static og_status map_descriptor(int fd, const char *path, const char *what, size_t limit, og__file *file,
-                                og_error *error)
+static og_status map_descriptor(int fd, const char *path, const char *what, size_t limit,
+                                og__file *file, og_error *error)
 {
     struct stat s;
     if (fstat(fd, &s) != 0)
@@ -18,23 +18,28 @@ static og_status map_descriptor(int fd, const char *path, const char *what, size
     if (!S_ISREG(s.st_mode))
         return og_fail(error, OG_IO_ERROR, "%s \"%s\" is not a regular file", what, path);
     if ((uint64_t)s.st_size > limit)
-        return og_fail(error, OG_INVALID_MODEL, "%s \"%s\" has %lld bytes, at most %zu are possible", what, path,
+        return og_fail(error, OG_INVALID_MODEL,
+                       "%s \"%s\" has %lld bytes, at most %zu are possible", what, path,
                        (long long)s.st_size, limit);
     if (s.st_size == 0)
         return OG_OK;
     void *data = mmap(NULL, (size_t)s.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (data == MAP_FAILED)
-        return og_fail(error, OG_IO_ERROR, "%s \"%s\" cannot be mapped: %s", what, path, strerror(errno));
+        return og_fail(error, OG_IO_ERROR, "%s \"%s\" cannot be mapped: %s", what, path,
+                       strerror(errno));
     *file = (og__file){data, (size_t)s.st_size};
     return OG_OK;
 }
 
-og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file, og_error *error)
+og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file,
+                       og_error *error)
 {
     *file = (og__file){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not block us */
+    int fd =
+        open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not block us */
     if (fd < 0)
-        return og_fail(error, OG_IO_ERROR, "%s \"%s\" cannot be opened: %s", what, path, strerror(errno));
+        return og_fail(error, OG_IO_ERROR, "%s \"%s\" cannot be opened: %s", what, path,
+                       strerror(errno));
     og_status status = map_descriptor(fd, path, what, limit, file, error);
     close(fd);
     return status;

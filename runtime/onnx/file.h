@@ -1,41 +1,47 @@
-/* Files as the loader and the saver see them: mappings of regular files, external data of tensors, and a sink
- * that replaces a file in one step. */
+/* Files as the loader and the saver see them: mappings of regular files, external data of tensors,
+ * and a sink that replaces a file in one step. */
 #ifndef OG_ONNX_FILE_H
 #define OG_ONNX_FILE_H
 
 #include "runtime/base/arena.h"
 
-/* ---- mappings (file.c) --------------------------------------------------------------------------------- */
+/* ---- mappings (file.c)
+ * --------------------------------------------------------------------------------- */
 
 typedef struct og__file {
     const uint8_t *data; /* NULL for an empty file */
     size_t size;
 } og__file;
 
-/* Map a regular file of at most `limit` bytes. `what` names it in messages: "model", "external data". The mapping
- * shows what others write into the file; replacing the file, as og__sink does, leaves it alone. */
-og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file, og_error *error);
+/* Map a regular file of at most `limit` bytes. `what` names it in messages: "model", "external
+ * data". The mapping shows what others write into the file, and must not be read once they cut it
+ * short; replacing the file, as og__sink does, leaves it alone. */
+og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file,
+                       og_error *error);
 void og__file_unmap(og__file *file);
 /* What stands before the last '/', "." if there is none; malloc'd, NULL when out of memory. */
 char *og__path_folder(const char *path);
 /* What stands after it. */
 const char *og__path_base(const char *path);
 
-/* ---- external data (external.c) ----------------------------------------------------------------------- */
+/* ---- external data (external.c)
+ * ----------------------------------------------------------------------- */
 
 typedef struct og__external og__external;
 
-/* For a model at `path`, or in `folder` if `path` is NULL; both NULL: every reference is refused. Mappings last until
- * og__external_free. */
+/* For a model at `path`, or in `folder` if `path` is NULL; both NULL: every reference is refused.
+ * Mappings last until og__external_free. */
 og__external *og__external_new(const char *path, const char *folder);
 void og__external_free(og__external *external);
-/* `bytes` bytes at `offset` of the file `location` names; *data points into the mapping, at any alignment. */
-og_status og__external_find(og__external *external, const char *location, uint64_t offset, uint64_t bytes,
-                            const void **data, og_error *error);
+/* `bytes` bytes at `offset` of the file `location` names; *data points into the mapping, at any
+ * alignment. */
+og_status og__external_find(og__external *external, const char *location, uint64_t offset,
+                            uint64_t bytes, const void **data, og_error *error);
 /* Bytes mapped so far. */
 uint64_t og__external_bytes(const og__external *external);
 
-/* ---- replacing a file (sink.c) --------------------------------------------------------------------------- */
+/* ---- replacing a file (sink.c)
+ * --------------------------------------------------------------------------- */
 
 typedef struct og__sink {
     char *path, *temporary; /* temporary NULL: `path` is no regular file and is written directly */

@@ -1,6 +1,7 @@
-/* The model's own functions, inlined. A call binds the function's inputs and attributes in a scope of its own and adds
- * the body's nodes; inner names get the call's name in front. A recursive function is an error, and what all calls
- * together make is bounded, for nested functions can multiply. */
+/* The model's own functions, inlined. A call binds the function's inputs and attributes in a scope
+ * of its own and adds the body's nodes; inner names get the call's name in front. A recursive
+ * function is an error, and what all calls together make is bounded, for nested functions can
+ * multiply. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,8 @@ void og__functions_index(og__loader *l, const og__model_view *model)
         }
         const char *key = key_of(l->arena, f->domain, f->name, f->overload);
         if (key && og__names_get(&l->function_index, key, &index))
-            og__report_add(&l->report, OG_INVALID_MODEL, "function \"%s\" of domain \"%s\" is defined twice", f->name,
-                           f->domain);
+            og__report_add(&l->report, OG_INVALID_MODEL,
+                           "function \"%s\" of domain \"%s\" is defined twice", f->name, f->domain);
         else if (!key || !og__names_set(&l->function_index, key, i))
             og__loader_memory(l);
     }
@@ -59,30 +60,32 @@ const char *og__inner_name(og__loader *l, const char *prefix, const char *name)
 }
 
 /* May this call be made? */
-static bool check_call(og__loader *l, const og__scope *caller, const og__function_view *f, const og__node_view *call)
+static bool check_call(og__loader *l, const og__scope *caller, const og__function_view *f,
+                       const og__node_view *call)
 {
     char label[160];
     og__node_label(label, call);
     for (const og__scope *s = caller; s; s = s->caller)
         if (s->function == f) {
-            og__report_add(&l->report, OG_INVALID_MODEL, "function \"%s\" calls itself (%s)", f->name, label);
+            og__report_add(&l->report, OG_INVALID_MODEL, "function \"%s\" calls itself (%s)",
+                           f->name, label);
             return false;
         }
     if (caller->depth >= MAX_CALL_DEPTH) {
-        og__report_add(&l->report, OG_UNSUPPORTED, "%s: functions call each other more than %d deep", label,
-                       MAX_CALL_DEPTH);
+        og__report_add(&l->report, OG_UNSUPPORTED,
+                       "%s: functions call each other more than %d deep", label, MAX_CALL_DEPTH);
         return false;
     }
     if (call->n_in > f->n_in || call->n_out > f->n_out) {
         og__report_add(&l->report, OG_INVALID_MODEL,
-                       "%s passes %d inputs and reads %d outputs of a function that has %d and %d", label, call->n_in,
-                       call->n_out, f->n_in, f->n_out);
+                       "%s passes %d inputs and reads %d outputs of a function that has %d and %d",
+                       label, call->n_in, call->n_out, f->n_in, f->n_out);
         return false;
     }
     l->inlined += (uint64_t)f->n_nodes + 1;
     if (l->inlined > MAX_INLINED) {
-        og_fail_also(l->report.error, OG_UNSUPPORTED, "the model's functions expand to more than %d nodes",
-                     MAX_INLINED);
+        og_fail_also(l->report.error, OG_UNSUPPORTED,
+                     "the model's functions expand to more than %d nodes", MAX_INLINED);
         l->fatal = true;
     }
     return !l->fatal;
@@ -105,25 +108,27 @@ static bool bind_inputs(og__loader *l, og__scope *scope, const int *in, int n_in
 }
 
 /* Values of output i, and the caller's name for it if the body made it. */
-static void bind_output(og__loader *l, const og__scope *scope, const og__scope *caller, const og__node_view *call,
-                        int i, int first_new, int *out)
+static void bind_output(og__loader *l, const og__scope *scope, const og__scope *caller,
+                        const og__node_view *call, int i, int first_new, int *out)
 {
     const char *inner = scope->function->out[i];
     int id;
     *out = OG__POISONED;
     if (!og__names_get(&scope->values, inner, &id) || id <= OG__PRODUCED) {
         if (!l->fatal)
-            og__report_add(&l->report, OG_INVALID_MODEL, "function \"%s\": nothing makes its output \"%s\"",
+            og__report_add(&l->report, OG_INVALID_MODEL,
+                           "function \"%s\": nothing makes its output \"%s\"",
                            scope->function->name, inner);
         return;
     }
     *out = id;
-    if (id >= first_new && l->g->values[id]->kind == OG_VALUE_NODE && *call->out[i] && !*caller->prefix)
+    if (id >= first_new && l->g->values[id]->kind == OG_VALUE_NODE && *call->out[i] &&
+        !*caller->prefix)
         l->g->values[id]->name = call->out[i];
 }
 
-static void run_body(og__loader *l, og__scope *scope, const og__scope *caller, const og__node_view *call,
-                     const int *in, int first_new, int *out)
+static void run_body(og__loader *l, og__scope *scope, const og__scope *caller,
+                     const og__node_view *call, const int *in, int first_new, int *out)
 {
     if (!bind_inputs(l, scope, in, call->n_in))
         return;
@@ -139,7 +144,8 @@ void og__functions_call(og__loader *l, const og__scope *caller, const og__functi
     for (int i = 0; i < call->n_out; i++)
         out[i] = OG__POISONED;
     int n_attrs, first_new = l->g->n_values;
-    og_attr *attrs = og_arena_array(l->arena, (size_t)call->n_attrs + (size_t)f->n_defaults, sizeof(*attrs));
+    og_attr *attrs =
+        og_arena_array(l->arena, (size_t)call->n_attrs + (size_t)f->n_defaults, sizeof(*attrs));
     if (!attrs)
         og_fail_memory(&l->g->error, sizeof(*attrs), "attributes");
     if (!og__loader_memory(l) || !check_call(l, caller, f, call) ||

@@ -1,5 +1,5 @@
-/* Loading: bytes → scan → protobuf-c → graph. Here: the model's frame (versions, inputs, initializers, outputs,
- * metadata) and the life of og_onnx. */
+/* Loading: bytes → scan → protobuf-c → graph. Here: the model's frame (versions, inputs,
+ * initializers, outputs, metadata) and the life of og_onnx. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,7 +7,8 @@
 
 enum { MAX_SYMBOLS = 1 << 14 }; /* they are searched one by one */
 
-/* Unpacked, shallow models need a few times their size; the rest is for copies of unaligned external data. */
+/* Unpacked, shallow models need a few times their size; the rest is for copies of unaligned
+ * external data. */
 static const uint64_t budget_base = UINT64_C(2) << 30;
 static const uint64_t budget_factor = 8;
 
@@ -26,21 +27,24 @@ bool og__loader_memory(og__loader *l)
     return false;
 }
 
-/* ---- the frame ----------------------------------------------------------------------------------------- */
+/* ---- the frame
+ * ----------------------------------------------------------------------------------------- */
 
 static void check_versions(og__loader *l, const og__model_view *m)
 {
     if (m->ir_version < OG__IR_OLDEST)
-        og__report_add(&l->report, OG_UNSUPPORTED, "IR version %lld is not supported, at least %d is needed",
+        og__report_add(&l->report, OG_UNSUPPORTED,
+                       "IR version %lld is not supported, at least %d is needed",
                        (long long)m->ir_version, OG__IR_OLDEST);
     for (int i = 0; i < m->n_opsets; i++) {
         if (*m->opsets[i].domain)
             continue;
         int64_t version = m->opsets[i].version;
         if (version < OG__OPSET_OLDEST || version > OG__OPSET_NEWEST)
-            og__report_add(&l->report, OG_UNSUPPORTED,
-                           "opset %lld is not supported, %d to %d are; convert the model, or export it again",
-                           (long long)version, OG__OPSET_OLDEST, OG__OPSET_NEWEST);
+            og__report_add(
+                &l->report, OG_UNSUPPORTED,
+                "opset %lld is not supported, %d to %d are; convert the model, or export it again",
+                (long long)version, OG__OPSET_OLDEST, OG__OPSET_NEWEST);
         else
             l->onnx->opset = (int)version;
     }
@@ -60,16 +64,19 @@ static void load_initializers(og__loader *l, og__scope *scope, const og__graph_v
             og_fail(&error, OG_INVALID_MODEL, "initializer %d has no name", i);
         else if (og__names_get(&scope->values, t.name, &known))
             og_fail(&error, OG_INVALID_MODEL, "initializer \"%.200s\" is given twice", t.name);
-        else if (og__tensor_load(l->arena, l->onnx->external, g->initializers[i], c, &error) != OG_OK)
+        else if (og__tensor_load(l->arena, l->onnx->external, g->initializers[i], c, &error) !=
+                 OG_OK)
             og_error_prefix(&error, "initializer \"%.200s\"", t.name);
         else
             id = og_graph_add_const(l->g, t.name, &c->type, c->data).id;
         og__report_move(&l->report, &error);
-        if (!og__names_set(&scope->values, t.name, id) || !og__names_set(&l->onnx->initializer_index, t.name, i))
+        if (!og__names_set(&scope->values, t.name, id) ||
+            !og__names_set(&l->onnx->initializer_index, t.name, i))
             og__loader_memory(l);
     }
     if (g->n_sparse)
-        og__report_add(&l->report, OG_UNSUPPORTED, "the model has %d sparse initializers, only dense ones are supported",
+        og__report_add(&l->report, OG_UNSUPPORTED,
+                       "the model has %d sparse initializers, only dense ones are supported",
                        g->n_sparse);
 }
 
@@ -92,12 +99,14 @@ static og_status input_type(og__loader *l, const og__value_view *v, og_type *typ
     if (!v->is_tensor)
         return og_fail(error, OG_UNSUPPORTED, "is no dense tensor");
     if (v->dtype <= OG_UNDEFINED || v->dtype >= OG_DTYPE_COUNT)
-        return og_fail(error, OG_UNSUPPORTED, "has element type %d, known are 1 (float32) to %d", v->dtype,
-                       OG_DTYPE_COUNT - 1);
+        return og_fail(error, OG_UNSUPPORTED, "has element type %d, known are 1 (float32) to %d",
+                       v->dtype, OG_DTYPE_COUNT - 1);
     if (v->rank > OG_MAX_RANK)
-        return og_fail(error, OG_UNSUPPORTED, "has %d dims, at most %d are supported", v->rank, OG_MAX_RANK);
+        return og_fail(error, OG_UNSUPPORTED, "has %d dims, at most %d are supported", v->rank,
+                       OG_MAX_RANK);
     if (l->g->n_symbols > MAX_SYMBOLS)
-        return og_fail(error, OG_UNSUPPORTED, "brings the symbolic dims to more than %d", MAX_SYMBOLS);
+        return og_fail(error, OG_UNSUPPORTED, "brings the symbolic dims to more than %d",
+                       MAX_SYMBOLS);
     *type = (og_type){.dtype = (og_dtype)v->dtype, .rank = v->has_shape ? v->rank : -1};
     for (int i = 0; i < type->rank; i++)
         type->dims[i] = read_dim(l, v, i);
@@ -139,9 +148,11 @@ static void load_outputs(og__loader *l, const og__scope *scope, const og__graph_
         int id;
         og__value_read(g->outputs[i], &v);
         if (og__names_get(&seen, v.name, &id))
-            og__report_add(&l->report, OG_INVALID_MODEL, "output \"%.200s\" is given twice", v.name);
+            og__report_add(&l->report, OG_INVALID_MODEL, "output \"%.200s\" is given twice",
+                           v.name);
         else if (!*v.name || !og__names_get(&scope->values, v.name, &id) || id <= OG__PRODUCED)
-            og__report_add(&l->report, OG_INVALID_MODEL, "nothing makes output %d, \"%.200s\"", i, v.name);
+            og__report_add(&l->report, OG_INVALID_MODEL, "nothing makes output %d, \"%.200s\"", i,
+                           v.name);
         else if (id >= 0)
             og_graph_add_output(l->g, v.name, og_val_of(l->g, id));
         og__names_set(&seen, v.name, i);
@@ -162,12 +173,15 @@ static og_status load_model(og__loader *l)
     og__graph_view g;
     const og__model_proto *proto = og__proto_unpack(l->arena, l->onnx->bytes, l->onnx->size);
     if (!proto || !og__model_read(l->arena, proto, &m))
-        return og_fail(l->report.error, OG_INVALID_MODEL,
-                       "not a valid ONNX file: a field of another type than the schema's (or out of memory)");
+        return og_fail(
+            l->report.error, OG_INVALID_MODEL,
+            "not a valid ONNX file: a field of another type than the schema's (or out of memory)");
     if (!m.graph)
-        return og_fail(l->report.error, OG_INVALID_MODEL, "not a valid ONNX file: it holds no graph");
+        return og_fail(l->report.error, OG_INVALID_MODEL,
+                       "not a valid ONNX file: it holds no graph");
     if (!og__graph_read(l->arena, m.graph, &g))
-        return og_fail(l->report.error, OG_INVALID_MODEL, "not a valid ONNX file: malformed metadata of its graph");
+        return og_fail(l->report.error, OG_INVALID_MODEL,
+                       "not a valid ONNX file: malformed metadata of its graph");
     l->onnx->ir_version = m.ir_version;
     l->onnx->producer = m.producer;
     l->g->name = g.name;
@@ -177,8 +191,8 @@ static og_status load_model(og__loader *l)
     og__functions_index(l, &m);
     load_metadata(l, m.metadata, m.n_metadata);
     load_metadata(l, g.metadata, g.n_metadata);
-    og__scope scope = {.prefix = "", .n_opsets = m.n_opsets, .opsets = m.opsets,
-                       .values = og__names_in(l->arena)};
+    og__scope scope = {
+        .prefix = "", .n_opsets = m.n_opsets, .opsets = m.opsets, .values = og__names_in(l->arena)};
     load_initializers(l, &scope, &g);
     load_inputs(l, &scope, &g);
     og__nodes_load(l, &scope, g.nodes, g.n_nodes);
@@ -188,7 +202,8 @@ static og_status load_model(og__loader *l)
     return og__report_finish(&l->report);
 }
 
-/* ---- og_onnx ------------------------------------------------------------------------------------------- */
+/* ---- og_onnx
+ * ------------------------------------------------------------------------------------------- */
 
 static og_onnx *onnx_new(og_error *error)
 {
@@ -211,7 +226,9 @@ static og_status load(og_onnx *onnx, og_error *error)
         .onnx = onnx,
         .arena = onnx->arena,
         .g = onnx->graph,
-        .report = {.error = error, .arena = onnx->arena, .unknown_index = og__names_in(onnx->arena)},
+        .report = {.error = error,
+                   .arena = onnx->arena,
+                   .unknown_index = og__names_in(onnx->arena)},
         .function_index = og__names_in(onnx->arena),
         .used = og__names_in(onnx->arena),
         .budget = budget_base + budget_factor * onnx->size,

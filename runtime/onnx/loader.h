@@ -1,8 +1,9 @@
 /* What the files of the loader and the saver share: the loaded model and the state of a load.
  *
- * One arena holds the unpacked ModelProto, the graph and everything made on the way; the graph borrows names and
- * tensors from the proto. Problems of the model go to a report and loading goes on where it can, so that one run tells
- * them all: a value that could not be made is POISONED, and nodes that read it are left out silently. */
+ * One arena holds the unpacked ModelProto, the graph and everything made on the way; the graph
+ * borrows names and tensors from the proto. Problems of the model go to a report and loading goes
+ * on where it can, so that one run tells them all: a value that could not be made is POISONED, and
+ * nodes that read it are left out silently. */
 #ifndef OG_ONNX_LOADER_H
 #define OG_ONNX_LOADER_H
 
@@ -32,7 +33,8 @@ struct og_onnx {
     og_const *initializers;      /* of the top graph, in file order */
 };
 
-/* ---- report (report.c) ----------------------------------------------------------------------------------- */
+/* ---- report (report.c)
+ * ----------------------------------------------------------------------------------- */
 
 typedef struct og__unknown_op {
     const char *domain, *op, *node; /* node: the first one's name */
@@ -54,13 +56,19 @@ void og__report_add(og__report *report, og_status status, const char *format, ..
 /* Moves an error into the report as a line. */
 void og__report_move(og__report *report, og_error *from);
 /* An op without a row: told at the end, once an op, with its count. */
-void og__report_unknown_op(og__report *report, const char *domain, const char *op, const char *node);
+void og__report_unknown_op(og__report *report, const char *domain, const char *op,
+                           const char *node);
 /* The unknown ops and the count of what was left out; returns the status of the whole. */
 og_status og__report_finish(og__report *report);
 
-/* ---- loading ------------------------------------------------------------------------------------------- */
+/* ---- loading
+ * ------------------------------------------------------------------------------------------- */
 
-enum { OG__ABSENT = -1, OG__POISONED = -2, OG__PRODUCED = -3 /* and below: by node OG__PRODUCED - value */ };
+enum {
+    OG__ABSENT = -1,
+    OG__POISONED = -2,
+    OG__PRODUCED = -3 /* and below: by node OG__PRODUCED - value */
+};
 
 /* Where names mean something: the top graph, or one call of a function. */
 typedef struct og__scope {
@@ -70,7 +78,7 @@ typedef struct og__scope {
     int depth;
     int n_opsets;
     const og__opset *opsets;
-    og__names values; /* → value id, or one of the above */
+    og__names values;        /* → value id, or one of the above */
     const og_attr *bindings; /* attributes of the call, for references */
     int n_bindings;
 } og__scope;
@@ -83,7 +91,7 @@ typedef struct og__loader {
     og__names function_index; /* "domain:op:overload" → index in functions */
     og__function_view *functions;
     int n_functions;
-    og__names used; /* names given to inner values and calls → how often */
+    og__names used;       /* names given to inner values and calls → how often */
     og_attr *draft_attrs; /* scratch of the node being added */
     int *draft_in;
     size_t room_attrs, room_in;
@@ -97,16 +105,19 @@ bool og__loader_memory(og__loader *l);
 /* The node in messages: `Conv "name"`. */
 const char *og__node_label(char buffer[160], const og__node_view *node);
 
-/* tensor.c: the tensor's type and data; the error says what is wrong and leaves it to the caller to say where. */
-og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor, og_const *c,
-                          og_error *error);
-/* attributes.c: a node's attributes, references bound, into the caller's array of node->n_attrs; false if one of them
- * was reported. */
-bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_view *node, og_attr *attrs, int *n);
+/* tensor.c: the tensor's type and data; the error says what is wrong and leaves it to the caller to
+ * say where. */
+og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor,
+                          og_const *c, og_error *error);
+/* attributes.c: a node's attributes, references bound, into the caller's array of node->n_attrs;
+ * false if one of them was reported. */
+bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_view *node,
+                         og_attr *attrs, int *n);
 /* A function's defaults for attributes that are not among the n there already. */
-bool og__attributes_defaults(og__loader *l, const og__scope *scope, const og__function_view *function,
-                             og_attr *attrs, int *n);
-/* nodes.c: add nodes in an order that works; names of their outputs are in scope->values afterwards. */
+bool og__attributes_defaults(og__loader *l, const og__scope *scope,
+                             const og__function_view *function, og_attr *attrs, int *n);
+/* nodes.c: add nodes in an order that works; names of their outputs are in scope->values
+ * afterwards. */
 void og__nodes_load(og__loader *l, og__scope *scope, const og__node_proto *const *nodes, int n);
 /* Version of `domain` imported where the scope's nodes were written; 0 if none. */
 int og__scope_opset(const og__scope *scope, const char *domain);

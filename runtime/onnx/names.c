@@ -1,5 +1,6 @@
-/* Open addressing with linear probing, at most half full. The hash is seeded by the arena's address, so that a
- * file cannot be made to collide. Nothing ever walks the table, so results do not depend on the seed. */
+/* Open addressing with linear probing, at most half full. The hash is seeded by the arena's
+ * address, so that a file cannot be made to collide. Nothing ever walks the table, so results do
+ * not depend on the seed. */
 #include "runtime/onnx/names.h"
 
 #include <string.h>
@@ -45,7 +46,8 @@ bool og__names_get(const og__names *names, const char *name, int *value)
 
 static bool rehash(og__names *names)
 {
-    og__names larger = {.arena = names->arena, .capacity = names->capacity ? names->capacity * 2 : 64};
+    og__names larger = {.arena = names->arena,
+                        .capacity = names->capacity ? names->capacity * 2 : 64};
     larger.slots = og_arena_array(names->arena, larger.capacity, sizeof(*larger.slots));
     if (!larger.slots)
         return false;

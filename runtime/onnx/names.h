@@ -24,8 +24,8 @@ static inline og__names og__names_in(og_arena *arena)
 bool og__names_get(const og__names *names, const char *name, int *value);
 /* Add or overwrite; false when out of memory. */
 bool og__names_set(og__names *names, const char *name, int value);
-/* A map of names taken (and how often each was wished for): `wish`, or it with a number behind, taken from here on.
- * `wish` is borrowed. NULL when out of memory. */
+/* A map of names taken (and how often each was wished for): `wish`, or it with a number behind,
+ * taken from here on. `wish` is borrowed. NULL when out of memory. */
 const char *og__names_take(og__names *names, const char *wish);
 
 #endif

@@ -1,5 +1,6 @@
-/* Nodes into the graph, in file order where that is topological, else sorted: a depth-first walk that keeps its own
- * stack visits what a node reads before the node. Cycles, unknown inputs and values made twice are reported by name. */
+/* Nodes into the graph, in file order where that is topological, else sorted: a depth-first walk
+ * that keeps its own stack visits what a node reads before the node. Cycles, unknown inputs and
+ * values made twice are reported by name. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,10 @@ typedef struct walk {
 
 const char *og__node_label(char buffer[160], const og__node_view *node)
 {
-    snprintf(buffer, 160, "%.60s \"%.80s\"", node->op, *node->name ? node->name : node->n_out ? node->out[0] : "");
+    snprintf(buffer, 160, "%.60s \"%.80s\"", node->op,
+             *node->name   ? node->name
+             : node->n_out ? node->out[0]
+                           : "");
     return buffer;
 }
 
@@ -33,7 +37,8 @@ int og__scope_opset(const og__scope *scope, const char *domain)
     for (; scope; scope = scope->caller)
         for (int i = 0; i < scope->n_opsets; i++)
             if (strcmp(scope->opsets[i].domain, domain) == 0)
-                return scope->opsets[i].version > INT32_MAX ? INT32_MAX : (int)scope->opsets[i].version;
+                return scope->opsets[i].version > INT32_MAX ? INT32_MAX
+                                                            : (int)scope->opsets[i].version;
     return 0;
 }
 
@@ -60,7 +65,8 @@ static bool declare_outputs(walk *w)
     return true;
 }
 
-/* ---- adding one node ----------------------------------------------------------------------------------- */
+/* ---- adding one node
+ * ----------------------------------------------------------------------------------- */
 
 static void set_outputs(walk *w, const og__node_view *v, const int *ids, int value)
 {
@@ -103,7 +109,8 @@ static const og_const *constant_of(og__loader *l, const og_attr *a, og_error *er
         memcpy(data, a->ints, sizeof(int64_t) * (size_t)a->n);
         return c;
     }
-    og_fail(error, OG_UNSUPPORTED, "attribute \"%s\" is no number or tensor, which alone are supported", a->name);
+    og_fail(error, OG_UNSUPPORTED,
+            "attribute \"%s\" is no number or tensor, which alone are supported", a->name);
     return NULL;
 }
 
@@ -115,7 +122,8 @@ static int add_constant(walk *w, const og__node_view *v, const og_attr *attrs, i
     if (n_attrs == 1)
         c = constant_of(w->l, &attrs[0], &error);
     else
-        og_fail(&error, OG_INVALID_MODEL, "has %d attributes, exactly one value is expected", n_attrs);
+        og_fail(&error, OG_INVALID_MODEL, "has %d attributes, exactly one value is expected",
+                n_attrs);
     if (!c) {
         char label[160];
         og_error_prefix(&error, "%s", og__node_label(label, v));
@@ -131,12 +139,14 @@ static int opset_of(walk *w, const og__node_view *v)
     char label[160];
     int opset = og__scope_opset(w->scope, v->domain);
     if (*v->domain == '\0' && opset > 0 && (opset < OG__OPSET_OLDEST || opset > OG__OPSET_NEWEST)) {
-        og__report_add(&w->l->report, OG_UNSUPPORTED, "%s: opset %d of its function is not supported, %d to %d are",
+        og__report_add(&w->l->report, OG_UNSUPPORTED,
+                       "%s: opset %d of its function is not supported, %d to %d are",
                        og__node_label(label, v), opset, OG__OPSET_OLDEST, OG__OPSET_NEWEST);
         return 0;
     }
     if (opset <= 0)
-        og__report_add(&w->l->report, OG_INVALID_MODEL, "%s: the model imports no opset of its domain \"%s\"",
+        og__report_add(&w->l->report, OG_INVALID_MODEL,
+                       "%s: the model imports no opset of its domain \"%s\"",
                        og__node_label(label, v), *v->domain ? v->domain : "ai.onnx");
     return opset > 0 ? opset : 0;
 }
@@ -164,12 +174,21 @@ static bool add_op(walk *w, const og__node_view *v, const int *in, int *out)
     bool inner = *w->scope->prefix != '\0';
     const og_op *row = strcmp(v->domain, OG_DOMAIN) == 0 ? NULL : og_op_find(v->domain, v->op);
     if (!row) {
-        og__report_unknown_op(&l->report, v->domain, v->op, *v->name || !v->n_out ? v->name : v->out[0]);
+        og__report_unknown_op(&l->report, v->domain, v->op,
+                              *v->name || !v->n_out ? v->name : v->out[0]);
         return false;
     }
-    og_draft d = {.g = l->g, .opset = opset_of(w, v), .domain = v->domain, .op = v->op, .n_in = v->n_in,
-                  .n_out = v->n_out, .in = l->draft_in, .out = out, .attrs = l->draft_attrs};
-    d.name = inner && *v->name ? og_arena_printf(l->arena, "%s%s", w->scope->prefix, v->name) : v->name;
+    og_draft d = {.g = l->g,
+                  .opset = opset_of(w, v),
+                  .domain = v->domain,
+                  .op = v->op,
+                  .n_in = v->n_in,
+                  .n_out = v->n_out,
+                  .in = l->draft_in,
+                  .out = out,
+                  .attrs = l->draft_attrs};
+    d.name =
+        inner && *v->name ? og_arena_printf(l->arena, "%s%s", w->scope->prefix, v->name) : v->name;
     if (!d.name)
         d.name = "";
     memcpy(d.in, in, sizeof(int) * (size_t)v->n_in);
@@ -188,7 +207,8 @@ static bool add_op(walk *w, const og__node_view *v, const int *in, int *out)
             continue;
         out[k] = k < n->n_out ? n->out[k] : OG__POISONED;
         if (out[k] >= 0)
-            l->g->values[out[k]]->name = inner ? og__inner_name(l, w->scope->prefix, v->out[k]) : v->out[k];
+            l->g->values[out[k]]->name =
+                inner ? og__inner_name(l, w->scope->prefix, v->out[k]) : v->out[k];
     }
     return true;
 }
@@ -229,7 +249,8 @@ static void add_node(walk *w, const og__node_view *v)
         set_outputs(w, v, NULL, OG__POISONED);
 }
 
-/* ---- order -------------------------------------------------------------------------------------------- */
+/* ---- order
+ * -------------------------------------------------------------------------------------------- */
 
 /* The nodes on the stack from `first` on read each other in a circle. */
 static void report_cycle(walk *w, int depth, int first)
@@ -241,7 +262,8 @@ static void report_cycle(walk *w, int depth, int first)
     while (start > 0 && w->stack[start].node != first)
         start--;
     for (int i = start; i <= depth && shown < SHOWN; i++, shown++)
-        og_text_printf(&names, "%s%s", shown ? ", " : "", og__node_label(label, &w->nodes[w->stack[i].node]));
+        og_text_printf(&names, "%s%s", shown ? ", " : "",
+                       og__node_label(label, &w->nodes[w->stack[i].node]));
     if (depth - start >= SHOWN)
         og_text_printf(&names, ", … (%d nodes)", depth - start + 1);
     og__report_add(&w->l->report, OG_INVALID_MODEL, "nodes read each other in a circle: %s",
@@ -257,9 +279,10 @@ static int wanted_node(walk *w, const og__node_view *v, const char *name)
         return -1;
     if (!og__names_get(&w->scope->values, name, &id)) {
         char label[160];
-        og__report_add(&w->l->report, OG_INVALID_MODEL,
-                       "%s reads \"%.200s\", which is no input, initializer or output of another node",
-                       og__node_label(label, v), name);
+        og__report_add(
+            &w->l->report, OG_INVALID_MODEL,
+            "%s reads \"%.200s\", which is no input, initializer or output of another node",
+            og__node_label(label, v), name);
         og__names_set(&w->scope->values, name, OG__POISONED);
         return -1;
     }

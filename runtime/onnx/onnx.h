@@ -1,7 +1,8 @@
 /* ONNX files in and out: the only place that sees protobuf-c.
  *
- * A loaded file keeps what it was made from (a mapping or a copy of the bytes), because saving writes the
- * original ModelProto with new weights: names, opset, metadata and fields younger than our schema stay. */
+ * A loaded file keeps what it was made from (a mapping or a copy of the bytes), because saving
+ * writes the original ModelProto with new weights: names, opset, metadata and fields younger than
+ * our schema stay. */
 #ifndef OG_ONNX_ONNX_H
 #define OG_ONNX_ONNX_H
 
@@ -9,10 +10,12 @@
 
 typedef struct og_onnx og_onnx;
 
-/* Load from a file (external data relative to its folder) or from memory (copied; external data relative to
- * `folder`, refused if NULL). The graph of the model: untyped except inputs and constants, functions inlined,
- * ops in their newest form. Caller frees with og_onnx_free; the graph's constants point into it.
- * NULL on error; `error` then holds one report with all problems of the model. */
+/* Load from a file (external data relative to its folder) or from memory (copied; external data
+ * relative to `folder`, refused if NULL). The graph of the model: untyped except inputs and
+ * constants, functions inlined, ops in their newest form. Initializers are constants under their
+ * names; constants of Constant nodes have none. Bodies of If, Loop and Scan are not represented:
+ * their attributes hold a NULL graph. Caller frees with og_onnx_free; the graph's constants point
+ * into it. NULL on error; `error` then holds one report with all problems of the model. */
 og_onnx *og_onnx_load(const char *path, og_error *error);
 og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder, og_error *error);
 void og_onnx_free(og_onnx *onnx);
@@ -28,21 +31,25 @@ typedef struct og_onnx_weight {
     const void *data;
 } og_onnx_weight;
 
-/* Bytes go to a callback (which returns false to stop), or to a file: written to a temporary file in the same
- * folder, then renamed, so that what was there survives a failure. Above `external_above` bytes of tensors (0: never)
- * tensors go to PATH.data beside it. BatchNormalization and Dropout are written in inference mode.
- * metadata: extra key/values (n_metadata pairs), replacing equal keys. */
-og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights, int n_weights,
-                       const og_metadata *metadata, int n_metadata, uint64_t external_above, og_error *error);
+/* Bytes go to a callback (which returns false to stop), or to a file: written to a temporary file
+ * in the same folder, then renamed, so that what was there survives a failure. Above
+ * `external_above` bytes of tensors (0: never) tensors go to PATH.data beside it.
+ * BatchNormalization and Dropout are written in inference mode. metadata: extra key/values
+ * (n_metadata pairs), replacing equal keys. */
+og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights,
+                       int n_weights, const og_metadata *metadata, int n_metadata,
+                       uint64_t external_above, og_error *error);
 typedef bool og_onnx_write_fn(void *user, const void *bytes, size_t size);
-og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user, const og_onnx_weight *weights,
-                        int n_weights, const og_metadata *metadata, int n_metadata, og_error *error);
+og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user,
+                        const og_onnx_weight *weights, int n_weights, const og_metadata *metadata,
+                        int n_metadata, og_error *error);
 
-/* Any static graph as a standard model of the newest opset (states become inputs, their new values outputs named
- * NAME and NAME_new). Internal ops must have been expanded before. */
+/* Any static graph as a standard model of the newest opset (states become inputs, their new values
+ * outputs named NAME and NAME_new). Internal ops must have been expanded before. */
 og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *error);
 
-/* Raw file bytes of the model without external data, for fuzzing: what og_onnx_load_memory checks before unpacking. */
+/* Raw file bytes of the model without external data, for fuzzing: what og_onnx_load_memory checks
+ * before unpacking. */
 og_status og_onnx_scan(const void *bytes, size_t size, og_error *error);
 
 #endif

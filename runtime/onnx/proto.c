@@ -5,13 +5,16 @@
 
 #include "onnx.pb-c.h"
 
-/* ---- younger fields --------------------------------------------------------------------------------- */
+/* ---- younger fields
+ * --------------------------------------------------------------------------------- */
 
 static const og__younger younger_fields[] = {
-    {&onnx__node_proto__descriptor, 8, NULL},                                      /* overload */
-    {&onnx__function_proto__descriptor, 13, NULL},                                 /* overload */
-    {&onnx__function_proto__descriptor, 11, &onnx__attribute_proto__descriptor},   /* attribute_proto */
-    {&onnx__graph_proto__descriptor, 16, &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
+    {&onnx__node_proto__descriptor, 8, NULL},      /* overload */
+    {&onnx__function_proto__descriptor, 13, NULL}, /* overload */
+    {&onnx__function_proto__descriptor, 11,
+     &onnx__attribute_proto__descriptor}, /* attribute_proto */
+    {&onnx__graph_proto__descriptor, 16,
+     &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
 };
 enum { NODE_OVERLOAD = 8, FUNCTION_OVERLOAD = 13, FUNCTION_DEFAULTS = 11, GRAPH_METADATA = 16 };
 
@@ -28,7 +31,8 @@ const ProtobufCMessageDescriptor *og__proto_model_descriptor(void)
     return &onnx__model_proto__descriptor;
 }
 
-/* ---- unpacking -------------------------------------------------------------------------------------- */
+/* ---- unpacking
+ * -------------------------------------------------------------------------------------- */
 
 static void *arena_alloc(void *arena, size_t size)
 {
@@ -41,7 +45,8 @@ static void arena_keep(void *arena, void *memory)
     (void)memory;
 }
 
-static void *unpack(og_arena *arena, const ProtobufCMessageDescriptor *message, const void *bytes, size_t size)
+static void *unpack(og_arena *arena, const ProtobufCMessageDescriptor *message, const void *bytes,
+                    size_t size)
 {
     ProtobufCAllocator allocator = {arena_alloc, arena_keep, arena};
     return protobuf_c_message_unpack(message, &allocator, size, bytes);
@@ -58,7 +63,8 @@ og__tensor_proto *og__proto_unpack_tensor(og_arena *arena, const void *bytes, si
 }
 
 /* The content of an unknown field of wire type 2: without its length prefix. */
-static bool unknown_content(const ProtobufCMessageUnknownField *u, const uint8_t **bytes, size_t *size)
+static bool unknown_content(const ProtobufCMessageUnknownField *u, const uint8_t **bytes,
+                            size_t *size)
 {
     if (u->wire_type != PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED)
         return false;
@@ -81,13 +87,15 @@ static const char *text(const char *s)
 static const char *younger_text(og_arena *arena, const void *message, uint32_t number)
 {
     const ProtobufCMessage *m = message;
-    const ProtobufCFieldDescriptor *d = protobuf_c_message_descriptor_get_field(m->descriptor, number);
+    const ProtobufCFieldDescriptor *d =
+        protobuf_c_message_descriptor_get_field(m->descriptor, number);
     if (d)
         return text(*(char *const *)((const char *)message + d->offset));
     for (unsigned i = 0; i < m->n_unknown_fields; i++) {
         const uint8_t *bytes;
         size_t size;
-        if (m->unknown_fields[i].tag == number && unknown_content(&m->unknown_fields[i], &bytes, &size)) {
+        if (m->unknown_fields[i].tag == number &&
+            unknown_content(&m->unknown_fields[i], &bytes, &size)) {
             return text(og_arena_strndup(arena, (const char *)bytes, size));
         }
     }
@@ -95,10 +103,12 @@ static const char *younger_text(og_arena *arena, const void *message, uint32_t n
 }
 
 /* A younger list of messages; false when out of memory or malformed. */
-static bool younger_messages(og_arena *arena, const void *message, uint32_t number, void *const **list, int *n)
+static bool younger_messages(og_arena *arena, const void *message, uint32_t number,
+                             void *const **list, int *n)
 {
     const ProtobufCMessage *m = message;
-    const ProtobufCFieldDescriptor *d = protobuf_c_message_descriptor_get_field(m->descriptor, number);
+    const ProtobufCFieldDescriptor *d =
+        protobuf_c_message_descriptor_get_field(m->descriptor, number);
     *n = 0;
     *list = NULL;
     if (d) {
@@ -113,7 +123,8 @@ static bool younger_messages(og_arena *arena, const void *message, uint32_t numb
     for (unsigned i = 0; i < m->n_unknown_fields; i++) {
         const uint8_t *bytes;
         size_t size;
-        if (m->unknown_fields[i].tag != number || !unknown_content(&m->unknown_fields[i], &bytes, &size))
+        if (m->unknown_fields[i].tag != number ||
+            !unknown_content(&m->unknown_fields[i], &bytes, &size))
             continue;
         found[*n] = unpack(arena, y->message, bytes, size);
         if (!found[(*n)++])
@@ -123,9 +134,11 @@ static bool younger_messages(og_arena *arena, const void *message, uint32_t numb
     return true;
 }
 
-/* ---- lists ------------------------------------------------------------------------------------------- */
+/* ---- lists
+ * ------------------------------------------------------------------------------------------- */
 
-static const og_metadata *read_metadata(og_arena *arena, int n, Onnx__StringStringEntryProto *const *entries)
+static const og_metadata *read_metadata(og_arena *arena, int n,
+                                        Onnx__StringStringEntryProto *const *entries)
 {
     og_metadata *list = og_arena_array(arena, (size_t)n, sizeof(*list));
     for (int i = 0; list && i < n; i++)
@@ -139,7 +152,8 @@ static const char *domain_of(const char *domain)
     return !domain || strcmp(domain, "ai.onnx") == 0 ? "" : domain;
 }
 
-static const og__opset *read_opsets(og_arena *arena, size_t n, Onnx__OperatorSetIdProto *const *entries)
+static const og__opset *read_opsets(og_arena *arena, size_t n,
+                                    Onnx__OperatorSetIdProto *const *entries)
 {
     og__opset *list = og_arena_array(arena, n, sizeof(*list));
     for (size_t i = 0; list && i < n; i++)
@@ -147,7 +161,8 @@ static const og__opset *read_opsets(og_arena *arena, size_t n, Onnx__OperatorSet
     return list;
 }
 
-/* ---- views ------------------------------------------------------------------------------------------- */
+/* ---- views
+ * ------------------------------------------------------------------------------------------- */
 
 bool og__model_read(og_arena *arena, const og__model_proto *m, og__model_view *view)
 {
@@ -209,13 +224,13 @@ static int kind_of(const og__attribute_proto *a)
 {
     if (a->has_type && a->type != 0)
         return (int)a->type;
-    return a->has_f      ? OG_ATTR_FLOAT
-           : a->has_i    ? OG_ATTR_INT
-           : a->has_s    ? OG_ATTR_STRING
-           : a->t        ? OG_ATTR_TENSOR
-           : a->g        ? OG_ATTR_GRAPH
-           : a->n_floats ? OG_ATTR_FLOATS
-           : a->n_ints   ? OG_ATTR_INTS
+    return a->has_f       ? OG_ATTR_FLOAT
+           : a->has_i     ? OG_ATTR_INT
+           : a->has_s     ? OG_ATTR_STRING
+           : a->t         ? OG_ATTR_TENSOR
+           : a->g         ? OG_ATTR_GRAPH
+           : a->n_floats  ? OG_ATTR_FLOATS
+           : a->n_ints    ? OG_ATTR_INTS
            : a->n_strings ? OG_ATTR_STRINGS
                           : 0;
 }

@@ -1,10 +1,10 @@
 /* The one place that touches structs generated from onnx.proto.
  *
- * Messages are opaque outside proto.c; _read functions fill plain views that point into the unpacked message, so a
- * view lives as long as the arena the model was unpacked into. The code compiles with the schema of ONNX 1.12
- * and later ones: fields younger than 1.12 are read through og__younger, from the generated struct where the
- * schema has them, else from the unknown fields that protobuf-c keeps.
- * Strings of views are never NULL ("" where absent); lists have a count. */
+ * Messages are opaque outside proto.c; _read functions fill plain views that point into the
+ * unpacked message, so a view lives as long as the arena the model was unpacked into. The code
+ * compiles with the schema of ONNX 1.12 and later ones: fields younger than 1.12 are read through
+ * og__younger, from the generated struct where the schema has them, else from the unknown fields
+ * that protobuf-c keeps. Strings of views are never NULL ("" where absent); lists have a count. */
 #ifndef OG_ONNX_PROTO_H
 #define OG_ONNX_PROTO_H
 
@@ -123,6 +123,7 @@ typedef struct og__function_view {
     const og__opset *opsets;
     const og__attribute_proto *const *defaults; /* attributes that have a default value */
 } og__function_view;
-bool og__function_read(og_arena *arena, const og__function_proto *function, og__function_view *view);
+bool og__function_read(og_arena *arena, const og__function_proto *function,
+                       og__function_view *view);
 
 #endif

@@ -49,8 +49,9 @@ static void add_unknown(og__report *report, const og__unknown_op *u)
     char times[32] = "";
     if (u->count > 1)
         snprintf(times, sizeof(times), "%d times, ", u->count);
-    og__report_add(report, OG_UNSUPPORTED, "operator %s%s%s is not supported (%sfirst in node \"%s\")%s%s%s",
-                   u->domain, *u->domain ? "::" : "", u->op, times, u->node, nearest ? "; did you mean " : "",
+    og__report_add(report, OG_UNSUPPORTED,
+                   "operator %s%s%s is not supported (%sfirst in node \"%s\")%s%s%s", u->domain,
+                   *u->domain ? "::" : "", u->op, times, u->node, nearest ? "; did you mean " : "",
                    nearest ? nearest : "", nearest ? "?" : "");
 }
 
@@ -62,6 +63,7 @@ og_status og__report_finish(og__report *report)
         else
             report->problems++;
     if (report->problems > MAX_LINES)
-        og_fail_also(report->error, OG_INVALID_MODEL, "… and %d more problems", report->problems - MAX_LINES);
+        og_fail_also(report->error, OG_INVALID_MODEL, "… and %d more problems",
+                     report->problems - MAX_LINES);
     return report->error->status;
 }

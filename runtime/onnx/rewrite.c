@@ -1,13 +1,15 @@
 /* Rewriting a ModelProto on the wire: every field is copied as it came except
  *
- *   graph.initializer    weights get new data; external data is inlined, or goes to the new external file
- *   tensors elsewhere    external data is inlined, for the new file may lie in another folder
- *   node                 BatchNormalization loses training_mode and all outputs but the first (what reads one of them gets
- *                        the mean or variance through an Identity); Dropout loses its training_mode input
- *   metadata_props       given keys are replaced or added
+ * - graph.initializer: weights get new data; external data is inlined, or goes to the new file;
+ * - tensors elsewhere: external data is inlined, for the new model may lie in another folder;
+ * - BatchNormalization: loses training_mode and all outputs but the first (what reads one of them
+ *   gets the mean or variance through an Identity);
+ * - Dropout: loses its training_mode input;
+ * - metadata_props: given keys are replaced or added;
  *
- * so names, order, opsets and fields we do not know stay. Nothing is copied but a few bytes around what changes.
- * The bytes were scanned when the model was loaded: they are well-formed and nested at most 100 deep. */
+ * so names, order, opsets and fields we do not know stay. Nothing is copied but a few bytes around
+ * what changes. The bytes were scanned when the model was loaded: they are well-formed and nested
+ * at most 100 deep. */
 #include "runtime/onnx/rewrite.h"
 
 #include <stdio.h>
@@ -23,14 +25,22 @@ static const struct child {
     uint32_t number;
     kind child;
 } children[] = {
-    {MODEL, 7, GRAPH},     {MODEL, 25, FUNCTION},   {GRAPH, 1, NODE},       {GRAPH, 5, TENSOR},
-    {NODE, 5, ATTRIBUTE},  {ATTRIBUTE, 5, TENSOR},  {ATTRIBUTE, 6, GRAPH},  {ATTRIBUTE, 10, TENSOR},
-    {ATTRIBUTE, 11, GRAPH}, {FUNCTION, 7, NODE},    {FUNCTION, 11, ATTRIBUTE},
+    {MODEL, 7, GRAPH},     {MODEL, 25, FUNCTION},     {GRAPH, 1, NODE},
+    {GRAPH, 5, TENSOR},    {NODE, 5, ATTRIBUTE},      {ATTRIBUTE, 5, TENSOR},
+    {ATTRIBUTE, 6, GRAPH}, {ATTRIBUTE, 10, TENSOR},   {ATTRIBUTE, 11, GRAPH},
+    {FUNCTION, 7, NODE},   {FUNCTION, 11, ATTRIBUTE},
 };
 
 enum { MODEL_METADATA = 14, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
 enum { GRAPH_NODE = 1, GRAPH_OUTPUT = 12, VALUE_NAME = 1, FUNCTION_OUTPUT = 5 };
-enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_OP = 4, NODE_ATTRIBUTE = 5, NODE_DOMAIN = 7, ATTRIBUTE_NAME = 1 };
+enum {
+    NODE_INPUT = 1,
+    NODE_OUTPUT = 2,
+    NODE_OP = 4,
+    NODE_ATTRIBUTE = 5,
+    NODE_DOMAIN = 7,
+    ATTRIBUTE_NAME = 1
+};
 enum { TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
 enum { EXTERNAL_AT_LEAST = 1024, PAGE = 4096, LINE = 64 };
 
@@ -60,7 +70,8 @@ static bool field_is(og__wire in, uint32_t number, const char *text)
     return find_field(in, number, &f) && og__field_is(&f, text);
 }
 
-/* ---- tensors ------------------------------------------------------------------------------------------- */
+/* ---- tensors
+ * ------------------------------------------------------------------------------------------- */
 
 /* Data as raw_data, or as a reference to the external file, which grows by it. */
 static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
@@ -70,7 +81,8 @@ static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
         og__out_bytes(out, TENSOR_RAW, c->data, (size_t)size);
         return OG_OK;
     }
-    og__chunk *chunks = og_arena_grow(r->arena, r->chunks, (size_t)r->n_chunks, &r->cap_chunks, sizeof(*chunks));
+    og__chunk *chunks =
+        og_arena_grow(r->arena, r->chunks, (size_t)r->n_chunks, &r->cap_chunks, sizeof(*chunks));
     char *offset = og_arena_alloc(r->arena, 32), *length = og_arena_alloc(r->arena, 32);
     if (!chunks || !offset || !length)
         return no_memory(r);
@@ -80,7 +92,8 @@ static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
     r->data_size = at + size;
     snprintf(offset, 32, "%llu", (unsigned long long)at);
     snprintf(length, 32, "%llu", (unsigned long long)size);
-    const char *const entries[3][2] = {{"location", r->location}, {"offset", offset}, {"length", length}};
+    const char *const entries[3][2] = {
+        {"location", r->location}, {"offset", offset}, {"length", length}};
     for (int i = 0; i < 3; i++) {
         og__out entry = og__out_in(r->arena);
         og__out_text(&entry, ENTRY_KEY, entries[i][0]);
@@ -93,11 +106,14 @@ static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
 
 static bool is_data_field(uint32_t number)
 {
-    /* float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data, external_data, data_location */
-    return (number >= 4 && number <= 7) || (number >= 9 && number <= 11) || number == 13 || number == 14;
+    /* float_data, int32_data, string_data, int64_data, raw_data, double_data, uint64_data,
+     * external_data, data_location */
+    return (number >= 4 && number <= 7) || (number >= 9 && number <= 11) || number == 13 ||
+           number == 14;
 }
 
-static og_status put_tensor(og__rewrite *r, og__wire in, og__out *out, const og_const *c, bool *changed)
+static og_status put_tensor(og__rewrite *r, og__wire in, og__out *out, const og_const *c,
+                            bool *changed)
 {
     og__field f;
     while (og__wire_next(&in, &f) > 0)
@@ -117,7 +133,8 @@ static bool is_external(og__wire in)
 static const char *text_of(og__rewrite *r, og__wire in, uint32_t number)
 {
     og__field f;
-    return find_field(in, number, &f) ? og_arena_strndup(r->arena, (const char *)f.bytes, f.size) : "";
+    return find_field(in, number, &f) ? og_arena_strndup(r->arena, (const char *)f.bytes, f.size)
+                                      : "";
 }
 
 static og_status rewrite_initializer(og__rewrite *r, og__wire in, og__out *out, bool *changed)
@@ -152,13 +169,14 @@ static og_status rewrite_tensor(og__rewrite *r, og__wire in, og__out *out, bool 
     return put_tensor(r, in, out, &c, changed);
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * --------------------------------------------------------------------------------------------- */
 
 static bool is_onnx_op(og__wire node, const char *op)
 {
     og__field domain;
-    return field_is(node, NODE_OP, op) && (!find_field(node, NODE_DOMAIN, &domain) || domain.size == 0 ||
-                                           og__field_is(&domain, "ai.onnx"));
+    return field_is(node, NODE_OP, op) && (!find_field(node, NODE_DOMAIN, &domain) ||
+                                           domain.size == 0 || og__field_is(&domain, "ai.onnx"));
 }
 
 /* Field number `number`, occurrence `index` (from 0); false if there are fewer. */
@@ -200,17 +218,19 @@ static og_status collect_reads(og__rewrite *r, kind k, og__wire in)
     while (og__wire_next(&in, &f) > 0) {
         if ((k == NODE && f.number == NODE_INPUT) || (k == FUNCTION && f.number == FUNCTION_OUTPUT))
             OG_TRY(note_name(r, &f));
-        if (k == GRAPH && f.number == GRAPH_OUTPUT && find_field(og__wire_inside(&f), VALUE_NAME, &name))
+        if (k == GRAPH && f.number == GRAPH_OUTPUT &&
+            find_field(og__wire_inside(&f), VALUE_NAME, &name))
             OG_TRY(note_name(r, &name));
         for (size_t i = 0; i < sizeof(children) / sizeof(*children); i++)
-            if (children[i].parent == k && children[i].number == f.number && children[i].child != TENSOR)
+            if (children[i].parent == k && children[i].number == f.number &&
+                children[i].child != TENSOR)
                 OG_TRY(collect_reads(r, children[i].child, og__wire_inside(&f)));
     }
     return OG_OK;
 }
 
-/* Where a dropped output of a BatchNormalization is read, an Identity of its mean (outputs 1, 3) or variance (outputs
- * 2, 4) makes it. */
+/* Where a dropped output of a BatchNormalization is read, an Identity of its mean (outputs 1, 3) or
+ * variance (outputs 2, 4) makes it. */
 static og_status replace_statistics(og__rewrite *r, og__wire node, uint32_t number, og__out *out)
 {
     enum { MEAN_INPUT = 3 };
@@ -235,7 +255,8 @@ static og_status replace_statistics(og__rewrite *r, og__wire node, uint32_t numb
     return OG_OK;
 }
 
-/* ---- messages ------------------------------------------------------------------------------------------ */
+/* ---- messages
+ * ------------------------------------------------------------------------------------------ */
 
 static const struct child *child_of(kind k, const og__field *f)
 {
@@ -245,8 +266,8 @@ static const struct child *child_of(kind k, const og__field *f)
     return NULL;
 }
 
-static og_status run_child(og__rewrite *r, const struct child *c, int depth, const og__field *f, og__out *out,
-                           bool *changed)
+static og_status run_child(og__rewrite *r, const struct child *c, int depth, const og__field *f,
+                           og__out *out, bool *changed)
 {
     og__wire in = og__wire_inside(f);
     og__out inner = og__out_in(r->arena);
@@ -309,8 +330,8 @@ og_status og__rewrite_run(og__rewrite *r)
     r->data_size = 0;
     for (int i = 0; i < r->n_weights; i++) {
         if (!og__names_get(&r->onnx->initializer_index, r->weights[i].name, &index))
-            return og_fail(r->error, OG_INVALID_ARGUMENT, "the model has no initializer \"%s\" to save",
-                           r->weights[i].name);
+            return og_fail(r->error, OG_INVALID_ARGUMENT,
+                           "the model has no initializer \"%s\" to save", r->weights[i].name);
         if (!og__names_set(&r->weight_index, r->weights[i].name, i))
             return no_memory(r);
     }

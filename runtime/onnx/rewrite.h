@@ -1,4 +1,5 @@
-/* The original ModelProto with new content, as a list of pieces of it and of what is new; see rewrite.c. */
+/* The original ModelProto with new content, as a list of pieces of it and of what is new; see
+ * rewrite.c. */
 #ifndef OG_ONNX_REWRITE_H
 #define OG_ONNX_REWRITE_H
 

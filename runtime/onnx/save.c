@@ -1,5 +1,5 @@
-/* Saving a loaded model: og__rewrite makes the pieces, og__sink the file. Where tensors go to PATH.data, both files are
- * complete on the disk before either takes its name. */
+/* Saving a loaded model: og__rewrite makes the pieces, og__sink the file. Where tensors go to
+ * PATH.data, both files are complete on the disk before either takes its name. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +24,9 @@ static og_status write_files(const og__rewrite *r, const char *path, const char 
     if (status != OG_OK)
         goto cleanup;
     if (r->n_chunks && !model.temporary) {
-        status = og_fail(r->error, OG_UNSUPPORTED, "\"%s\" is no regular file, so external data has no place beside it",
-                         path);
+        status =
+            og_fail(r->error, OG_UNSUPPORTED,
+                    "\"%s\" is no regular file, so external data has no place beside it", path);
         goto cleanup;
     }
     if (r->n_chunks) {
@@ -54,8 +55,9 @@ static uint64_t tensor_bytes(const og_onnx *onnx)
     return total;
 }
 
-og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights, int n_weights,
-                       const og_metadata *metadata, int n_metadata, uint64_t external_above, og_error *error)
+og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights,
+                       int n_weights, const og_metadata *metadata, int n_metadata,
+                       uint64_t external_above, og_error *error)
 {
     og_status status = OG_OK;
     og_arena *arena = og_arena_new();
@@ -67,8 +69,13 @@ og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weig
     }
     strcpy(data_path, path);
     strcat(data_path, ".data");
-    og__rewrite r = {.onnx = onnx, .arena = arena, .weights = weights, .n_weights = n_weights,
-                     .metadata = metadata, .n_metadata = n_metadata, .error = error};
+    og__rewrite r = {.onnx = onnx,
+                     .arena = arena,
+                     .weights = weights,
+                     .n_weights = n_weights,
+                     .metadata = metadata,
+                     .n_metadata = n_metadata,
+                     .error = error};
     if (external_above && tensor_bytes(onnx) > external_above)
         r.location = og__path_base(data_path);
     OG_TRY_CLEANUP(og__rewrite_run(&r));
@@ -77,8 +84,10 @@ og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weig
         OG_TRY_CLEANUP(og__rewrite_run(&r));
     }
     if (r.out.size > INT32_MAX) {
-        status = og_fail(error, OG_UNSUPPORTED, "the model has %llu bytes even without its tensors, ONNX files end at 2 GiB",
-                         (unsigned long long)r.out.size);
+        status =
+            og_fail(error, OG_UNSUPPORTED,
+                    "the model has %llu bytes even without its tensors, ONNX files end at 2 GiB",
+                    (unsigned long long)r.out.size);
         goto cleanup;
     }
     status = write_files(&r, path, data_path);
@@ -88,19 +97,26 @@ cleanup:
     return status;
 }
 
-og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user, const og_onnx_weight *weights,
-                        int n_weights, const og_metadata *metadata, int n_metadata, og_error *error)
+og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user,
+                        const og_onnx_weight *weights, int n_weights, const og_metadata *metadata,
+                        int n_metadata, og_error *error)
 {
     og_arena *arena = og_arena_new();
     if (!arena)
         return og_fail_memory(error, 0, "saving");
-    og__rewrite r = {.onnx = onnx, .arena = arena, .weights = weights, .n_weights = n_weights,
-                     .metadata = metadata, .n_metadata = n_metadata, .error = error};
+    og__rewrite r = {.onnx = onnx,
+                     .arena = arena,
+                     .weights = weights,
+                     .n_weights = n_weights,
+                     .metadata = metadata,
+                     .n_metadata = n_metadata,
+                     .error = error};
     og_status status = og__rewrite_run(&r);
     if (status == OG_OK && r.out.size > INT32_MAX)
-        status = og_fail(error, OG_UNSUPPORTED,
-                         "the model has %llu bytes, more than 2 GiB need external data: save it to a path",
-                         (unsigned long long)r.out.size);
+        status = og_fail(
+            error, OG_UNSUPPORTED,
+            "the model has %llu bytes, more than 2 GiB need external data: save it to a path",
+            (unsigned long long)r.out.size);
     if (status == OG_OK && !og__out_write(&r.out, write, user))
         status = og_fail(error, OG_IO_ERROR, "the callback refused the model's bytes");
     og_arena_free(arena);

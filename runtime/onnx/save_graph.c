@@ -1,9 +1,10 @@
-/* Any static graph as a model that other tools open: written straight to the wire, tensors borrowed from the graph.
+/* Any static graph as a model that other tools open: written straight to the wire, tensors borrowed
+ * from the graph.
  *
- * Names. Inputs and states keep theirs; an output's name becomes the name of the value, or of an Identity of it where
- * that is impossible (an input given back, a value given out twice). Everything else keeps its name where it is unique,
- * else gets a number. A state NAME is an input NAME and an output NAME_new. Each node's doc_string says where it
- * comes from. */
+ * Names. Inputs and states keep theirs; an output's name becomes the name of the value, or of an
+ * Identity of it where that is impossible (an input given back, a value given out twice).
+ * Everything else keeps its name where it is unique, else gets a number. A state NAME is an input
+ * NAME and an output NAME_new. Each node's doc_string says where it comes from. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,8 @@
 #include "runtime/onnx/onnx.h"
 #include "runtime/onnx/wire.h"
 
-/* Rows are in the newest form of their op; all of them read the same from this opset on, but for the younger ops. */
+/* Rows are in the newest form of their op; all of them read the same from this opset on, but for
+ * the younger ops. */
 enum { OPSET = 20, IR = 10, OTHER_OPSET = 1 };
 static const struct {
     const char *op;
@@ -23,17 +25,53 @@ static const struct {
     {"Swish", 24, 12},     {"TensorScatter", 24, 12},
 };
 
-enum { MODEL_IR = 1, MODEL_PRODUCER = 2, MODEL_PRODUCER_VERSION = 3, MODEL_GRAPH = 7, MODEL_OPSET = 8,
-       MODEL_METADATA = 14 };
-enum { GRAPH_NODE = 1, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12,
-       GRAPH_VALUE_INFO = 13 };
-enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_OP = 4, NODE_ATTRIBUTE = 5, NODE_DOC = 6,
-       NODE_DOMAIN = 7 };
-enum { ATTR_NAME = 1, ATTR_F = 2, ATTR_I = 3, ATTR_S = 4, ATTR_T = 5, ATTR_FLOATS = 7, ATTR_INTS = 8,
-       ATTR_STRINGS = 9, ATTR_TYPE = 20 };
+enum {
+    MODEL_IR = 1,
+    MODEL_PRODUCER = 2,
+    MODEL_PRODUCER_VERSION = 3,
+    MODEL_GRAPH = 7,
+    MODEL_OPSET = 8,
+    MODEL_METADATA = 14
+};
+enum {
+    GRAPH_NODE = 1,
+    GRAPH_NAME = 2,
+    GRAPH_INITIALIZER = 5,
+    GRAPH_INPUT = 11,
+    GRAPH_OUTPUT = 12,
+    GRAPH_VALUE_INFO = 13
+};
+enum {
+    NODE_INPUT = 1,
+    NODE_OUTPUT = 2,
+    NODE_NAME = 3,
+    NODE_OP = 4,
+    NODE_ATTRIBUTE = 5,
+    NODE_DOC = 6,
+    NODE_DOMAIN = 7
+};
+enum {
+    ATTR_NAME = 1,
+    ATTR_F = 2,
+    ATTR_I = 3,
+    ATTR_S = 4,
+    ATTR_T = 5,
+    ATTR_FLOATS = 7,
+    ATTR_INTS = 8,
+    ATTR_STRINGS = 9,
+    ATTR_TYPE = 20
+};
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9 };
-enum { VALUE_NAME = 1, VALUE_TYPE = 2, TYPE_TENSOR = 1, TENSOR_ELEM = 1, TENSOR_SHAPE = 2, SHAPE_DIM = 1,
-       DIM_VALUE = 1, DIM_PARAM = 2 };
+enum {
+    VALUE_NAME = 1,
+    VALUE_TYPE = 2,
+    TYPE_TENSOR = 1,
+    TENSOR_ELEM = 1,
+    TENSOR_SHAPE = 2,
+    SHAPE_DIM = 1,
+    DIM_VALUE = 1,
+    DIM_PARAM = 2
+};
 
 typedef struct writer {
     const og_graph *g;
@@ -54,7 +92,8 @@ static og_status no_memory(writer *w)
     return og_fail_memory(w->error, 0, "writing the graph");
 }
 
-/* ---- names --------------------------------------------------------------------------------------------- */
+/* ---- names
+ * --------------------------------------------------------------------------------------------- */
 
 static bool name_value(writer *w, int id, const char *wish)
 {
@@ -100,7 +139,8 @@ static void mark_used(writer *w)
             w->used[w->g->states[i].out] = true;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------- */
+/* ---- values
+ * -------------------------------------------------------------------------------------------- */
 
 static void put_value_info(writer *w, uint32_t number, const char *name, const og_type *type)
 {
@@ -143,14 +183,16 @@ static og_status put_initializers(writer *w)
         if (v->kind != OG_VALUE_CONST || !w->used[i])
             continue;
         if (og_type_bytes(&v->type) < 0 || og_dtype_bits(v->type.dtype) == 0 || !v->data)
-            return og_fail(w->error, OG_INTERNAL, "constant \"%s\" has no data to save", w->names[i]);
+            return og_fail(w->error, OG_INTERNAL, "constant \"%s\" has no data to save",
+                           w->names[i]);
         og__out tensor = tensor_message(w, w->names[i], &v->type, v->data);
         og__out_message(&w->out, GRAPH_INITIALIZER, &tensor);
     }
     return OG_OK;
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------------- */
+/* ---- nodes
+ * --------------------------------------------------------------------------------------------- */
 
 static og_status put_attribute(writer *w, og__out *node, const og_node *n, const og_attr *a)
 {
@@ -184,7 +226,8 @@ static og_status put_attribute(writer *w, og__out *node, const og_node *n, const
         break;
     default: {
         char text[256];
-        return og_fail(w->error, OG_UNSUPPORTED, "%s: attribute \"%s\" is a graph, which cannot be saved",
+        return og_fail(w->error, OG_UNSUPPORTED,
+                       "%s: attribute \"%s\" is a graph, which cannot be saved",
                        og_node_text(text, n), a->name);
     }
     }
@@ -208,7 +251,8 @@ static og_status note_op(writer *w, const og_node *n)
     }
     if (strcmp(domain, OG_DOMAIN) == 0) {
         char text[256];
-        return og_fail(w->error, OG_UNSUPPORTED, "%s: the internal op %s has to be expanded before the graph is saved",
+        return og_fail(w->error, OG_UNSUPPORTED,
+                       "%s: the internal op %s has to be expanded before the graph is saved",
                        og_node_text(text, n), n->op->name);
     }
     if (og__names_get(&w->domains, domain, &known))
@@ -241,8 +285,9 @@ static og_status put_node(writer *w, const og_node *n)
     return OG_OK;
 }
 
-/* The output `wish` of value `id`: the value itself where it is a node's and goes by that name, else an Identity of
- * it. A name names one output only, so `given` values always take the Identity. */
+/* The output `wish` of value `id`: the value itself where it is a node's and goes by that name,
+ * else an Identity of it. A name names one output only, so `given` values always take the Identity.
+ */
 static og_status put_output(writer *w, const char *wish, int id, bool *given)
 {
     const char *name = w->names[id];
@@ -281,7 +326,8 @@ static og_status put_outputs(writer *w)
     return OG_OK;
 }
 
-/* ---- the model ----------------------------------------------------------------------------------------- */
+/* ---- the model
+ * ----------------------------------------------------------------------------------------- */
 
 static og_status put_graph(writer *w)
 {
@@ -295,10 +341,12 @@ static og_status put_graph(writer *w)
     for (int i = 0; i < g->n_inputs; i++)
         put_value_info(w, GRAPH_INPUT, w->names[g->inputs[i]], &g->values[g->inputs[i]]->type);
     for (int i = 0; i < g->n_states; i++)
-        put_value_info(w, GRAPH_INPUT, w->names[g->states[i].in], &g->values[g->states[i].in]->type);
+        put_value_info(w, GRAPH_INPUT, w->names[g->states[i].in],
+                       &g->values[g->states[i].in]->type);
     OG_TRY(put_outputs(w));
     for (int i = 0; i < g->n_values; i++)
-        if (g->values[i]->kind == OG_VALUE_NODE && w->used[i] && g->values[i]->type.dtype != OG_UNDEFINED)
+        if (g->values[i]->kind == OG_VALUE_NODE && w->used[i] &&
+            g->values[i]->type.dtype != OG_UNDEFINED)
             put_value_info(w, GRAPH_VALUE_INFO, w->names[i], &g->values[i]->type);
     return w->out.failed ? no_memory(w) : OG_OK;
 }
@@ -330,7 +378,8 @@ static og_status put_model(writer *w, og__out *model)
     if (model->failed)
         return no_memory(w);
     if (model->size > INT32_MAX)
-        return og_fail(w->error, OG_UNSUPPORTED, "the graph has %llu bytes with its constants, ONNX files end at 2 GiB",
+        return og_fail(w->error, OG_UNSUPPORTED,
+                       "the graph has %llu bytes with its constants, ONNX files end at 2 GiB",
                        (unsigned long long)model->size);
     return OG_OK;
 }
@@ -354,8 +403,14 @@ og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *erro
     og_arena *arena = og_arena_new();
     if (!arena)
         return og_fail_memory(error, 0, "writing the graph");
-    writer w = {.g = g, .arena = arena, .error = error, .out = og__out_in(arena), .taken = og__names_in(arena),
-                .domains = og__names_in(arena), .opset = OPSET, .ir = IR};
+    writer w = {.g = g,
+                .arena = arena,
+                .error = error,
+                .out = og__out_in(arena),
+                .taken = og__names_in(arena),
+                .domains = og__names_in(arena),
+                .opset = OPSET,
+                .ir = IR};
     w.names = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.names));
     w.used = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.used));
     w.domain_list = og_arena_array(arena, (size_t)g->n_nodes, sizeof(*w.domain_list));

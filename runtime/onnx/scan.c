@@ -1,11 +1,12 @@
 /* The check of a file's bytes before protobuf-c sees them.
  *
- * protobuf-c recurses once a nesting level, allocates for every field it meets and copies raw data, so a small
- * hostile file can exhaust the stack or the memory. This walk over the wire format keeps its own stack, follows the
- * same descriptors as the unpacker and refuses, before anything is allocated: nesting beyond MAX_DEPTH, lengths that
- * leave their message, more than MAX_MESSAGES messages, an estimate of the unpacked size beyond the budget, single
- * messages given twice (protobuf-c would merge them, in quadratic time), and NUL inside strings (they become C
- * strings; raw data and AttributeProto.s are bytes and may hold anything). */
+ * protobuf-c recurses once a nesting level, allocates for every field it meets and copies raw data,
+ * so a small hostile file can exhaust the stack or the memory. This walk over the wire format keeps
+ * its own stack, follows the same descriptors as the unpacker and refuses, before anything is
+ * allocated: nesting beyond MAX_DEPTH, lengths that leave their message, more than MAX_MESSAGES
+ * messages, an estimate of the unpacked size beyond the budget, single messages given twice
+ * (protobuf-c would merge them, in quadratic time), and NUL inside strings (they become C strings;
+ * raw data and AttributeProto.s are bytes and may hold anything). */
 #include <string.h>
 
 #include "runtime/onnx/onnx.h"
@@ -15,8 +16,8 @@
 enum {
     MAX_DEPTH = 100,
     MAX_MESSAGES = 1 << 24,
-    ALLOCATION = 32,    /* what an allocation costs besides its bytes */
-    FIELDS_ON_STACK = 16, /* of a message; above, protobuf-c allocates FIELD_COST a field while it unpacks */
+    ALLOCATION = 32,      /* what an allocation costs besides its bytes */
+    FIELDS_ON_STACK = 16, /* of a message; above, protobuf-c allocates FIELD_COST for each */
     FIELD_COST = 96
 };
 static const uint64_t budget_base = UINT64_C(1) << 30;
@@ -52,8 +53,8 @@ static og_status take(scan *s, uint64_t bytes)
     if (s->used <= s->budget)
         return OG_OK;
     return og_fail(s->error, OG_INVALID_MODEL,
-                   "the file would need more than %llu MB of memory unpacked, far more than a model of its size "
-                   "should: it is damaged or hostile",
+                   "the file would need more than %llu MB of memory unpacked, far more than a "
+                   "model of its size should: it is damaged or hostile",
                    (unsigned long long)(s->budget >> 20));
 }
 
@@ -108,9 +109,10 @@ static og_status check_number(scan *s, const og__field *f, const ProtobufCFieldD
     return take(s, (uint64_t)count * sizeof(uint64_t));
 }
 
-/* A field the descriptor does not have: kept by protobuf-c as bytes, and unpacked by proto.c if it is one of the
- * younger fields we read. */
-static og_status check_unknown(scan *s, const ProtobufCMessageDescriptor *message, const og__field *f)
+/* A field the descriptor does not have: kept by protobuf-c as bytes, and unpacked by proto.c if it
+ * is one of the younger fields we read. */
+static og_status check_unknown(scan *s, const ProtobufCMessageDescriptor *message,
+                               const og__field *f)
 {
     OG_TRY(take(s, f->total + sizeof(ProtobufCMessageUnknownField)));
     const og__younger *younger = og__proto_younger(message, f->number);
@@ -126,7 +128,8 @@ static og_status check_field(scan *s, const og__field *f)
     frame *top = &s->stack[s->depth];
     if (++top->fields > FIELDS_ON_STACK)
         OG_TRY(take(s, FIELD_COST));
-    const ProtobufCFieldDescriptor *d = protobuf_c_message_descriptor_get_field(top->message, f->number);
+    const ProtobufCFieldDescriptor *d =
+        protobuf_c_message_descriptor_get_field(top->message, f->number);
     if (!d)
         return check_unknown(s, top->message, f);
     switch (d->type) {
@@ -152,10 +155,11 @@ static og_status check_field(scan *s, const og__field *f)
 og_status og_onnx_scan(const void *bytes, size_t size, og_error *error)
 {
     if (size > INT32_MAX)
-        return og_fail(error, OG_INVALID_MODEL,
-                       "the file has %zu bytes, ONNX files end at 2 GiB: larger models keep their weights in "
-                       "external data",
-                       size);
+        return og_fail(
+            error, OG_INVALID_MODEL,
+            "the file has %zu bytes, ONNX files end at 2 GiB: larger models keep their weights in "
+            "external data",
+            size);
     scan s = {.start = bytes, .error = error, .budget = budget_base + budget_factor * size};
     s.stack[0] = (frame){.message = og__proto_model_descriptor(), .wire = og__wire_of(bytes, size)};
     while (s.depth >= 0) {

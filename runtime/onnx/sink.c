@@ -1,6 +1,6 @@
-/* Replacing a file in one step: bytes go to a new file in the same folder, are brought to the disk, and only then
- * take the name, so that a crash or a full disk leaves what was there. A path that is a link replaces what the link
- * points at. Devices and FIFOs are written directly. */
+/* Replacing a file in one step: bytes go to a new file in the same folder, are brought to the disk,
+ * and only then take the name, so that a crash or a full disk leaves what was there. A path that is
+ * a link replaces what the link points at. Devices and FIFOs are written directly. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -16,10 +16,12 @@ enum { BUFFER = 1 << 18, ATTEMPTS = 100 };
 
 static og_status io_error(og__sink *s, const char *doing)
 {
-    return og_fail(s->error, OG_IO_ERROR, "\"%s\" cannot be %s: %s", s->path, doing, strerror(errno));
+    return og_fail(s->error, OG_IO_ERROR, "\"%s\" cannot be %s: %s", s->path, doing,
+                   strerror(errno));
 }
 
-/* A file of its own beside s->path; the mode is what a new file gets, or that of the one replaced. */
+/* A file of its own beside s->path; the mode is what a new file gets, or that of the one replaced.
+ */
 static og_status open_temporary(og__sink *s, const struct stat *old)
 {
     size_t n = strlen(s->path) + 48;

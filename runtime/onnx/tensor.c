@@ -1,6 +1,7 @@
-/* TensorProto to og_const. Data that lies ready (raw, external, or a typed field of the same width) is pointed at;
- * the rest (unaligned, or stored in a wider typed field) is copied into the arena. Every length is checked against
- * the shape, so that what comes out is exactly og_type_bytes long. */
+/* TensorProto to og_const. Data that lies ready (raw, external, or a typed field of the same width)
+ * is pointed at; the rest (unaligned, or stored in a wider typed field) is copied into the arena.
+ * Every length is checked against the shape, so that what comes out is exactly og_type_bytes long.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +12,14 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw tensor data is li
 static og_status read_type(const og__tensor_view *t, og_type *type, og_error *error)
 {
     if (t->dtype == OG_STRING)
-        return og_fail(error, OG_UNSUPPORTED, "holds strings, which cannot be trained on or computed with here");
+        return og_fail(error, OG_UNSUPPORTED,
+                       "holds strings, which cannot be trained on or computed with here");
     if (t->dtype <= OG_UNDEFINED || t->dtype >= OG_DTYPE_COUNT)
-        return og_fail(error, OG_UNSUPPORTED, "has element type %d, known are 1 (float32) to %d", t->dtype,
-                       OG_DTYPE_COUNT - 1);
+        return og_fail(error, OG_UNSUPPORTED, "has element type %d, known are 1 (float32) to %d",
+                       t->dtype, OG_DTYPE_COUNT - 1);
     if (t->rank > OG_MAX_RANK)
-        return og_fail(error, OG_UNSUPPORTED, "has %d dims, at most %d are supported", t->rank, OG_MAX_RANK);
+        return og_fail(error, OG_UNSUPPORTED, "has %d dims, at most %d are supported", t->rank,
+                       OG_MAX_RANK);
     for (int i = 0; i < t->rank; i++)
         if (t->dims[i] < 0)
             return og_fail(error, OG_INVALID_MODEL, "dim %d is %lld", i, (long long)t->dims[i]);
@@ -65,36 +68,42 @@ static bool parse_size(const char *text, uint64_t *value)
     return true;
 }
 
-static og_status take_external(og_arena *arena, og__external *external, const og__tensor_view *t, og_const *c,
-                               og_error *error)
+static og_status take_external(og_arena *arena, og__external *external, const og__tensor_view *t,
+                               og_const *c, og_error *error)
 {
     uint64_t bytes = (uint64_t)og_type_bytes(&c->type), offset = 0, length = bytes;
     const void *data;
     if (!t->location)
         return og_fail(error, OG_INVALID_MODEL, "its external data has no location");
     if (t->offset && !parse_size(t->offset, &offset))
-        return og_fail(error, OG_INVALID_MODEL, "its external data has the offset \"%s\"", t->offset);
+        return og_fail(error, OG_INVALID_MODEL, "its external data has the offset \"%s\"",
+                       t->offset);
     if (t->length && !parse_size(t->length, &length))
-        return og_fail(error, OG_INVALID_MODEL, "its external data has the length \"%s\"", t->length);
+        return og_fail(error, OG_INVALID_MODEL, "its external data has the length \"%s\"",
+                       t->length);
     if (length != bytes)
-        return og_fail(error, OG_INVALID_MODEL, "its external data has %llu bytes, its shape needs %llu",
+        return og_fail(error, OG_INVALID_MODEL,
+                       "its external data has %llu bytes, its shape needs %llu",
                        (unsigned long long)length, (unsigned long long)bytes);
     OG_TRY(og__external_find(external, t->location, offset, bytes, &data, error));
     return take_bytes(arena, data, c, error);
 }
 
-/* ---- typed fields ------------------------------------------------------------------------------------ */
+/* ---- typed fields
+ * ------------------------------------------------------------------------------------ */
 
 static og_status check_count(size_t have, size_t need, const char *field, og_error *error)
 {
     if (have == need)
         return OG_OK;
-    return og_fail(error, OG_INVALID_MODEL, "%s has %zu elements, its shape needs %zu", field, have, need);
+    return og_fail(error, OG_INVALID_MODEL, "%s has %zu elements, its shape needs %zu", field, have,
+                   need);
 }
 
-/* int32_data holds every type narrower than it: one element an entry, or one byte of 4-bit elements. Half floats and
- * float8 are there as their bits. */
-static og_status narrow_int32(og_arena *arena, const og__tensor_view *t, og_const *c, og_error *error)
+/* int32_data holds every type narrower than it: one element an entry, or one byte of 4-bit
+ * elements. Half floats and float8 are there as their bits. */
+static og_status narrow_int32(og_arena *arena, const og__tensor_view *t, og_const *c,
+                              og_error *error)
 {
     size_t bytes = (size_t)og_type_bytes(&c->type);
     size_t width = og_dtype_bits(c->type.dtype) == 16 ? 2 : 1;
@@ -115,7 +124,8 @@ static og_status narrow_int32(og_arena *arena, const og__tensor_view *t, og_cons
     return OG_OK;
 }
 
-static og_status narrow_uint64(og_arena *arena, const og__tensor_view *t, og_const *c, og_error *error)
+static og_status narrow_uint64(og_arena *arena, const og__tensor_view *t, og_const *c,
+                               og_error *error)
 {
     uint32_t *data = og_arena_array(arena, t->n_uint64, sizeof(*data));
     if (!data)
@@ -141,7 +151,8 @@ static og_status take_typed(og_arena *arena, const og__tensor_view *t, og_const 
     case OG_DOUBLE:
     case OG_COMPLEX128:
         c->data = t->doubles;
-        return check_count(t->n_double, c->type.dtype == OG_DOUBLE ? n : 2 * n, "double_data", error);
+        return check_count(t->n_double, c->type.dtype == OG_DOUBLE ? n : 2 * n, "double_data",
+                           error);
     case OG_INT64:
         c->data = t->int64;
         return check_count(t->n_int64, n, "int64_data", error);
@@ -159,8 +170,8 @@ static og_status take_typed(og_arena *arena, const og__tensor_view *t, og_const 
     }
 }
 
-og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor, og_const *c,
-                          og_error *error)
+og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor,
+                          og_const *c, og_error *error)
 {
     og__tensor_view t;
     og__tensor_read(tensor, &t);
@@ -177,6 +188,7 @@ og_status og__tensor_load(og_arena *arena, og__external *external, const og__ten
     if (!t.has_raw || t.raw_size == 0)
         return take_typed(arena, &t, c, error);
     if (t.raw_size != bytes)
-        return og_fail(error, OG_INVALID_MODEL, "raw_data has %zu bytes, its shape needs %zu", t.raw_size, bytes);
+        return og_fail(error, OG_INVALID_MODEL, "raw_data has %zu bytes, its shape needs %zu",
+                       t.raw_size, bytes);
     return take_bytes(arena, t.raw, c, error);
 }

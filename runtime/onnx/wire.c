@@ -1,12 +1,14 @@
-/* The wire format; see wire.h. Limits are those of protobuf-c's parser or tighter: tags and lengths of at most five
- * bytes, lengths below 2³¹. Groups (wire types 3 and 4), which ONNX never had, are malformed. */
+/* The wire format; see wire.h. Limits are those of protobuf-c's parser or tighter: tags and lengths
+ * of at most five bytes, lengths below 2³¹. Groups (wire types 3 and 4), which ONNX never had, are
+ * malformed. */
 #include "runtime/onnx/wire.h"
 
 #include <string.h>
 
 enum { MAX_FIELD_NUMBER = (1 << 29) - 1, SMALL_BLOCK = 1024, MAX_HEADER = 20 };
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------- */
 
 static bool read_varint(const uint8_t **p, const uint8_t *end, int max_bytes, uint64_t *value)
 {
@@ -77,7 +79,8 @@ bool og__field_is(const og__field *field, const char *text)
            memcmp(field->bytes, text, field->size) == 0;
 }
 
-/* ---- writing --------------------------------------------------------------------------------------- */
+/* ---- writing
+ * --------------------------------------------------------------------------------------- */
 
 void og__out_raw(og__out *out, const void *bytes, size_t size)
 {
@@ -89,7 +92,8 @@ void og__out_raw(og__out *out, const void *bytes, size_t size)
         out->size += size;
         return;
     }
-    og__piece *pieces = og_arena_grow(out->arena, out->pieces, out->n, &out->capacity, sizeof(*pieces));
+    og__piece *pieces =
+        og_arena_grow(out->arena, out->pieces, out->n, &out->capacity, sizeof(*pieces));
     if (!pieces) {
         out->failed = true;
         return;
@@ -178,7 +182,8 @@ void og__out_message(og__out *out, uint32_t number, const og__out *message)
         og__out_raw(out, message->pieces[i].bytes, message->pieces[i].size);
 }
 
-bool og__out_write(const og__out *out, bool (*write)(void *user, const void *bytes, size_t size), void *user)
+bool og__out_write(const og__out *out, bool (*write)(void *user, const void *bytes, size_t size),
+                   void *user)
 {
     for (size_t i = 0; i < out->n; i++)
         if (!write(user, out->pieces[i].bytes, out->pieces[i].size))

@@ -1,5 +1,6 @@
-/* The protobuf wire format: reading it field by field without unpacking, and writing messages as lists of
- * borrowed pieces, so that gigabytes of tensors are never copied. Knows nothing of ONNX. */
+/* The protobuf wire format: reading it field by field without unpacking, and writing messages as
+ * lists of borrowed pieces, so that gigabytes of tensors are never copied. Knows nothing of ONNX.
+ */
 #ifndef OG_ONNX_WIRE_H
 #define OG_ONNX_WIRE_H
 
@@ -7,7 +8,8 @@
 
 enum { OG__WIRE_VARINT = 0, OG__WIRE_FIXED64 = 1, OG__WIRE_BYTES = 2, OG__WIRE_FIXED32 = 5 };
 
-/* ---- reading --------------------------------------------------------------------------------------- */
+/* ---- reading
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct og__wire {
     const uint8_t *p, *end;
@@ -31,19 +33,22 @@ static inline og__wire og__wire_inside(const og__field *field)
 {
     return og__wire_of(field->bytes, field->size);
 }
-/* 1: a field was read; 0: the message ends here; -1: malformed, `w` stays at the offending field. */
+/* 1: a field was read; 0: the message ends here; -1: malformed, `w` stays at the offending field.
+ */
 int og__wire_next(og__wire *w, og__field *field);
 /* Is the field this text? */
 bool og__field_is(const og__field *field, const char *text);
 
-/* ---- writing --------------------------------------------------------------------------------------- */
+/* ---- writing
+ * --------------------------------------------------------------------------------------- */
 
 typedef struct og__piece {
     const void *bytes;
     size_t size;
 } og__piece;
 
-/* A message being written. Pieces point into the arena or at what the caller lent; both must outlive it. */
+/* A message being written. Pieces point into the arena or at what the caller lent; both must
+ * outlive it. */
 typedef struct og__out {
     og_arena *arena;
     og__piece *pieces;
@@ -68,6 +73,7 @@ void og__out_text(og__out *out, uint32_t number, const char *text);
 /* A field holding a message; its pieces are taken over. */
 void og__out_message(og__out *out, uint32_t number, const og__out *message);
 /* Give every piece to `write`; false if that does. */
-bool og__out_write(const og__out *out, bool (*write)(void *user, const void *bytes, size_t size), void *user);
+bool og__out_write(const og__out *out, bool (*write)(void *user, const void *bytes, size_t size),
+                   void *user);
 
 #endif

@@ -85,8 +85,11 @@ static og_dtype node_domain(const og_graph *g, const og_node *n)
         og_dtype in = g->values[n->in[i]]->type.dtype;
         if (!loadable(in))
             return OG_UNDEFINED;
-        if (in != OG_BOOL)
-            domain = domain_of(in);
+        if (in == OG_BOOL)
+            continue;
+        if (domain != OG_UNDEFINED && domain != domain_of(in)) /* Pow of a float and an integer */
+            return OG_UNDEFINED;
+        domain = domain_of(in);
     }
     if (cast)
         domain = out;

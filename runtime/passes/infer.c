@@ -59,11 +59,13 @@ static og_val constant_value(og_graph *g, const og_node *n)
     return OG_NONE;
 }
 
+/* Is everything the node reads known? Of some inputs it reads the type alone. */
 static bool all_constant(const og_graph *g, const og_node *n)
 {
     for (int i = 0; i < n->n_in; i++) {
         const og_value *v = og_graph_value(g, n->in[i]);
-        if (v && v->kind != OG_VALUE_CONST)
+        bool type_only = i < 8 && n->op->type_only >> i & 1;
+        if (v && v->kind != OG_VALUE_CONST && !type_only)
             return false;
     }
     return true;
@@ -88,7 +90,7 @@ static void free_baked_batch(infer *f, const og_node *n, int *in)
     const og_value *x = og_graph_value(f->to, in[0]), *shape = og_graph_value(f->to, in[1]);
     int64_t dims[OG_MAX_RANK], count = 1;
     int rank = og_value_ints(shape, OG_MAX_RANK, dims);
-    if (rank < 1 || dims[0] <= 0 || !x || x->kind == OG_VALUE_CONST || x->type.rank < 1 ||
+    if (rank < 1 || dims[0] <= 0 || !x || x->type.rank < 1 ||
         dims[0] % b->baked_batch != 0)
         return;
     for (int i = 0; i < rank; i++) {
@@ -133,8 +135,7 @@ static void add_node(infer *f, const og_node *n)
     }
     free_baked_batch(f, n, in);
     og_node *copy = og_graph_add_node(g, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
-    bool shape_only = n->op->flags & OG_SHAPE_ONLY;
-    if (copy && !(n->op->flags & OG_RANDOM) && (shape_only || all_constant(g, copy)) && is_small(g, copy) &&
+    if (copy && !(n->op->flags & OG_RANDOM) && all_constant(g, copy) && is_small(g, copy) &&
         f->evaluator.run)
         f->evaluator.run(f->evaluator.user, g, copy);
     if (g->error.status != OG_OK) {

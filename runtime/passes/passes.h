@@ -9,7 +9,7 @@
 
 /* ---- infer.c: types, and constants folded ------------------------------------------------------------- */
 
-/* Computes the outputs of `n` (a node of g whose inputs are all constants, or whose op reads shapes only) and turns
+/* Computes the outputs of `n` (a node of g; the elements it reads are all constants) and turns
  * them into constants. false: it cannot (g's error is left alone), or g->error is set. */
 typedef struct og_evaluator {
     void *user;

@@ -276,7 +276,6 @@ static og_status bind_target(og_session *s, const og_tensor_info *targets, int n
     return OG_OK;
 }
 
-/* A batch baked in by the export was freed: two samples together must give what each gives alone. */
 static og_status make_plans(og_session *s)
 {
     og_error *error = &s->context->error;
@@ -345,6 +344,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         status = name_states(s);
     if (status == OG_OK)
         status = find_outputs(s);
+    if (status == OG_OK)
+        status = og__verify_free_batch(s);
     if (status == OG_OK && s->has_loss)
         status = bind_target(s, targets, n_targets);
     if (status == OG_OK) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/graph/print.h"
 #include "runtime/train/train.h"
 
 /* ---- plans by number of samples ----------------------------------------------------------------------- */
@@ -288,6 +289,27 @@ og_status og_session_save(og_session *s, const char *path)
 og_status og_session_save_to(og_session *s, og_write_fn *write, void *user)
 {
     return save(s, NULL, write, user);
+}
+
+og_status og_session_print_plan(og_session *s, const char *which, og_write_fn *write, void *user)
+{
+    og_error *error = &s->context->error;
+    og__context_begin(s->context);
+    const og_plan *plan = strcmp(which, "update") == 0 ? s->update : s->n_plans ? s->plans[0].plan : NULL;
+    if (!plan)
+        return og_fail(error, OG_INVALID_ARGUMENT, "this session has no plan \"%s\"", which);
+    og_text text = {0};
+    for (int i = 0; i < plan->n_steps; i++) {
+        const og_step *step = &plan->steps[i];
+        int b = plan->buffer_of[step->call.node->out[0]];
+        og_text_printf(&text, "%4d  %-8s %10zu %10zu  ", i, step->kernel->name, b < 0 ? 0 : plan->buffers[b].offset,
+                       step->call.workspace_bytes);
+        og_node_print(&text, plan->graph, step->call.node);
+        og_text_add(&text, "\n");
+    }
+    bool stopped = text.failed || !write(user, text.s ? text.s : "", text.length);
+    og_text_free(&text);
+    return stopped ? og_fail(error, OG_IO_ERROR, "the plan could not be written") : OG_OK;
 }
 
 og_status og_session_save_graph(og_session *s, const char *which, const char *path)

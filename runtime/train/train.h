@@ -105,6 +105,9 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 /* The typed graph in its training form with the loss appended; *loss is set. For checks. */
 og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena, og_loss_value *loss);
 
+/* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without it. */
+og_status og__verify_free_batch(og_session *s);
+
 /* memory.c: the budget, the arena, and the states' first content. */
 og_status og__session_allocate(og_session *s, size_t activation_bytes);
 void og__fill_budget(og_session *s);

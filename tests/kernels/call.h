@@ -95,8 +95,7 @@ __attribute__((unused)) static bool test_has_kernel(const char *op, const char *
     return false;
 }
 
-/* Runs the call; false, after a failed check, if no kernel takes it or it fails. `repeat` runs, 1
- * for most tests. */
+/* Runs the call; false, after a failed check, if no kernel takes it or it fails. */
 __attribute__((unused)) static bool test_run(kernel_call *c)
 {
     static const og_origin origin = {.node = "n", .op = "", .file = ""};
@@ -138,8 +137,7 @@ __attribute__((unused)) static bool test_run(kernel_call *c)
         unsigned char *block = aligned_alloc(256, bytes + 2 * GUARD);
         memset(block, 0xff, bytes + 2 * GUARD);
         call.workspace = block + GUARD;
-        for (int repeat = 0; ok && repeat < 1; repeat++)
-            ok = CHECK_INT(kernel->run(&call, &error), OG_OK);
+        ok = CHECK_INT(kernel->run(&call, &error), OG_OK);
         bool untouched = true;
         for (size_t i = 0; i < GUARD; i++)
             untouched = untouched && block[i] == 0xff && block[GUARD + bytes + i] == 0xff;

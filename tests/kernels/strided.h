@@ -1,5 +1,5 @@
-/* Tensors of every layout a kernel may meet, for tests that compare element by element. Blocks live until
- * release_blocks(). */
+/* Tensors of every layout a kernel may meet, for tests that compare element by element. Blocks live
+ * until release_blocks(). */
 #ifndef OG_TESTS_KERNELS_STRIDED_H
 #define OG_TESTS_KERNELS_STRIDED_H
 
@@ -24,8 +24,8 @@ static void *keep_block(void *block)
 typedef enum layout { DENSE, REVERSED_AXES, EVERY_OTHER, BACKWARDS, BROADCAST, LAYOUTS } layout;
 
 /* Random bytes for data movement; numbers in (-1, 1) or small integers with `numbers`. */
-__attribute__((unused)) static og_tensor laid_out(og_dtype dtype, int rank, const int64_t *dims, layout how,
-                                                  bool numbers, uint64_t *seed)
+__attribute__((unused)) static og_tensor laid_out(og_dtype dtype, int rank, const int64_t *dims,
+                                                  layout how, bool numbers, uint64_t *seed)
 {
     og_type type = {.dtype = dtype, .rank = rank};
     memcpy(type.dims, dims, (size_t)rank * sizeof *dims);
@@ -43,7 +43,9 @@ __attribute__((unused)) static og_tensor laid_out(og_dtype dtype, int rank, cons
         if (numbers && og__is_real(dtype))
             og__store_double(data, dtype, i, test_uniform(seed));
         else if (numbers)
-            og__store_int(data, dtype, i, (int64_t)(test_random(seed) % 7) - (dtype == OG_INT8 || dtype == OG_INT32 || dtype == OG_INT64 ? 3 : 0));
+            og__store_int(data, dtype, i,
+                          (int64_t)(test_random(seed) % 7) -
+                              (dtype == OG_INT8 || dtype == OG_INT32 || dtype == OG_INT64 ? 3 : 0));
         else
             for (int64_t b = 0; b < size; b++)
                 data[i * size + b] = (char)test_random(seed);
@@ -99,6 +101,24 @@ __attribute__((unused)) static const char *element_at(const og_tensor *t, const 
     return (const char *)t->data + offset * (int64_t)og__size(t->type.dtype);
 }
 
+/* A type of each element size. */
+__attribute__((unused)) static const og_dtype sizes[] = {OG_FLOAT, OG_UINT8, OG_DOUBLE, OG_FLOAT16,
+                                                         OG_COMPLEX128};
+
+/* Is element `at` of y the element of x at `index`, or zero bytes where index is NULL? */
+__attribute__((unused)) static void check_element(const og_tensor *y, int64_t at,
+                                                  const og_tensor *x, const int64_t *index)
+{
+    static const char zero[16];
+    size_t size = og__size(y->type.dtype);
+    const char *expected = index ? element_at(x, index) : zero,
+               *value = (const char *)y->data + at * (int64_t)size;
+    if (memcmp(value, expected, size) != 0) {
+        test_failed(__FILE__, __LINE__);
+        printf("element %lld differs\n", (long long)at);
+    }
+}
+
 /* "op, float32, [2, 3], layout 1" */
 __attribute__((unused)) static const char *case_text(const char *op, const og_type *t, int how)
 {
@@ -112,7 +132,12 @@ __attribute__((unused)) static const char *case_text(const char *op, const og_ty
 __attribute__((unused)) static void check_fails(kernel_call *c, const char *part)
 {
     og_op op = {.name = c->op};
-    og_node node = {.op = &op, .name = "n", .attrs = c->attrs, .n_attrs = c->n_attrs, .n_in = c->nx, .n_out = c->ny};
+    og_node node = {.op = &op,
+                    .name = "n",
+                    .attrs = c->attrs,
+                    .n_attrs = c->n_attrs,
+                    .n_in = c->nx,
+                    .n_out = c->ny};
     og_call call = {.node = &node, .nx = c->nx, .ny = c->ny, .x = c->x, .y = c->y};
     og_error error = {0};
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family; t++)

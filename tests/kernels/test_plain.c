@@ -1,11 +1,11 @@
-/* Reductions, scans, softmax and normalization on the CPU: each kernel against sums in double written straight from
- * the definition; gradients against finite differences. */
+/* Reductions, scans, softmax and normalization on the CPU: each kernel against sums in double
+ * written straight from the definition; gradients against finite differences. */
 #include "tests/kernels/strided.h"
 
-/* ---- reductions --------------------------------------------------------------------------------------------- */
+/* ---- reductions -------------------------------------------------------------- */
 
-static const char *const reduce_ops[] = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd",
-                                         "ReduceSumSquare"};
+static const char *const reduce_ops[] = {"ReduceSum", "ReduceMean", "ReduceMax",
+                                         "ReduceMin", "ReduceProd", "ReduceSumSquare"};
 
 typedef struct reduce_case {
     int rank;
@@ -76,7 +76,8 @@ static double *reduce_expected(int op, const og_tensor *x, const bool *reduced, 
     }
     for (int64_t i = 0; op == 1 && i < n; i++)
         expected[i] = og__is_real(x->type.dtype) ? expected[i] / (double)count
-                                                 : count ? trunc(expected[i] / (double)count) : 0;
+                      : count                    ? trunc(expected[i] / (double)count)
+                                                 : 0;
     return expected;
 }
 
@@ -119,7 +120,8 @@ static void check_reduce(int op, og_dtype dtype, const reduce_case *c, layout ho
 
 TEST(reduce)
 {
-    static const og_dtype dtypes[] = {OG_FLOAT, OG_DOUBLE, OG_INT32, OG_INT64, OG_UINT32, OG_UINT64, OG_FLOAT16};
+    static const og_dtype dtypes[] = {OG_FLOAT,  OG_DOUBLE, OG_INT32,  OG_INT64,
+                                      OG_UINT32, OG_UINT64, OG_FLOAT16};
     uint64_t seed = 1;
     for (size_t c = 0; c < sizeof reduce_cases / sizeof *reduce_cases; c++)
         for (size_t d = 0; d < sizeof dtypes / sizeof *dtypes; d++)
@@ -155,7 +157,8 @@ TEST(reduce_special)
         for (int64_t at = 0; at < 100; at += 33)
             for (int axis = 0; axis < 2; axis++) { /* a NaN anywhere wins */
                 kernel_call k = {.op = reduce_ops[op], .nx = 2, .ny = 1};
-                k.x[0] = laid_out(OG_FLOAT, 2, axis ? (int64_t[]){1, 100} : (int64_t[]){100, 1}, DENSE, true, &seed);
+                k.x[0] = laid_out(OG_FLOAT, 2, axis ? (int64_t[]){1, 100} : (int64_t[]){100, 1},
+                                  DENSE, true, &seed);
                 k.x[1] = ints_of(1, (int64_t[]){axis});
                 k.y[0] = output_of(OG_FLOAT, 2, (int64_t[]){1, 1});
                 ((float *)k.x[0].data)[at] = NAN;
@@ -182,7 +185,7 @@ TEST(reduce_special)
     release_blocks();
 }
 
-/* ---- ArgMax, ArgMin, CumSum ------------------------------------------------------------------------------------ */
+/* ---- ArgMax, ArgMin, CumSum -------------------------------------------------- */
 
 typedef struct axis_case {
     int rank;
@@ -191,9 +194,10 @@ typedef struct axis_case {
 } axis_case;
 
 static const axis_case axis_cases[] = {
-    {1, {1}, 0},           {1, {9}, -1},           {1, {1000}, 0},       {2, {5, 300}, 1},    {2, {300, 5}, 0},
-    {2, {40, 1}, 1},       {3, {4, 70, 3}, 1},     {3, {3, 5, 300}, 1},  {3, {64, 33, 17}, 2}, {4, {2, 3, 20, 31}, 2},
-    {4, {2, 21, 16, 16}, 1}, {3, {130, 2, 64}, -3}, {2, {600, 97}, 1},
+    {1, {1}, 0},          {1, {9}, -1},           {1, {1000}, 0},          {2, {5, 300}, 1},
+    {2, {300, 5}, 0},     {2, {40, 1}, 1},        {3, {4, 70, 3}, 1},      {3, {3, 5, 300}, 1},
+    {3, {64, 33, 17}, 2}, {4, {2, 3, 20, 31}, 2}, {4, {2, 21, 16, 16}, 1}, {3, {130, 2, 64}, -3},
+    {2, {600, 97}, 1},
 };
 #define N_AXIS_CASES (sizeof axis_cases / sizeof *axis_cases)
 
@@ -275,9 +279,10 @@ TEST(cumsum)
         }
 }
 
-/* ---- softmax ----------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------- */
 
-static void check_softmax(const char *op, og_dtype dtype, const axis_case *a, double scale, uint64_t *seed)
+static void check_softmax(const char *op, og_dtype dtype, const axis_case *a, double scale,
+                          uint64_t *seed)
 {
     bool logarithm = strstr(op, "Log"), flattened = strstr(op, "Flattened");
     int axis = og__axis(a->axis, a->rank);
@@ -325,9 +330,11 @@ TEST(softmax)
         for (int op = 0; op < 4; op++)
             for (int d = 0; d < 2; d++)
                 for (int s = 0; s < 3; s++) {
-                    if (axis_cases[c].dims[og__axis(axis_cases[c].axis, axis_cases[c].rank)] == 1 && s == 2)
+                    if (axis_cases[c].dims[og__axis(axis_cases[c].axis, axis_cases[c].rank)] == 1 &&
+                        s == 2)
                         continue; /* a line with nothing unmasked */
-                    check_softmax(ops[op], d ? OG_DOUBLE : OG_FLOAT, &axis_cases[c], scales[s], &seed);
+                    check_softmax(ops[op], d ? OG_DOUBLE : OG_FLOAT, &axis_cases[c], scales[s],
+                                  &seed);
                     release_blocks();
                 }
     /* a NaN spreads over its line, and no further */
@@ -341,9 +348,10 @@ TEST(softmax)
     release_blocks();
 }
 
-/* ---- normalization ------------------------------------------------------------------------------------------------ */
+/* ---- normalization ----------------------------------------------------------- */
 
-/* A normalization seen from outside: groups of elements that share statistics, and a parameter for each element. */
+/* A normalization seen from outside: groups of elements that share statistics, and a parameter for
+ * each element. */
 typedef struct norm_case {
     const char *op;
     int rank;
@@ -421,7 +429,8 @@ TEST(normalization)
             TEST_CASE(case_text(k.op, &k.x[0].type, mode));
             if (!test_run(&k))
                 continue;
-            double *sum = keep_block(calloc((size_t)n, sizeof *sum)), *var = keep_block(calloc((size_t)n, sizeof *var));
+            double *sum = keep_block(calloc((size_t)n, sizeof *sum)),
+                   *var = keep_block(calloc((size_t)n, sizeof *var));
             double *count = keep_block(calloc((size_t)n, sizeof *count));
             for (int64_t i = 0; i < n; i++) {
                 int64_t g = norm_group(&norm_cases[c], &k.x[0].type, i);
@@ -437,7 +446,8 @@ TEST(normalization)
                 int64_t g = norm_group(&norm_cases[c], &k.x[0].type, i);
                 int64_t p = norm_parameter(&norm_cases[c], &k.x[0].type, i);
                 double e = (test_element(&k.x[0], i) - sum[g] / count[g]) / sqrt(var[g] + 1e-3);
-                CHECK_CLOSE(test_element(&k.y[0], i), e * test_element(&k.x[1], p) + test_element(&k.x[2], p), tolerance);
+                CHECK_CLOSE(test_element(&k.y[0], i),
+                            e * test_element(&k.x[1], p) + test_element(&k.x[2], p), tolerance);
                 if (k.ny > 1)
                     CHECK_CLOSE(test_element(&k.y[1], g), sum[g] / count[g], 1e-6);
                 if (k.ny > 3)
@@ -470,8 +480,11 @@ TEST(normalization_gradients)
         for (int mode = 0; mode < 3; mode++) { /* double; float; double without dscale and dbias */
             og_dtype dtype = mode == 1 ? OG_FLOAT : OG_DOUBLE;
             kernel_call k = norm_call(n, dtype, 0.5, &seed);
-            kernel_call g = {.op = layer ? "ai.ongrad::LayerNormalizationGrad" : "ai.ongrad::BatchNormalizationGrad",
-                             .nx = 5, .ny = mode == 2 ? 1 : 3, .n_attrs = 3};
+            kernel_call g = {.op = layer ? "ai.ongrad::LayerNormalizationGrad"
+                                         : "ai.ongrad::BatchNormalizationGrad",
+                             .nx = 5,
+                             .ny = mode == 2 ? 1 : 3,
+                             .n_attrs = 3};
             memcpy(g.attrs, k.attrs, sizeof g.attrs);
             og_tensor dy = laid_out(dtype, n->rank, n->dims, DENSE, true, &seed);
             TEST_CASE(case_text(g.op, &dy.type, mode));
@@ -500,7 +513,8 @@ TEST(normalization_gradients)
                     *v = keep - h;
                     double down = norm_objective(&d, &dy);
                     *v = keep;
-                    CHECK_CLOSE(test_element(&g.y[i], at), (up - down) / (2 * h), mode == 1 ? 2e-5 : 1e-6);
+                    CHECK_CLOSE(test_element(&g.y[i], at), (up - down) / (2 * h),
+                                mode == 1 ? 2e-5 : 1e-6);
                 }
             release_blocks();
         }
@@ -521,21 +535,27 @@ TEST(batch_normalization_inference)
             k.x[3] = laid_out(k.x[0].type.dtype, 1, k.x[1].type.dims, DENSE, true, &seed);
             k.x[4] = laid_out(k.x[0].type.dtype, 1, k.x[1].type.dims, DENSE, true, &seed);
             for (int64_t i = 0; i < og__elements(&k.x[4]); i++)
-                og__store_double(k.x[4].data, k.x[4].type.dtype, i, fabs(test_element(&k.x[4], i)) + 0.1);
+                og__store_double(k.x[4].data, k.x[4].type.dtype, i,
+                                 fabs(test_element(&k.x[4], i)) + 0.1);
             TEST_CASE(case_text(k.op, &k.x[0].type, d));
             if (test_run(&k))
                 for (int64_t i = 0; i < og__elements(&k.x[0]); i++) {
                     int64_t p = norm_parameter(&cases[c], &k.x[0].type, i);
                     double h = (test_element(&k.x[0], i) - test_element(&k.x[3], p)) /
                                sqrt(test_element(&k.x[4], p) + 1e-3);
-                    CHECK_CLOSE(test_element(&k.y[0], i), h * test_element(&k.x[1], p) + test_element(&k.x[2], p), 2e-6);
+                    CHECK_CLOSE(test_element(&k.y[0], i),
+                                h * test_element(&k.x[1], p) + test_element(&k.x[2], p), 2e-6);
                 }
             release_blocks();
         }
 }
 
-static const og_test tests[] = {TEST_ROW(reduce),        TEST_ROW(reduce_special),
-                                TEST_ROW(arg),           TEST_ROW(cumsum),
-                                TEST_ROW(softmax),       TEST_ROW(normalization),
-                                TEST_ROW(normalization_gradients), TEST_ROW(batch_normalization_inference)};
+static const og_test tests[] = {TEST_ROW(reduce),
+                                TEST_ROW(reduce_special),
+                                TEST_ROW(arg),
+                                TEST_ROW(cumsum),
+                                TEST_ROW(softmax),
+                                TEST_ROW(normalization),
+                                TEST_ROW(normalization_gradients),
+                                TEST_ROW(batch_normalization_inference)};
 TEST_MAIN(tests)

@@ -1,5 +1,5 @@
-/* Pooling on the CPU: every output against its window looked at element by element; gradients as the transposes
- * that they are. */
+/* Pooling on the CPU: every output against its window looked at element by element; gradients as
+ * the transposes that they are. */
 #include "tests/kernels/strided.h"
 
 typedef struct pool_case {
@@ -30,7 +30,8 @@ enum { SAMPLES = 2, CHANNELS = 5 };
 
 static int64_t out_dim(const pool_case *c, int k)
 {
-    int64_t span = (c->kernel[k] - 1) * c->dilations[k] + 1, room = c->in[k] + c->pads[k] + c->pads[k + c->n] - span;
+    int64_t span = (c->kernel[k] - 1) * c->dilations[k] + 1,
+            room = c->in[k] + c->pads[k] + c->pads[k + c->n] - span;
     int64_t out = (c->ceil ? (room + c->strides[k] - 1) / c->strides[k] : room / c->strides[k]) + 1;
     if (c->ceil && (out - 1) * c->strides[k] >= c->in[k] + c->pads[k])
         out--;
@@ -39,19 +40,21 @@ static int64_t out_dim(const pool_case *c, int k)
 
 static int set_attrs(og_attr *attrs, const pool_case *c, bool include_pad)
 {
-    attrs[0] = (og_attr){.name = "kernel_shape", .kind = OG_ATTR_INTS, .n = c->n, .ints = c->kernel};
+    attrs[0] =
+        (og_attr){.name = "kernel_shape", .kind = OG_ATTR_INTS, .n = c->n, .ints = c->kernel};
     attrs[1] = (og_attr){.name = "strides", .kind = OG_ATTR_INTS, .n = c->n, .ints = c->strides};
-    attrs[2] = (og_attr){.name = "dilations", .kind = OG_ATTR_INTS, .n = c->n, .ints = c->dilations};
+    attrs[2] =
+        (og_attr){.name = "dilations", .kind = OG_ATTR_INTS, .n = c->n, .ints = c->dilations};
     attrs[3] = (og_attr){.name = "pads", .kind = OG_ATTR_INTS, .n = 2 * c->n, .ints = c->pads};
     attrs[4] = (og_attr){.name = "ceil_mode", .kind = OG_ATTR_INT, .i = c->ceil};
     attrs[5] = (og_attr){.name = "count_include_pad", .kind = OG_ATTR_INT, .i = include_pad};
     return 6;
 }
 
-/* The window of output `at`, element by element: 1 and the flat position in x, 0 for padding that counts where
- * padding counts, -1 beyond it. */
-static int window_element(const pool_case *c, const og_type *x, const og_type *y, int64_t at, int64_t offset,
-                          int64_t *position)
+/* The window of output `at`, element by element: 1 and the flat position in x, 0 for padding that
+ * counts where padding counts, -1 beyond it. */
+static int window_element(const pool_case *c, const og_type *x, const og_type *y, int64_t at,
+                          int64_t offset, int64_t *position)
 {
     int64_t index[OG_MAX_RANK], source[OG_MAX_RANK], o[3];
     int where = 1;
@@ -81,7 +84,8 @@ static int64_t window_size(const pool_case *c)
 }
 
 /* x [SAMPLES, CHANNELS, in…] and y's dims */
-static og_tensor make_x(const pool_case *c, og_dtype dtype, int64_t *x_dims, int64_t *y_dims, uint64_t *seed)
+static og_tensor make_x(const pool_case *c, og_dtype dtype, int64_t *x_dims, int64_t *y_dims,
+                        uint64_t *seed)
 {
     x_dims[0] = y_dims[0] = SAMPLES;
     x_dims[1] = y_dims[1] = CHANNELS;
@@ -112,7 +116,8 @@ TEST(max_pool)
                     int64_t best = -1;
                     for (int64_t o = 0; o < window_size(c); o++)
                         if (window_element(c, &k.x[0].type, &k.y[0].type, at, o, &position) == 1 &&
-                            (best < 0 || test_element(&k.x[0], position) > test_element(&k.x[0], best)))
+                            (best < 0 ||
+                             test_element(&k.x[0], position) > test_element(&k.x[0], best)))
                             best = position;
                     CHECK_CLOSE(test_element(&k.y[0], at), test_element(&k.x[0], best), 0);
                     if (k.ny > 1)
@@ -195,7 +200,11 @@ TEST(average_pool)
             k.x[0] = make_x(c, dtype, x_dims, y_dims, &seed);
             k.y[0] = output_of(dtype, c->n + 2, y_dims);
             TEST_CASE(case_text("AveragePool", &k.x[0].type, (int)i));
-            kernel_call g = {.op = "ai.ongrad::AveragePoolGrad", .kernel = "plain", .nx = 1, .ny = 1, .n_attrs = k.n_attrs};
+            kernel_call g = {.op = "ai.ongrad::AveragePoolGrad",
+                             .kernel = "plain",
+                             .nx = 1,
+                             .ny = 1,
+                             .n_attrs = k.n_attrs};
             memcpy(g.attrs, k.attrs, sizeof g.attrs);
             g.x[0] = laid_out(dtype, c->n + 2, y_dims, DENSE, true, &seed);
             g.y[0] = output_of(dtype, c->n + 2, x_dims);
@@ -229,7 +238,8 @@ TEST(global_pool)
         bool max = i & 1;
         og_dtype dtype = i & 2 ? OG_DOUBLE : OG_FLOAT;
         const int64_t *d = dims[i / 4];
-        kernel_call k = {.op = max ? "GlobalMaxPool" : "GlobalAveragePool", .kernel = "plain", .nx = 1, .ny = 1};
+        kernel_call k = {
+            .op = max ? "GlobalMaxPool" : "GlobalAveragePool", .kernel = "plain", .nx = 1, .ny = 1};
         k.x[0] = laid_out(dtype, 4, d, DENSE, true, &seed);
         k.y[0] = output_of(dtype, 4, (int64_t[]){d[0], d[1], 1, 1});
         TEST_CASE(case_text(k.op, &k.x[0].type, i));
@@ -240,12 +250,14 @@ TEST(global_pool)
                     sum += test_element(&k.x[0], p * d[2] * d[3] + j);
                     best = fmax(best, test_element(&k.x[0], p * d[2] * d[3] + j));
                 }
-                CHECK_CLOSE(test_element(&k.y[0], p), max ? best : sum / (double)(d[2] * d[3]), 1e-6);
+                CHECK_CLOSE(test_element(&k.y[0], p), max ? best : sum / (double)(d[2] * d[3]),
+                            1e-6);
             }
         release_blocks();
     }
 }
 
-static const og_test tests[] = {TEST_ROW(max_pool), TEST_ROW(max_pool_special), TEST_ROW(max_pool_gradient),
-                                TEST_ROW(average_pool), TEST_ROW(global_pool)};
+static const og_test tests[] = {TEST_ROW(max_pool), TEST_ROW(max_pool_special),
+                                TEST_ROW(max_pool_gradient), TEST_ROW(average_pool),
+                                TEST_ROW(global_pool)};
 TEST_MAIN(tests)

@@ -2,9 +2,7 @@
  * definition, over shapes, strides, broadcasts, groups, dilations and pads. */
 #include "tests/kernels/call.h"
 
-/* ---- MatMul
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- MatMul --------------------------------------------------------------------- */
 
 typedef struct matmul_case {
     const char *name;
@@ -207,8 +205,7 @@ TEST(matmul_threads)
     free(b.data);
 }
 
-/* ---- convolutions
- * --------------------------------------------------------------------------------------------- */
+/* ---- convolutions --------------------------------------------------------------- */
 
 typedef struct conv_case {
     const char *name;

@@ -1,0 +1,122 @@
+/* Fused, and each scalar op as a program of one instruction, run by the interpreter of
+ * elementwise.c. */
+#include <stdlib.h>
+
+#include "kernels/cpu/elementwise.h"
+
+/* ---- Fused ---------------------------------------------------------------------- */
+
+static bool types_loadable(const og_call *call)
+{
+    for (int i = 0; i < call->nx; i++)
+        if (!og__elementwise_dtype(call->x[i].type.dtype))
+            return false;
+    for (int i = 0; i < call->ny; i++)
+        if (call->y[i].type.dtype != OG_UNDEFINED && !og__elementwise_dtype(call->y[i].type.dtype))
+            return false;
+    return call->ny > 0 && call->y[0].type.dtype != OG_UNDEFINED;
+}
+
+static bool fused_supports(const og_call *call)
+{
+    const og_program *program = call->node->program;
+    if (!program || program->n_in != call->nx || program->n_out != call->ny ||
+        !types_loadable(call))
+        return false;
+    for (int k = 0; k < program->n_instr; k++)
+        if (program->domain == OG_INT64 && !og_scalar_has_int(program->instr[k].op))
+            return false;
+    return program->domain == OG_FLOAT || program->domain == OG_DOUBLE ||
+           program->domain == OG_INT64;
+}
+
+static og_status fused_prepare(og_call *call, og_error *error)
+{
+    return og__elementwise_prepare(call, call->node->program, error);
+}
+
+/* ---- single scalar ops ---------------------------------------------------------- */
+
+/* What an op computes in: double if any input is; else float if any is real, but double for an
+ * integer base with a real exponent, whose result is an integer; else int64. */
+static og_dtype scalar_domain(const og_call *call)
+{
+    bool real = false;
+    for (int i = 0; i < call->nx; i++) {
+        if (call->x[i].type.dtype == OG_DOUBLE)
+            return OG_DOUBLE;
+        real = real || og__is_real(call->x[i].type.dtype);
+    }
+    if (!real)
+        return OG_INT64;
+    return call->node->op->scalar == OG_SCALAR_Pow && !og__is_real(call->x[0].type.dtype)
+               ? OG_DOUBLE
+               : OG_FLOAT;
+}
+
+/* Min and Max take any number of inputs. */
+static bool is_chain(og_scalar op)
+{
+    return op == OG_SCALAR_Min || op == OG_SCALAR_Max;
+}
+
+static bool scalar_supports(const og_call *call)
+{
+    og_scalar op = call->node->op->scalar;
+    int arity = og_scalar_arity(op);
+    if (op == OG_SCALAR_NONE || op == OG_SCALAR_Const || call->ny != 1 || !types_loadable(call))
+        return false;
+    if (call->nx != arity && !(is_chain(op) && call->nx > 0 && call->nx < INT16_MAX / 2))
+        return false;
+    if (op == OG_SCALAR_Mod && og_attr_int(call->node, "fmod", 0) != 0)
+        return false;
+    return scalar_domain(call) != OG_INT64 || og_scalar_has_int(op);
+}
+
+static og_status scalar_prepare(og_call *call, og_error *error)
+{
+    og_scalar op = call->node->op->scalar;
+    og_program program = {.domain = scalar_domain(call), .n_in = call->nx, .n_out = 1};
+    if (call->nx == og_scalar_arity(op)) {
+        og_instr instr = {.op = op, .a = 0, .b = 1, .c = 2};
+        int16_t out = (int16_t)call->nx;
+        program.n_instr = 1;
+        program.instr = &instr;
+        program.out = &out;
+        return og__elementwise_prepare(call, &program, error);
+    }
+    /* x0 op x1, that op x2 …; for one input, that input. */
+    int n = call->nx - 1;
+    og_instr *chain = calloc((size_t)n + 1, sizeof *chain);
+    if (!chain)
+        return og_fail_memory(error, (size_t)n * sizeof *chain, "an elementwise program");
+    for (int k = 0; k < n; k++)
+        chain[k] = (og_instr){
+            .op = op, .a = (int16_t)(k ? call->nx + k - 1 : 0), .b = (int16_t)(k + 1), .c = -1};
+    int16_t out = (int16_t)(n ? call->nx + n - 1 : 0);
+    program.n_instr = n;
+    program.instr = chain;
+    program.out = &out;
+    og_status status = og__elementwise_prepare(call, &program, error);
+    free(chain);
+    return status;
+}
+
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE)
+#define SCALAR(op)        \
+    {op,                  \
+     "tiles",             \
+     FLAGS,               \
+     scalar_supports,     \
+     scalar_prepare,      \
+     og__elementwise_run, \
+     og__elementwise_release},
+
+const og_kernel og_kernels_cpu_scalar[] = {
+    {"ai.ongrad::Fused", "tiles", FLAGS, fused_supports, fused_prepare, og__elementwise_run,
+     og__elementwise_release},
+#define X(name, arity, ints, expression) SCALAR(#name)
+#include "runtime/graph/scalar.def"
+#undef X
+    SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite"){NULL},
+};
