@@ -30,6 +30,7 @@ static const og_option_info table[] = {
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X", "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
+    {"check_memory", OG_OPTION_FLAG, "off", NULL, "fill unused memory with NaN and check every kernel's writes; slow"},
     {"device", OG_OPTION_TEXT, "auto", "NAME", "auto or cpu"},
     {NULL, OG_OPTION_TEXT, NULL, NULL, NULL},
 };
@@ -65,24 +66,23 @@ og_options *og_options_new(og_context *context)
 {
     og_options *o = calloc(1, sizeof(*o));
     size_t n = (size_t)count_rows();
-    if (!o)
-        return NULL;
-    o->context = context;
-    o->values = calloc(n, sizeof(*o->values));
-    o->counts = calloc(n, sizeof(*o->counts));
-    if (!o->values || !o->counts) {
-        og_options_free(o);
-        og_fail_memory(&context->error, sizeof(*o), "options");
-        return NULL;
+    if (o) {
+        o->context = context;
+        o->values = calloc(n, sizeof(*o->values));
+        o->counts = calloc(n, sizeof(*o->counts));
+        if (o->values && o->counts)
+            return o;
     }
-    return o;
+    og_options_free(o);
+    og_fail_memory(&context->error, sizeof(*o), "options");
+    return NULL;
 }
 
 void og_options_free(og_options *o)
 {
     if (!o)
         return;
-    for (int i = 0; o->values && i < count_rows(); i++) {
+    for (int i = 0; o->values && o->counts && i < count_rows(); i++) {
         for (int k = 0; k < o->counts[i]; k++)
             free(o->values[i][k]);
         free(o->values[i]);

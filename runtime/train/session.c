@@ -54,6 +54,7 @@ static og_status parse_run(og_session *s)
     if (accumulation < 1 || accumulation > 1000000)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
     s->accumulation = (int)accumulation;
+    s->check_memory = og__option_flag(o, "check_memory");
     if (!(fraction > 0 && fraction <= 1))
         return invalid(s, "memory_fraction", "a number above 0 and at most 1");
     if (og_options_get(o, "memory_budget") && !og__parse_bytes(og_options_get(o, "memory_budget"), &bytes))

@@ -53,6 +53,12 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     return plan;
 }
 
+static og_status run_plan(og_session *s, og_plan *plan, const atomic_bool *cancel)
+{
+    og_error *error = &s->context->error;
+    return s->check_memory ? og_plan_run_checked(plan, s->state_bytes, error) : og_plan_run(plan, cancel, error);
+}
+
 /* ---- training ------------------------------------------------------------------------------------------- */
 
 static og_status begin(og_session *s, int64_t samples)
@@ -100,7 +106,7 @@ static og_status update(og_session *s, og_step_result *result)
     og_error *error = &s->context->error;
     og_plan *plan = s->update;
     og_plan_set_input(plan, 0, &s->lr);
-    og_status status = og_plan_run(plan, NULL, error);
+    og_status status = run_plan(s, plan, NULL);
     if (status != OG_OK) {
         s->broken = true;
         return status;
@@ -131,7 +137,7 @@ og_status og_session_train_step(og_session *s, const void *const *inputs, const 
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, s->has_target ? targets[0] : NULL);
-    og_status status = og_plan_run(plan, &s->cancel, error);
+    og_status status = run_plan(s, plan, &s->cancel);
     if (status != OG_OK) {
         discard_sums(s);
         return status;
@@ -169,7 +175,7 @@ og_status og_session_eval_step(og_session *s, const void *const *inputs, const v
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, with_loss && s->has_target ? targets[0] : NULL);
-    OG_TRY(og_plan_run(plan, &s->cancel, error));
+    OG_TRY(run_plan(s, plan, &s->cancel));
     for (int i = 0; outputs && i < s->n_outputs; i++)
         if (outputs[i])
             memcpy(outputs[i], og_plan_output(plan, i),

@@ -92,6 +92,7 @@ struct og_session {
     double lr;
     int64_t step;
     atomic_bool cancel;
+    bool check_memory;
     bool broken; /* an error left states half written */
 };
 

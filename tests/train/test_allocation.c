@@ -1,0 +1,104 @@
+/* Every allocation of ours fails once: loading, planning, training and saving must each end in an error message or in
+ * success, never in a crash, and a later try with memory must work. Linked with --wrap for malloc and its kin, so that only
+ * the library's own calls are counted, not those of the libraries it uses. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/ongrad.h"
+#include "tests/test.h"
+
+void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t bytes);
+void *__real_aligned_alloc(size_t alignment, size_t bytes);
+void *__wrap_malloc(size_t bytes);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t bytes);
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
+
+static long countdown = -1; /* allocations until the one that fails; negative: none fails */
+static bool failed;
+
+static bool fails(void)
+{
+    if (countdown < 0 || countdown-- > 0)
+        return false;
+    failed = true;
+    return true;
+}
+
+void *__wrap_malloc(size_t bytes)
+{
+    return fails() ? NULL : __real_malloc(bytes);
+}
+void *__wrap_calloc(size_t count, size_t size)
+{
+    return fails() ? NULL : __real_calloc(count, size);
+}
+void *__wrap_realloc(void *old, size_t bytes)
+{
+    return fails() ? NULL : __real_realloc(old, bytes);
+}
+void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
+{
+    return fails() ? NULL : __real_aligned_alloc(alignment, bytes);
+}
+
+static bool swallow(void *user, const void *bytes, size_t size)
+{
+    (void)bytes;
+    *(size_t *)user += size;
+    return true;
+}
+
+enum { BATCH = 8, FEATURES = 12 };
+
+/* Load, plan, one step, save. true: everything worked. */
+static bool whole_run(og_context *c)
+{
+    static const float x[BATCH * FEATURES], t[BATCH];
+    const void *inputs[] = {x}, *targets[] = {t};
+    og_tensor_info input = {.name = "x", .dtype = OG_FLOAT, .rank = 2, .dims = {BATCH, FEATURES}};
+    og_tensor_info target = {.name = "target", .dtype = OG_FLOAT, .rank = 1, .dims = {BATCH}};
+    og_step_result result;
+    size_t written = 0;
+    bool good = false;
+    og_session *s = NULL;
+    og_model *m = og_model_load(c, OG_TEST_SOURCE_DIR "/../fixtures/tabular/model.onnx");
+    og_options *o = m ? og_options_new(c) : NULL;
+    if (o && og_options_set(o, "loss", "bce_with_logits") == OG_OK)
+        s = og_session_new(m, o, &input, 1, &target, 1);
+    if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK)
+        good = og_session_save_to(s, swallow, &written) == OG_OK;
+    og_session_free(s);
+    og_options_free(o);
+    og_model_free(m);
+    return good;
+}
+
+TEST(each_allocation_fails_once)
+{
+    og_context *c = og_context_new(&(og_context_config){.threads = 1});
+    REQUIRE(c != NULL);
+    CHECK(whole_run(c));
+    long n = 0;
+    for (bool more = true; more && n < 20000; n++) {
+        countdown = n;
+        failed = false;
+        bool good = whole_run(c);
+        countdown = -1;
+        more = failed;
+        char which[32];
+        snprintf(which, sizeof(which), "allocation %ld", n);
+        TEST_CASE(which);
+        if (failed && !good)
+            CHECK(og_error_status(c) != OG_OK && *og_error_message(c));
+    }
+    CHECK(n > 100);
+    CHECK(n < 20000);
+    CHECK(whole_run(c));
+    og_context_free(c);
+}
+
+static const og_test tests[] = {TEST_ROW(each_allocation_fails_once)};
+TEST_MAIN(tests)
