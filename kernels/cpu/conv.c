@@ -309,7 +309,7 @@ static og_status prepare(og_call *call, og_error *error, og__conv_op op)
     p->direct = p->window == 1;
     for (int a = 0; a < OG__SPATIAL; a++)
         p->direct = p->direct && c->strides[a] == 1 && c->begins[a] == 0 && c->ends[a] == 0;
-    p->threads = og__threads(call, c->n * c->m * p->out * p->c_group * p->window);
+    p->threads = og__product_threads(call, c->n * c->m * p->out * p->c_group * p->window);
     plan_tasks(p);
 
     size_t bytes = 0;

@@ -89,6 +89,12 @@ static bool is_product(const og__conv *c, og__conv_op op, og_dtype dtype)
     return plain && og__product(c->out, 0, OG__SPATIAL) >= 256;
 }
 
+static int conv_threads(const og_call *call, const og__conv *c)
+{
+    int64_t window = og__product(c->kernel, 0, OG__SPATIAL) * c->c / c->group;
+    return og__product_threads(call, c->n * c->m * og__product(c->out, 0, OG__SPATIAL) * window);
+}
+
 static bool supports(const og_call *call, og__conv_op op)
 {
     og__conv c;
@@ -105,7 +111,7 @@ static bool supports(const og_call *call, og__conv_op op)
     og__dnnl dnnl = {0};
     int64_t pads[2 * OG__SPATIAL];
     bool with_bias = op == OG__CONV && og__has(call->nx, call->x, 2);
-    bool ok = og__dnnl_open(&dnnl, call->device) && describe(&c, dtype, plain, any, &bias);
+    bool ok = og__dnnl_open(&dnnl, conv_threads(call, &c)) && describe(&c, dtype, plain, any, &bias);
     if (ok) {
         og__conv_desc desc = descriptor(&c, op, any, with_bias ? &bias : NULL, pads);
         ok = og__primitive_conv(&dnnl, NULL, &desc, NULL);
@@ -137,7 +143,7 @@ static bool build(plan *p, og_call *call, const og__conv *c, og__conv_op op)
     og__md plain[TENSORS] = {0}, any[TENSORS] = {0}, chosen[TENSORS] = {0}, bias = {0};
     int64_t pads[2 * OG__SPATIAL];
     bool with_bias = op == OG__CONV && og__has(call->nx, call->x, 2);
-    bool ok = og__dnnl_open(&p->dnnl, call->device) &&
+    bool ok = og__dnnl_open(&p->dnnl, conv_threads(call, c)) &&
               describe(c, call->x[0].type.dtype, plain, any, &bias);
     if (ok) {
         og__conv_desc desc = descriptor(c, op, any, with_bias ? &bias : NULL, pads);

@@ -1,6 +1,7 @@
 /* The CPU device: memory of this process, and how much of it is left as the kernel and the control
  * groups see it. Linux only; where /proc is missing, sysconf's figures are used. */
 #define _GNU_SOURCE
+#include <omp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,8 +152,11 @@ static void cpu_destroy(og_device *device)
     free(device);
 }
 
+/* OMP_NUM_THREADS if the user set it, else the processors the process may run on. */
 static int usable_processors(void)
 {
+    if (getenv("OMP_NUM_THREADS"))
+        return omp_get_max_threads();
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0)
         return CPU_COUNT(&set);

@@ -16,14 +16,22 @@
 
 /* ---- threads -------------------------------------------------------------------- */
 
-/* Threads worth starting for `work` scalar operations: one for each 16384 of them, at most the
+/* Threads worth starting for `work` scalar operations: one for each 32768 of them, at most the
  * device's. */
-#define OG__GRAIN 16384
+#define OG__GRAIN 32768
 static inline int og__threads(const og_call *call, int64_t work)
 {
     int64_t useful = work / OG__GRAIN;
     int most = call->device ? call->device->threads : 1;
     return useful < 2 || most < 2 ? 1 : useful < most ? (int)useful : most;
+}
+
+/* The same for products, whose multiply-adds are much cheaper each: below about 20 µs of work a second thread costs more
+ * than it brings, and far more where other processes want the cores. */
+#define OG__PRODUCT_GRAIN 1000000
+static inline int og__product_threads(const og_call *call, int64_t multiply_adds)
+{
+    return og__threads(call, multiply_adds / (OG__PRODUCT_GRAIN / OG__GRAIN));
 }
 
 /* Which build of a *_simd.c file this processor runs: 2 (the baseline), 3 or 4 as the levels of

@@ -93,7 +93,7 @@ static og_status real_prepare(og_call *call, og_error *error)
                          .b_column = s->b_column,
                          .c_row = s->c_row};
     int64_t batch = og__product(s->batch.dims, 0, s->batch.rank);
-    p->threads = og__threads(call, batch * s->m * s->n * og__max(1, s->k));
+    p->threads = og__product_threads(call, batch * s->m * s->n * og__max(1, s->k));
     p->m_step = og__max(1, s->m);
     p->n_step = og__max(1, s->n);
     if (batch < 4 * p->threads && p->threads > 1) { /* cut the longer side */

@@ -111,7 +111,7 @@ static og_status prepare(og_call *call, og_error *error)
                                    {s->batch.strides[2][last], s->c_row, 1}};
     og_dtype dtype = call->x[0].type.dtype;
     og__md md[3] = {0};
-    bool ok = og__dnnl_open(&p->dnnl, call->device);
+    bool ok = og__dnnl_open(&p->dnnl, og__product_threads(call, og__elements(&call->y[0]) * s->k));
     for (int i = 0; ok && i < 3; i++)
         ok = og__md_strided(&md[i], dtype, rank, dims[i] + skip, strides[i] + skip);
     ok = ok && og__primitive_matmul(&p->dnnl, &p->product, og__md_get(&md[0]), og__md_get(&md[1]),

@@ -105,9 +105,9 @@ void og__md_free(og__md *md)
 
 /* ---- engines -------------------------------------------------------------------- */
 
-bool og__dnnl_open(og__dnnl *d, const og_device *device)
+bool og__dnnl_open(og__dnnl *d, int threads)
 {
-    d->threads = device->threads;
+    d->threads = threads;
     return dnnl_engine_create(&d->engine, dnnl_cpu, 0) == dnnl_success &&
            dnnl_stream_create(&d->stream, d->engine, dnnl_stream_in_order) == dnnl_success;
 }

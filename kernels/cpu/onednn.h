@@ -44,9 +44,9 @@ bool og__dnnl_dtype(og_dtype dtype);
 typedef struct og__dnnl {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
-    int threads; /* of the device; primitives are made for and run with that many */
+    int threads; /* primitives are made for and run with that many */
 } og__dnnl;
-bool og__dnnl_open(og__dnnl *d, const og_device *device);
+bool og__dnnl_open(og__dnnl *d, int threads);
 void og__dnnl_close(og__dnnl *d);
 /* NODE: oneDNN refused WHAT. Returns OG_INTERNAL. */
 og_status og__dnnl_fail(const og_call *call, og_error *error, const char *what);
