@@ -1,0 +1,171 @@
+"""The saved training step and the trained model in ONNX Runtime: an engine that shares no code with ongrad.
+
+    ONGRAD=build/release/ongrad python3 -m pytest tests/train/test_onnxruntime.py
+
+Needs onnx and onnxruntime, and the program save_step, which is built beside the tests (SAVE_STEP names another one).
+ongrad saves micro and update as standard ONNX and trains; here the two graphs are run in a loop from the same first
+weights, and losses, gradients, weights and predictions are compared."""
+import json
+import os
+import pathlib
+import subprocess
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+ort = pytest.importorskip("onnxruntime")
+
+FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
+CASES = ["tabular", "conv_bn", "fixed_batch", "encoder"]
+OPTIMIZERS = {
+    # eps above rounding: a bias in front of BatchNormalization has no gradient but rounding, which Adam else divides by its
+    # own size
+    "adamw": ["optimizer=adamw", "lr=1e-3", "weight_decay=0.01", "eps=1e-4"],
+    "sgd": ["optimizer=sgd", "lr=0.05", "momentum=0.9"],
+}
+STEPS = 3
+
+
+def save_step():
+    program = os.environ.get("SAVE_STEP")
+    if not program and os.environ.get("ONGRAD"):
+        program = pathlib.Path(os.environ["ONGRAD"]).resolve().parent / "tests" / "save_step"
+    if not program or not os.access(program, os.X_OK):
+        pytest.skip("set ONGRAD to the command of a build with tests")
+    return str(program)
+
+
+def engine(path):
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def weights_of(path):
+    return {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+
+
+class Run:
+    """One training by ongrad, and what is needed to repeat it."""
+
+    def __init__(self, case, out, steps, settings):
+        folder = FIXTURES / case
+        self.expect = json.loads((folder / "expect.json").read_text())
+        command = [save_step(), str(folder), str(out), str(steps), f"loss={self.expect['loss']}", *settings]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        self.out = out
+        self.steps = [json.loads(line) for line in done.stdout.splitlines()]
+        self.first = weights_of(folder / "model.onnx")
+        self.trained = weights_of(out / "trained.onnx")
+        self.batch = {p.stem: np.load(p) for p in folder.glob("*.npy")}
+
+    def state(self, name, like):
+        """A state before the first step: weights as in the model, staged statistics as these, all others zero."""
+        if name in self.first:
+            return self.first[name]
+        if name.endswith(".staged"):
+            return self.first[name[: -len(".staged")]]
+        kinds = (".grad", ".momentum", ".exp_avg", ".exp_avg_sq")
+        assert name.endswith(kinds) or name in ("loss_sum", "weight_sum", "step"), f"unknown state {name}"
+        return np.zeros(like.shape, {"tensor(float)": np.float32, "tensor(double)": np.float64}[like.type])
+
+
+class Replay:
+    """The saved graphs in ONNX Runtime; `states` are shared by name."""
+
+    def __init__(self, run):
+        self.micro_graph, self.update_graph = engine(run.out / "micro.onnx"), engine(run.out / "update.onnx")
+        self.batch = run.batch
+        self.states = {}
+        for graph in (self.micro_graph, self.update_graph):
+            for i in graph.get_inputs():
+                if i.name not in self.batch and i.name != "lr" and i.name not in self.states:
+                    self.states[i.name] = run.state(i.name, i)
+
+    def call(self, graph, given):
+        feed = {i.name: given[i.name] if i.name in given else self.states[i.name] for i in graph.get_inputs()}
+        results = dict(zip((o.name for o in graph.get_outputs()), graph.run(None, feed)))
+        for name in self.states:
+            if name + "_new" in results:
+                self.states[name] = results.pop(name + "_new")
+        return results
+
+    def micro(self):
+        return self.call(self.micro_graph, self.batch)
+
+    def update(self, lr):
+        return self.call(self.update_graph, {"lr": np.array(lr)})
+
+    def gradients(self):
+        return {n[: -len(".grad")]: v for n, v in self.states.items() if n.endswith(".grad")}
+
+
+def is_close(value, expected, tolerance=1e-5):
+    return abs(value - expected) <= tolerance * abs(expected)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("case", CASES)
+def test_steps(case, optimizer, accumulation, tmp_path):
+    settings = OPTIMIZERS[optimizer] + [f"gradient_accumulation_steps={accumulation}"]
+    run = Run(case, tmp_path, STEPS, settings)
+    replay = Replay(run)
+    assert len(run.steps) == STEPS
+    for k, step in enumerate(run.steps):
+        for _ in range(accumulation):
+            replay.micro()
+        assert all(g.any() for g in replay.gradients().values())
+        result = replay.update(step["lr"])
+        assert result["finite"]
+        assert is_close(result["loss"], step["loss"]), f"step {k}: {result['loss']}, ongrad {step['loss']}"
+        assert is_close(result["grad_norm"], step["grad_norm"], 1e-4), f"step {k}"
+        assert all(not g.any() for g in replay.gradients().values())
+    assert replay.states["step"] == STEPS
+    trained = [n for n in run.trained if n in replay.states]
+    assert set(replay.gradients()) <= set(trained)
+    for name in trained:
+        np.testing.assert_allclose(run.trained[name], replay.states[name], rtol=1e-5, atol=1e-5, err_msg=name)
+        assert not np.array_equal(replay.states[name], run.first[name]), f"{name} did not change"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_gradients(case, tmp_path):
+    """One step of plain descent by 1: a weight changes by its gradient."""
+    run = Run(case, tmp_path, 1, ["optimizer=sgd", "lr=1", "max_norm=0"])
+    replay = Replay(run)
+    replay.micro()
+    for name, g in replay.gradients().items():
+        ours = run.first[name].astype(np.float64) - run.trained[name]
+        limit = 1e-5 * max(1, np.abs(g).max())
+        assert np.abs(ours - g).max() <= limit, f"{name} differs by {np.abs(ours - g).max()}"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_files_are_valid(case, tmp_path):
+    run = Run(case, tmp_path, 1, [])
+    for name in ("micro", "update", "forward", "trained"):
+        onnx.checker.check_model(str(run.out / f"{name}.onnx"), full_check=True)
+        domains = {n.domain for n in onnx.load(str(run.out / f"{name}.onnx"), load_external_data=False).graph.node}
+        assert "ai.ongrad" not in domains
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_trained_model_predicts_the_same(case, tmp_path):
+    run = Run(case, tmp_path, STEPS, OPTIMIZERS["adamw"])
+    model = engine(tmp_path / "trained.onnx")
+    names = [i.name for i in model.get_inputs()]
+    batch = model.get_inputs()[0].shape[0]
+    samples = len(run.batch[names[0]])
+    size = batch if isinstance(batch, int) else samples
+    parts = [model.run(None, {n: run.batch[n][k : k + size] for n in names}) for k in range(0, samples, size)]
+    forward = engine(tmp_path / "forward.onnx")
+    feed = {i.name: run.trained[i.name] if i.name in run.trained else run.batch[i.name] for i in forward.get_inputs()}
+    whole = forward.run(None, feed)
+    for k in range(len(model.get_outputs())):
+        ours = np.load(tmp_path / f"output_{k}.npy")
+        theirs = np.concatenate([p[k] for p in parts])
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(whole[k], theirs, rtol=1e-5, atol=1e-5)
