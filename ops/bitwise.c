@@ -12,5 +12,6 @@ static bool integers(og_infer *i)
 
 const og_op og_ops_bitwise[] = {
     {"BitwiseAnd", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseAnd, .diff = OG_DIFF_ZERO, .flags = OG_COMMUTATIVE},
+    {"BitwiseOr", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseOr, .diff = OG_DIFF_ZERO, .flags = OG_COMMUTATIVE},
     {0},
 };
