@@ -149,9 +149,6 @@ og_node *og_draft_add(og_draft *d)
         return NULL;
     while (d->n_out > 0 && d->out[d->n_out - 1] < 0)
         d->n_out--;
-    og_node *n = og_graph_add_node(g, row, d->name, d->in, d->n_in, d->n_out, d->attrs, d->n_attrs);
-    for (int i = 0; n && i < n->n_out; i++)
-        if (d->out[i] < 0)
-            n->out[i] = -1;
-    return n;
+    /* an absent output before a present one becomes a value that nothing reads */
+    return og_graph_add_node(g, row, d->name, d->in, d->n_in, d->n_out, d->attrs, d->n_attrs);
 }

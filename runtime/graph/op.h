@@ -131,6 +131,9 @@ const og_op *og_op_find(const char *domain, const char *name);
 /* The ONNX name closest to `name`, for messages; NULL if none is close. */
 const char *og_op_nearest(const char *name);
 
+/* Of a node of a typed graph, by its row. */
+double og_node_flops(const og_graph *g, const og_node *n);
+
 static inline bool og_op_is(const og_op *op, const char *domain, const char *name)
 {
     return op == og_op_find(domain, name);

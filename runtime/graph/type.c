@@ -141,3 +141,25 @@ bool og_infer_error(og_infer *i, const char *format, ...)
     og_text_free(&message);
     return false;
 }
+
+double og_node_flops(const og_graph *g, const og_node *n)
+{
+    const og_value *x[64];
+    og_type y[8];
+    if (n->n_in > 64 || n->n_out < 1 || n->n_out > 8 || n->op->view)
+        return 0;
+    double elements = 0;
+    for (int i = 0; i < n->n_in; i++) {
+        x[i] = og_graph_value(g, n->in[i]);
+        if (i == 0 && x[0])
+            elements = (double)og_type_elements(&x[0]->type);
+    }
+    for (int i = 0; i < n->n_out; i++)
+        y[i] = g->values[n->out[i]]->type;
+    if (n->op->flops)
+        return n->op->flops(n, x, y);
+    double out = (double)og_type_elements(&y[0]);
+    if (n->program)
+        return out * n->program->n_instr;
+    return out > elements ? out : elements;
+}

@@ -21,8 +21,8 @@ static const struct {
     const char *op;
     int opset, ir;
 } younger_ops[] = {
-    {"Attention", 23, 11}, {"RMSNormalization", 23, 11}, {"RotaryEmbedding", 23, 11},
-    {"Swish", 24, 12},     {"TensorScatter", 24, 12},
+    {"GroupNormalization", 21, 10}, {"Attention", 23, 11}, {"RMSNormalization", 23, 11},
+    {"RotaryEmbedding", 23, 11},    {"Swish", 24, 12},     {"TensorScatter", 24, 12},
 };
 
 enum {

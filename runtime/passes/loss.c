@@ -132,6 +132,14 @@ static og_loss_value cross_entropy(const og_loss *l, og_val y, og_val target)
 
 /* ---- by name ------------------------------------------------------------------------------------------------ */
 
+bool og_loss_exists(const char *name)
+{
+    for (size_t i = 0; i < sizeof(elementwise_losses) / sizeof(elementwise_losses[0]); i++)
+        if (strcmp(name, elementwise_losses[i].name) == 0)
+            return true;
+    return strcmp(name, "cross_entropy") == 0 || strcmp(name, "output") == 0;
+}
+
 og_loss_value og_loss_build(const og_loss *l, og_val output, og_val target)
 {
     if (!output.g || output.g->error.status != OG_OK)

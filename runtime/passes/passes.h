@@ -83,6 +83,7 @@ og_loss_value og_loss_build(const og_loss *loss, og_val output, og_val target);
  * 1 or last, class indices or probabilities; [N] matches [N, 1]); NULL: the usual one. dims[0] = the output's. */
 og_status og_loss_target_type(const og_loss *loss, const og_type *output, const og_type *given, og_type *target,
                               og_error *error);
+bool og_loss_exists(const char *name);
 /* "cross_entropy, mse, …" */
 extern const char *const og_loss_names;
 

@@ -70,7 +70,7 @@ static og_status check_tensor(check *c, int index, const double *gradient, int c
     for (int k = 0; k < count && k < n; k++) {
         random = random * 6364136223846793005ull + 1442695040888963407ull;
         int64_t i = count >= n ? k : (int64_t)((random >> 17) % (uint64_t)n);
-        double old = x[i], h = 1e-5 * fmax(1, fabs(old));
+        double old = x[i], h = 1e-6 * fmax(1, fabs(old));
         x[i] = old + h;
         double up = loss_at(c);
         x[i] = old - h;

@@ -5,30 +5,6 @@
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
-static double node_flops(const og_graph *typed, const og_node *n, const int *map)
-{
-    const og_value *x[256];
-    og_type y[OG_MAX_OUT] = {0};
-    if (n->n_in > 256 || n->n_out < 1 || n->n_out > OG_MAX_OUT)
-        return 0;
-    double elements = 0;
-    for (int i = 0; i < n->n_in; i++) {
-        int id = n->in[i] < 0 ? -1 : map[n->in[i]];
-        x[i] = id < 0 ? NULL : typed->values[id];
-        if (i == 0 && x[0])
-            elements = (double)og_type_elements(&x[0]->type);
-    }
-    for (int i = 0; i < n->n_out; i++)
-        if (map[n->out[i]] >= 0)
-            y[i] = typed->values[map[n->out[i]]]->type;
-    if (map[n->out[0]] < 0 || typed->values[map[n->out[0]]]->kind == OG_VALUE_CONST || n->op->view)
-        return 0;
-    if (n->op->flops)
-        return n->op->flops(n, x, y);
-    double out = (double)og_type_elements(&y[0]);
-    return out > elements ? out : elements;
-}
-
 static void judge(og_node_info *info, const og_node *n, bool typed)
 {
     const og_op *op = n->op;
@@ -118,7 +94,8 @@ int og_model_inspect(og_model *m, const og_tensor_info *inputs)
             const og_type *t = &typed->values[out]->type;
             info->output = (og_tensor_info){.name = g->values[n->out[0]]->name, .dtype = t->dtype, .rank = t->rank};
             memcpy(info->output.dims, t->dims, sizeof(t->dims));
-            info->flops = node_flops(typed, n, map);
+            if (typed->values[out]->producer)
+                info->flops = og_node_flops(typed, typed->values[out]->producer);
         }
         judge(info, n, out >= 0);
     }

@@ -130,6 +130,8 @@ static og_status parse_loss(og_session *s)
         }
         text = equals + 1;
     }
+    if (!og_loss_exists(text))
+        return og_fail(error, OG_INVALID_ARGUMENT, "unknown loss \"%s\"; there are %s", text, og_loss_names);
     s->loss = (og_loss){.name = text, .weight = 1, .label_smoothing = og__option_float(s->options, "label_smoothing"),
                         .ignore_index = og__option_int(s->options, "ignore_index")};
     while (rest) {
@@ -277,6 +279,15 @@ static og_status bind_target(og_session *s, const og_tensor_info *targets, int n
     return OG_OK;
 }
 
+/* Floating-point operations of a plan: products by their rows, programs by instruction, the rest by element. */
+static double plan_flops(const og_plan *plan)
+{
+    double sum = 0;
+    for (int i = 0; i < plan->n_steps; i++)
+        sum += og_node_flops(plan->graph, plan->steps[i].call.node);
+    return sum;
+}
+
 static og_status make_plans(og_session *s)
 {
     og_error *error = &s->context->error;
@@ -298,6 +309,7 @@ static og_status make_plans(og_session *s)
     activations = plan->activation_bytes;
     s->lower_bound = plan->lower_bound;
     s->memory.micro_steps = plan->n_steps;
+    s->memory.flops = plan_flops(plan);
     if (s->has_loss) {
         arena = og_arena_new();
         if (!arena)

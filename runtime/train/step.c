@@ -343,6 +343,8 @@ og_status og_session_save_graph(og_session *s, const char *which, const char *pa
         og_onnx_save_graph(g, path, error);
     else if (g)
         og_error_move(error, &g->error);
+    else if (error->status == OG_OK)
+        og_fail_memory(error, sizeof(og_graph), "a graph");
     og_arena_free(arena);
     return error->status;
 }

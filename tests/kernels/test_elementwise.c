@@ -194,6 +194,10 @@ static int64_t expected_int(og_scalar op, int64_t a, int64_t b, int64_t c, int64
         return a || b;
     case OG_SCALAR_Xor:
         return !a != !b;
+    case OG_SCALAR_BitwiseAnd:
+        return a & b;
+    case OG_SCALAR_BitwiseOr:
+        return a | b;
     case OG_SCALAR_Where:
         return a ? b : c;
     default:

@@ -1,0 +1,218 @@
+/* From options to open arrays. All that is missing or too much is said in one message. */
+#include "tools/ongrad/bindings.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/say.h"
+
+static int out_of_memory(const og__bindings *b)
+{
+    return og__say_error(b->command, OG__EXIT_FAILED, "out of memory for --%s", b->data_option);
+}
+
+/* Put the source of one option value in its place among `places`. */
+static int bind(og__bindings *b, const char *option, const char *text, const char *const *names,
+                int n_names, og__source *places, int n_places)
+{
+    og__source source;
+    int index, status = og__source_parse(&source, b->command, option, text, names, n_names, &index);
+    bool target = places == b->targets;
+    if (status == OG__EXIT_DONE && target && n_places == 1)
+        index = 0; /* whichever of its names was used */
+    if (status == OG__EXIT_DONE && index < 0 && n_places != 1) {
+        og_text list = {0};
+        for (int i = 0; i < n_places; i++)
+            og_text_printf(&list, "%s%s", i ? ", " : "", names[i]);
+        status = og__say_error(b->command, OG__EXIT_USAGE,
+                               "--%s %s: say which with --%s NAME=PATH; the %ss are: %s", option,
+                               text, option, target ? "target" : "input", list.s ? list.s : "");
+        og_text_free(&list);
+    }
+    og__source *place = &places[index < 0 ? 0 : index];
+    if (status == OG__EXIT_DONE && (place->path || place->constant))
+        status = og__say_error(b->command, OG__EXIT_USAGE, "--%s: \"%s\" is given twice", option,
+                               place->name);
+    if (status == OG__EXIT_DONE && target && source.constant)
+        status =
+            og__say_error(b->command, OG__EXIT_USAGE, "--%s %s: a target is a file", option, text);
+    if (status != OG__EXIT_DONE) {
+        og__source_free(&source);
+        return status;
+    }
+    source.name = place->name;
+    *place = source;
+    return OG__EXIT_DONE;
+}
+
+static int bind_inputs(og__bindings *b, const og__arguments *a)
+{
+    const char **names = calloc((size_t)b->n_inputs + 1, sizeof *names), *text;
+    if (!names)
+        return out_of_memory(b);
+    int status = OG__EXIT_DONE;
+    for (int i = 0; i < b->n_inputs; i++)
+        names[i] = b->inputs[i].name;
+    for (int k = 0; status == OG__EXIT_DONE && (text = og__argument_at(a, b->data_option, k)); k++)
+        status = bind(b, b->data_option, text, names, b->n_inputs, b->inputs, b->n_inputs);
+    free(names);
+    return status;
+}
+
+/* What one target may be called: the loss's output, any output if there is one target, and
+ * "target". */
+static int bind_targets(og__bindings *b, const og__arguments *a)
+{
+    const char *text = og__argument_at(a, b->target_option, 0);
+    int n_outputs = og_model_output_count(b->model), n = 0, status = OG__EXIT_DONE;
+    if (text && b->n_targets == 0)
+        return og__say_error(b->command, OG__EXIT_USAGE, "--%s %s: the loss takes no target",
+                             b->target_option, text);
+    const char **names = calloc((size_t)(b->n_targets + n_outputs) + 2, sizeof *names);
+    if (!names)
+        return out_of_memory(b);
+    for (int t = 0; t < b->n_targets; t++)
+        names[n++] = b->targets[t].name;
+    og_tensor_info info;
+    for (int i = 0; b->n_targets == 1 && i < n_outputs; i++)
+        if (og_model_output(b->model, i, &info) == OG_OK && strcmp(info.name, names[0]) != 0)
+            names[n++] = info.name;
+    if (b->n_targets == 1)
+        names[n++] = "target";
+    for (int k = 0; status == OG__EXIT_DONE && (text = og__argument_at(a, b->target_option, k));
+         k++)
+        status = bind(b, b->target_option, text, names, n, b->targets, b->n_targets);
+    free(names);
+    return status;
+}
+
+static bool is_bound(const og__source *source)
+{
+    return source->path || source->constant;
+}
+
+static int check_complete(const og__bindings *b)
+{
+    og_text missing = {0};
+    int n_missing = 0;
+    for (int i = 0; i < b->n_inputs; i++)
+        if (!is_bound(&b->inputs[i])) {
+            n_missing++;
+            og_text_printf(&missing, "\ninput \"%s\": add --%s %s%sPATH", b->inputs[i].name,
+                           b->data_option, b->n_inputs > 1 ? b->inputs[i].name : "",
+                           b->n_inputs > 1 ? "=" : "");
+        }
+    for (int t = 0; t < b->n_targets; t++)
+        if (!is_bound(&b->targets[t])) {
+            const og__loss_spec *loss = og__losses_of_target(b->losses, t);
+            n_missing++;
+            og_text_printf(&missing, "\ntarget of %s: add --%s %s%sPATH",
+                           loss ? loss->name : "the loss", b->target_option,
+                           b->n_targets > 1 ? b->targets[t].name : "", b->n_targets > 1 ? "=" : "");
+        }
+    if (n_missing == 0)
+        return OG__EXIT_DONE;
+    int status = og__say_error(b->command, OG__EXIT_USAGE, "there is no data for:%s",
+                               missing.s ? missing.s : "");
+    og_text_free(&missing);
+    return status;
+}
+
+/* Open the files of n sources; the errors of all of them are added to one report. */
+static void open_all(const char *option, og__source *sources, int n, og_error *report)
+{
+    for (int i = 0; i < n; i++) {
+        og__source *s = &sources[i];
+        og_error error = {0};
+        if (!s->path)
+            continue;
+        s->array = og_array_open(s->path, &error);
+        if (!s->array)
+            og_fail_also(report, error.status, "--%s: %s", option, og_error_text(&error));
+        else if (og_array_rank(s->array) == 0)
+            og_fail_also(report, OG_INVALID_DATA, "--%s: %s holds one number, not samples", option,
+                         s->path);
+        og_error_clear(&error);
+    }
+}
+
+/* Every file has as many samples as the first. */
+static void count_samples(og__bindings *b, og_error *report)
+{
+    og_text list = {0};
+    bool differ = false, any = false;
+    for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
+        const og__source *s = i < b->n_inputs ? &b->inputs[i] : &b->targets[i - b->n_inputs];
+        if (!s->array)
+            continue;
+        int64_t samples = og_array_dims(s->array)[0];
+        b->samples = any ? b->samples : samples;
+        differ |= samples != b->samples;
+        any = true;
+        og_text_printf(&list, "\n%s: %" PRId64, s->path, samples);
+    }
+    if (!any)
+        og_fail_also(report, OG_INVALID_ARGUMENT,
+                     "no input reads a file: how many samples are there?");
+    else if (differ)
+        og_fail_also(report, OG_INVALID_DATA, "the numbers of samples differ:%s",
+                     list.s ? list.s : "");
+    else if (b->samples == 0)
+        og_fail_also(report, OG_INVALID_DATA, "the data has no samples:%s", list.s ? list.s : "");
+    og_text_free(&list);
+}
+
+int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
+                      const og__losses *losses, const char *data_option, const char *target_option,
+                      const og__bindings *base)
+{
+    *b = (og__bindings){.command = a->command->name,
+                        .model = model,
+                        .losses = losses,
+                        .data_option = data_option,
+                        .target_option = target_option};
+    int n_inputs = og_model_input_count(model), n_targets = target_option ? losses->n_targets : 0;
+    b->inputs = calloc((size_t)n_inputs + 1, sizeof *b->inputs);
+    b->targets = calloc((size_t)n_targets + 1, sizeof *b->targets);
+    if (!b->inputs || !b->targets)
+        return out_of_memory(b);
+    b->n_inputs = n_inputs;
+    b->n_targets = n_targets;
+    for (int i = 0; i < n_inputs; i++) {
+        og_tensor_info info;
+        if (og_model_input(model, i, &info) != OG_OK || !(b->inputs[i].name = strdup(info.name)))
+            return out_of_memory(b);
+    }
+    for (int t = 0; t < n_targets; t++) {
+        const og__loss_spec *loss = og__losses_of_target(losses, t);
+        if (!(b->targets[t].name = strdup(loss->output ? loss->output : "target")))
+            return out_of_memory(b);
+    }
+    OG__TRY(bind_inputs(b, a));
+    if (target_option)
+        OG__TRY(bind_targets(b, a));
+    for (int i = 0; base && i < n_inputs; i++)
+        if (!is_bound(&b->inputs[i]) && base->inputs[i].constant) {
+            b->inputs[i].constant = true;
+            b->inputs[i].value = base->inputs[i].value;
+        }
+    OG__TRY(check_complete(b));
+    og_error report = {0};
+    open_all(data_option, b->inputs, n_inputs, &report);
+    open_all(target_option, b->targets, n_targets, &report);
+    if (report.status == OG_OK)
+        count_samples(b, &report);
+    return report.status == OG_OK ? OG__EXIT_DONE : og__say_failure(b->command, &report);
+}
+
+void og__bindings_free(og__bindings *b)
+{
+    for (int i = 0; i < b->n_inputs; i++)
+        og__source_free(&b->inputs[i]);
+    for (int t = 0; t < b->n_targets; t++)
+        og__source_free(&b->targets[t]);
+    free(b->inputs);
+    free(b->targets);
+    *b = (og__bindings){0};
+}

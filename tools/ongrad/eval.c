@@ -1,0 +1,69 @@
+/* ongrad eval: the loss over a data set, in inference mode; the accuracy where labels have one. */
+#include <inttypes.h>
+#include <math.h>
+
+#include "runtime/base/json.h"
+#include "tools/ongrad/metrics.h"
+#include "tools/ongrad/report.h"
+#include "tools/ongrad/say.h"
+
+static int print(const og__run *run, const og__metrics *m, bool json)
+{
+    og_text out = {0};
+    double loss = og__metrics_loss(m), accuracy = og__metrics_accuracy(m);
+    if (json) {
+        og_json j = {&out};
+        og_json_open(&j, NULL, '{');
+        og_json_double(&j, "loss", loss);
+        if (!isnan(accuracy))
+            og_json_double(&j, "accuracy", accuracy);
+        og_json_int(&j, "samples", run->data.samples);
+        og_json_close(&j, '}');
+        og_text_add(&out, "\n");
+    } else {
+        og_text_printf(&out, "loss      %.8g\n", loss);
+        if (!isnan(accuracy))
+            og_text_printf(&out, "accuracy  %.6g\n", accuracy);
+        og_text_printf(&out, "samples   %" PRId64 "\n", run->data.samples);
+    }
+    return og__write_stdout(run->command, &out);
+}
+
+static int evaluate(og__run *run, og__feed *feed, og__metrics *m)
+{
+    const og__arguments *a = run->arguments;
+    OG__TRY(og__run_need_loss(run));
+    OG__TRY(og__run_bind_data(run, true));
+    OG__TRY(og__run_start(run));
+    og__feed_options options = og__feed_options_of(a, false);
+    OG__TRY(og__feed_open(feed, &run->data, run->inputs, run->targets, run->batch_size, &options));
+    OG__TRY(og__metrics_new(m, run));
+    if (!run->quiet)
+        og__report_stored_values(&run->data, run->inputs);
+    OG__TRY(og__evaluate(run, feed, m, NULL));
+    OG__TRY(print(run, m, og__argument_flag(a, "json")));
+    og__next next = {0};
+    og__next_line(&next, "predict", a->model);
+    og__next_option(&next, a, "data", "data");
+    og__next_line(&next, "export", a->model);
+    og__next_add(&next, "-o");
+    og__next_add(&next, "exported.onnx");
+    og__next_say(&next, run->quiet);
+    if (!isfinite(og__metrics_loss(m)))
+        return og__say_error(run->command, OG__EXIT_FAILED, "the loss is not finite");
+    return OG__EXIT_DONE;
+}
+
+int og__command_eval(const og__arguments *a)
+{
+    og__run run;
+    og__feed feed = {0};
+    og__metrics metrics = {0};
+    int status = og__run_open(&run, a);
+    if (status == OG__EXIT_DONE)
+        status = evaluate(&run, &feed, &metrics);
+    og__metrics_free(&metrics);
+    og__feed_close(&feed);
+    og__run_close(&run);
+    return status;
+}

@@ -1,0 +1,120 @@
+/* `ongrad --help` and `ongrad SUBCOMMAND --help`, from the tables; at most 100 columns. */
+#include <string.h>
+
+#include "tools/ongrad/options.h"
+#include "tools/ongrad/say.h"
+
+enum { COLUMNS = 100, HELP_COLUMN = 34 };
+
+/* Columns that UTF-8 text takes, one a character. */
+static int columns(const char *s, size_t bytes)
+{
+    int n = 0;
+    for (size_t i = 0; i < bytes; i++)
+        n += ((unsigned char)s[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* `s` wrapped between `indent` and COLUMNS, the cursor standing at column `at`; ends the line. */
+static void add_wrapped(og_text *out, int at, int indent, const char *s)
+{
+    if (at > 0 && at >= indent) {
+        og_text_add(out, "\n");
+        at = 0;
+    }
+    og_text_printf(out, "%*s", indent - at, "");
+    at = indent;
+    while (*s) {
+        size_t word = strcspn(s, " ");
+        int width = columns(s, word);
+        if (at > indent && at + 1 + width > COLUMNS) {
+            og_text_printf(out, "\n%*s", indent, "");
+            at = indent;
+        } else if (at > indent) {
+            og_text_add(out, " ");
+            at++;
+        }
+        og_text_addn(out, s, word);
+        at += width;
+        s += word;
+        s += strspn(s, " ");
+    }
+    og_text_add(out, "\n");
+}
+
+static void add_row(og_text *out, const og__row *row)
+{
+    og_text left = {0}, right = {0};
+    const og_option_info *info = &row->info;
+    bool flag = info->kind == OG_OPTION_FLAG,
+         on = flag && info->fallback && !strcmp(info->fallback, "on");
+    if (row->letter)
+        og_text_printf(&left, "  -%c, ", row->letter);
+    else
+        og_text_add(&left, "      ");
+    og_text_printf(&left, "--%s%s", on ? "[no_]" : "", info->name);
+    if (!flag)
+        og_text_printf(&left, " %s", info->argument ? info->argument : "VALUE");
+    og_text_add(&right, info->help);
+    if (info->kind == OG_OPTION_LIST)
+        og_text_add(&right, "; repeatable");
+    if (info->fallback && (!flag || on))
+        og_text_printf(&right, " (%s)", info->fallback);
+    og_text_add(out, left.s ? left.s : "");
+    add_wrapped(out, columns(left.s ? left.s : "", left.length), HELP_COLUMN,
+                right.s ? right.s : "");
+    og_text_free(&left);
+    og_text_free(&right);
+}
+
+int og__help_command(const og__command *command, const og__row *rows, int n_rows)
+{
+    static const char *const groups[] = {"Data",   "Shapes",  "Loss",      "Optimizer", "Run",
+                                         "Output", "Machine", "Precision", "General"};
+    og_text out = {0};
+    og_text_printf(&out, "ongrad %s%s%s [OPTIONS]\n\n", command->name,
+                   *command->arguments ? " " : "", command->arguments);
+    add_wrapped(&out, 0, 0, command->summary);
+    og_text_printf(&out, "\n    %s\n", command->example);
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        bool any = false;
+        for (int i = 0; i < n_rows; i++) {
+            if (!(rows[i].commands & command->bit) || strcmp(rows[i].group, groups[g]) != 0)
+                continue;
+            if (!any)
+                og_text_printf(&out, "\n%s\n", groups[g]);
+            any = true;
+            add_row(&out, &rows[i]);
+        }
+    }
+    og_text_add(&out, "\n");
+    if (command->bit & ~(unsigned)OG__DEVICES) {
+        add_wrapped(
+            &out, 0, 0,
+            "`_` and `-` read the same, --name=VALUE and --name VALUE too; every switch has a "
+            "--no_ form. --INPUT_dir PATH is --data INPUT=PATH.");
+    }
+    og_text_add(
+        &out,
+        "Exit status: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal after saving.\n");
+    return og__write_stdout(command->name, &out);
+}
+
+int og__help_overview(void)
+{
+    og_text out = {0};
+    og_text_add(&out,
+                "ongrad trains ONNX models.\n\n    ongrad SUBCOMMAND [MODEL.onnx] [OPTIONS]\n\n");
+    for (const og__command *c = og__command_table; c->name; c++) {
+        int at = 4 + (int)strlen(c->name);
+        og_text_printf(&out, "    %s", c->name);
+        add_wrapped(&out, at, 14, c->summary);
+    }
+    og_text_add(&out, "\n    ongrad SUBCOMMAND --help   its options\n"
+                      "    ongrad --version           the version\n\n"
+                      "For example:\n");
+    for (const og__command *c = og__command_table; c->name; c++)
+        if (c->bit & (OG__TRAIN | OG__EVAL | OG__INSPECT))
+            og_text_printf(&out, "    %s\n", c->example);
+    return og__write_stdout(NULL, &out);
+}

@@ -1,0 +1,99 @@
+#include "tools/ongrad/log.h"
+
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#include "tools/ongrad/say.h"
+
+int og__run_log_open(og__run_log *log, const char *command, const char *path)
+{
+    *log = (og__run_log){.command = command, .path = path};
+    if (!path)
+        return OG__EXIT_DONE;
+    log->file = fopen(path, "we");
+    if (!log->file)
+        return og__say_error(command, OG__EXIT_FAILED, "--log: cannot write %s: %s", path,
+                             strerror(errno));
+    return OG__EXIT_DONE;
+}
+
+/* A line is whole on the disk before the next step starts; the first failure is told, training goes
+ * on. */
+static void write_line(og__run_log *log, og_text *text)
+{
+    og_text_add(text, "\n");
+    bool ok = !text->failed && fwrite(text->s, 1, text->length, log->file) == text->length &&
+              fflush(log->file) == 0;
+    if (!ok && !log->failed) {
+        og__say_warning(log->command, "--log: cannot write %s: %s", log->path, strerror(errno));
+        log->failed = true;
+    }
+    og_text_free(text);
+}
+
+static void add_validation(og_json *json, double loss, double accuracy)
+{
+    og_json_double(json, "val_loss", loss);
+    if (!isnan(accuracy))
+        og_json_double(json, "val_accuracy", accuracy);
+}
+
+void og__run_log_step(og__run_log *log, const og__log_step *s)
+{
+    og_text text = {0};
+    og_json json = {&text};
+    if (!log->file)
+        return;
+    og_json_open(&json, NULL, '{');
+    og_json_int(&json, "step", s->step);
+    og_json_int(&json, "epoch", s->epoch);
+    og_json_double(&json, "loss", s->loss);
+    og_json_double(&json, "lr", s->lr);
+    og_json_double(&json, "grad_norm", s->grad_norm);
+    og_json_double(&json, "loss_scale", s->loss_scale);
+    og_json_bool(&json, "skipped", s->skipped);
+    og_json_double(&json, "step_ms", s->step_ms);
+    og_json_double(&json, "samples_per_s", s->samples_per_s);
+    if (s->validated)
+        add_validation(&json, s->val_loss, s->val_accuracy);
+    og_json_close(&json, '}');
+    write_line(log, &text);
+}
+
+void og__run_log_final(og__run_log *log, const og__log_final *f)
+{
+    og_text text = {0};
+    og_json json = {&text};
+    if (!log->file)
+        return;
+    og_json_open(&json, NULL, '{');
+    og_json_bool(&json, "final", true);
+    og_json_int(&json, "steps", f->steps);
+    og_json_int(&json, "epochs", f->epochs);
+    og_json_int(&json, "samples", f->samples);
+    og_json_double(&json, "loss", f->loss);
+    if (f->validated)
+        add_validation(&json, f->val_loss, f->val_accuracy);
+    og_json_double(&json, "seconds", f->seconds);
+    og_json_double(&json, "samples_per_s", f->seconds > 0 ? (double)f->samples / f->seconds : 0);
+    og_json_double(&json, "wait_seconds", f->wait_seconds);
+    og_json_int(&json, "peak_bytes", (int64_t)f->peak_bytes);
+    og_json_int(&json, "predicted_peak_bytes", (int64_t)f->predicted_peak_bytes);
+    og_json_int(&json, "process_peak_bytes", (int64_t)f->process_peak_bytes);
+    og_json_string(&json, "stopped_by", f->stopped_by);
+    og_json_string(&json, "output", f->output);
+    og_json_close(&json, '}');
+    write_line(log, &text);
+}
+
+int og__run_log_close(og__run_log *log)
+{
+    bool failed = log->failed;
+    if (log->file && fclose(log->file) != 0 && !failed) {
+        og__say_warning(log->command, "--log: cannot write %s: %s", log->path, strerror(errno));
+        failed = true;
+    }
+    log->file = NULL;
+    return failed ? OG__EXIT_FAILED : OG__EXIT_DONE;
+}

@@ -1,0 +1,217 @@
+/* The table of options: the command's own rows here, the library's rows taken from
+ * og_option_table(). Help, parsing and config files read nothing else. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/options.h"
+
+#define WITH_DATA (OG__TRAIN | OG__EVAL | OG__PREDICT | OG__PLAN | OG__CHECK)
+#define WITH_LOSS (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK)
+#define WITH_SHAPES (WITH_DATA | OG__INSPECT | OG__EXPORT)
+#define WITH_SESSION (WITH_DATA | OG__EXPORT)
+
+static const char data[] = "Data", run[] = "Run", output[] = "Output", loss[] = "Loss",
+                  optimizer[] = "Optimizer", precision[] = "Precision", machine[] = "Machine",
+                  shapes[] = "Shapes", general[] = "General";
+
+static const og__row own_rows[] = {
+    {{"data", OG_OPTION_LIST, NULL, "[INPUT=]PATH",
+      "what an input reads: .npy, .npz, .npz:MEMBER or IDX; a constant as INPUT=ones, INPUT=zeros "
+      "or INPUT=const:V; "
+      "PATH,scale=S,mean=M,std=D gives (x / S - M) / D"},
+     WITH_DATA,
+     data},
+    {{"target", OG_OPTION_LIST, NULL, "[NAME=]PATH", "what the loss compares with"},
+     WITH_LOSS,
+     data},
+    {{"val_data", OG_OPTION_LIST, NULL, "[INPUT=]PATH", "data to evaluate after each epoch"},
+     OG__TRAIN,
+     data},
+    {{"val_target", OG_OPTION_LIST, NULL, "[NAME=]PATH", "its target"}, OG__TRAIN, data},
+    {{"shuffle", OG_OPTION_FLAG, "on", NULL, "new order of samples each epoch"}, OG__TRAIN, data},
+    {{"drop_last", OG_OPTION_FLAG, "off", NULL, "leave out an epoch's last, short batch"},
+     OG__TRAIN,
+     data},
+    {{"num_workers", OG_OPTION_INT, NULL, "N",
+      "threads that prepare batches; default: none for small batches, else at most half of the "
+      "cores"},
+     OG__TRAIN | OG__EVAL | OG__PREDICT,
+     data},
+    {{"pin_memory", OG_OPTION_FLAG, "on", NULL,
+      "page-locked buffers for a GPU; no effect on a CPU"},
+     OG__TRAIN | OG__EVAL | OG__PREDICT,
+     data},
+    {{"check_finite", OG_OPTION_FLAG, "on", NULL,
+      "look for NaN and infinities in the data before starting"},
+     OG__TRAIN | OG__EVAL | OG__PREDICT,
+     data},
+    {{"batch_size", OG_OPTION_INT, NULL, "N",
+      "samples in a micro-batch; default 32 on a CPU, at most the number of samples"},
+     WITH_SHAPES,
+     shapes,
+     1},
+    {{"dim", OG_OPTION_LIST, NULL, "NAME=N", "the length of a symbolic dim"}, WITH_SHAPES, shapes},
+    {{"epochs", OG_OPTION_INT, "1", "N", "passes over the data"}, OG__TRAIN, run, 1},
+    {{"steps", OG_OPTION_INT, NULL, "N", "optimizer steps, instead of epochs"}, OG__TRAIN, run, 1},
+    {{"seed", OG_OPTION_INT, "0", "N", "of the order of samples and of random ops"},
+     OG__TRAIN | OG__CHECK,
+     run},
+    {{"output", OG_OPTION_TEXT, NULL, "PATH",
+      "what is written: train trained.onnx, export exported.onnx, predict predictions.npy (one "
+      "output) or "
+      "predictions/ (several)"},
+     OG__TRAIN | OG__PREDICT | OG__EXPORT,
+     output,
+     0,
+     'o'},
+    {{"log", OG_OPTION_TEXT, NULL, "FILE", "one JSON object an optimizer step"}, OG__TRAIN, output},
+    {{"json", OG_OPTION_FLAG, "off", NULL, "print JSON instead of a table"},
+     OG__EVAL | OG__INSPECT | OG__PLAN | OG__CHECK | OG__DEVICES,
+     output},
+    {{"dot", OG_OPTION_TEXT, NULL, "FILE", "write the graph as Graphviz DOT; - is stdout"},
+     OG__INSPECT,
+     output},
+    {{"svg", OG_OPTION_TEXT, NULL, "FILE", "draw the graph with Graphviz's dot"},
+     OG__INSPECT,
+     output},
+    {{"save_graph", OG_OPTION_TEXT, NULL, "DIR",
+      "write micro.onnx and update.onnx, the training step"},
+     OG__PLAN,
+     output},
+    {{"gradients", OG_OPTION_FLAG, "off", NULL,
+      "compare gradients with finite differences in double, on the data or on random inputs"},
+     OG__CHECK,
+     run},
+    {{"elements", OG_OPTION_INT, "5", "N", "elements of each tensor that --gradients looks at"},
+     OG__CHECK,
+     run,
+     1},
+    {{"tolerance", OG_OPTION_FLOAT, "1e-3", "X", "largest relative difference that passes"},
+     OG__CHECK,
+     run},
+    {{"threads", OG_OPTION_INT, "0", "N", "compute threads; 0: as many as the process may use"},
+     OG__ALL & ~OG__DEVICES,
+     machine},
+    {{"config", OG_OPTION_TEXT, NULL, "FILE", "options from a YAML file; the command line wins"},
+     OG__ALL & ~OG__DEVICES,
+     general},
+    {{"quiet", OG_OPTION_FLAG, "off", NULL, "only errors and warnings on stderr"},
+     OG__ALL,
+     general,
+     0,
+     'q'},
+    {{"verbose", OG_OPTION_FLAG, "off", NULL, "the library's own messages, too"}, OG__ALL, general},
+    {{"help", OG_OPTION_FLAG, "off", NULL, "this text"}, OG__ALL, general, 0, 'h'},
+};
+
+/* Where the library's rows belong; one that is not named here goes to every subcommand with a
+ * session. */
+static const struct {
+    const char *name;
+    unsigned commands;
+    const char *group;
+} places[] = {
+    {"loss", WITH_LOSS, loss},
+    {"label_smoothing", WITH_LOSS, loss},
+    {"ignore_index", WITH_LOSS, loss},
+    {"class_weights", WITH_LOSS, loss},
+    {"optimizer", OG__TRAIN | OG__PLAN, optimizer},
+    {"lr", OG__TRAIN | OG__PLAN, optimizer},
+    {"weight_decay", OG__TRAIN | OG__PLAN, optimizer},
+    {"momentum", OG__TRAIN | OG__PLAN, optimizer},
+    {"nesterov", OG__TRAIN | OG__PLAN, optimizer},
+    {"betas", OG__TRAIN | OG__PLAN, optimizer},
+    {"eps", OG__TRAIN | OG__PLAN, optimizer},
+    {"max_norm", OG__TRAIN | OG__PLAN, optimizer},
+    {"gradient_accumulation_steps", OG__TRAIN | OG__PLAN, optimizer},
+    {"use_scheduler", OG__TRAIN | OG__PLAN, optimizer},
+    {"scheduler", OG__TRAIN | OG__PLAN, optimizer},
+    {"warmup_steps", OG__TRAIN | OG__PLAN, optimizer},
+    {"freeze", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
+    {"trainable", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
+    {"amp", WITH_SESSION, precision},
+    {"allow_tf32", WITH_SESSION, precision},
+    {"seed", OG__TRAIN | OG__CHECK, run},
+};
+
+static const struct {
+    const char *alias, *name;
+} aliases[] = {
+    {"max_steps", "steps"},
+    {"learning_rate", "lr"},
+    {"max_grad_norm", "max_norm"},
+    {"lr_scheduler_type", "scheduler"},
+    {"gradient_checkpointing", "recompute"},
+    {"o", "output"},
+};
+
+static const char *const future[] = {
+    "checkpoint", "checkpoint_every", "resume",     "ema",     "tensorboard", "device_memory",
+    "metric",     "model_type",       "num_layers", "d_model", "recompute",   "profile",
+};
+
+bool og__same_name(const char *a, const char *b)
+{
+    while (*a && (*a == *b || ((*a == '-' || *a == '_') && (*b == '-' || *b == '_')))) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+const char *og__option_alias(const char *name)
+{
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (og__same_name(name, aliases[i].alias))
+            return aliases[i].name;
+    return name;
+}
+
+bool og__option_is_future(const char *name)
+{
+    for (size_t i = 0; i < sizeof future / sizeof *future; i++)
+        if (og__same_name(name, future[i]))
+            return true;
+    return false;
+}
+
+static og__row library_row(const og_option_info *info)
+{
+    og__row row = {.info = *info, .commands = WITH_SESSION, .group = machine, .library = true};
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if (!strcmp(places[i].name, info->name)) {
+            row.commands = places[i].commands;
+            row.group = places[i].group;
+        }
+    return row;
+}
+
+og__row *og__option_rows(int *n)
+{
+    const og_option_info *library = og_option_table();
+    size_t n_library = 0, n_own = sizeof own_rows / sizeof *own_rows;
+    while (library[n_library].name)
+        n_library++;
+    og__row *rows = calloc(n_library + n_own, sizeof *rows);
+    if (!rows)
+        return NULL;
+    *n = 0;
+    for (size_t i = 0; i < n_own; i++) {
+        og__row row = own_rows[i];
+        row.own = true;
+        /* An option of both is one row. */
+        for (size_t k = 0; k < n_library; k++)
+            row.library |= og__same_name(library[k].name, row.info.name);
+        if (row.info.kind == OG_OPTION_INT && !strcmp(row.info.name, "seed"))
+            row.least = INT64_MIN;
+        rows[(*n)++] = row;
+    }
+    for (size_t k = 0; k < n_library; k++) {
+        bool shared = false;
+        for (size_t i = 0; i < n_own; i++)
+            shared |= og__same_name(library[k].name, own_rows[i].info.name);
+        if (!shared)
+            rows[(*n)++] = library_row(&library[k]);
+    }
+    return rows;
+}

@@ -1,0 +1,382 @@
+/* Parsing: argv to settings, each checked against the type of its row. Values of the library's rows
+ * are checked again, with their ranges, by the library. */
+#include "tools/ongrad/options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/say.h"
+
+static const og__row *find_row(const og__arguments *a, const char *name)
+{
+    name = og__option_alias(name);
+    for (int i = 0; i < a->n_rows; i++)
+        if (og__same_name(name, a->rows[i].info.name))
+            return &a->rows[i];
+    return NULL;
+}
+
+static const og__row *find_letter(const og__arguments *a, char letter)
+{
+    for (int i = 0; i < a->n_rows; i++)
+        if (a->rows[i].letter == letter)
+            return &a->rows[i];
+    return NULL;
+}
+
+/* ---- messages
+ * --------------------------------------------------------------------------------------------- */
+
+static const char *nearest_option(const og__arguments *a, const char *name)
+{
+    const char *nearest = NULL;
+    int best = 1 + (int)strlen(name) / 3; /* further away it is no slip of the finger */
+    for (int i = 0; i < a->n_rows; i++) {
+        int distance = og_edit_distance(name, a->rows[i].info.name);
+        if ((a->rows[i].commands & a->command->bit) && distance <= best) {
+            best = distance - 1;
+            nearest = a->rows[i].info.name;
+        }
+    }
+    return nearest;
+}
+
+/* "train, eval and plan" */
+static void add_commands(og_text *text, unsigned bits)
+{
+    int left = __builtin_popcount(bits), first = left;
+    for (const og__command *c = og__command_table; c->name; c++)
+        if (c->bit & bits) {
+            og_text_printf(text, "%s%s", left == first ? "" : left == 1 ? " and " : ", ", c->name);
+            left--;
+        }
+}
+
+static int unknown(const og__arguments *a, const char *where, const char *name)
+{
+    const char *command = a->command->name;
+    if (og__option_is_future(og__option_alias(name)))
+        return og__say_error(command, OG__EXIT_USAGE,
+                             "%s%s is not part of this version of ongrad (%s)", where, name,
+                             og_version());
+    const char *nearest = nearest_option(a, name);
+    if (nearest)
+        return og__say_error(command, OG__EXIT_USAGE, "%s%s: unknown option; did you mean --%s?",
+                             where, name, nearest);
+    return og__say_error(command, OG__EXIT_USAGE, "%s%s: unknown option; see ongrad %s --help",
+                         where, name, command);
+}
+
+static int misplaced(const og__arguments *a, const og__row *row)
+{
+    og_text where = {0};
+    add_commands(&where, row->commands);
+    int status = og__say_error(a->command->name, OG__EXIT_USAGE, "--%s is an option of %s",
+                               row->info.name, where.s ? where.s : "other subcommands");
+    og_text_free(&where);
+    return status;
+}
+
+/* ---- values
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static bool is_one_of(const char *text, const char *const *words)
+{
+    for (; *words; words++)
+        if (!strcmp(text, *words))
+            return true;
+    return false;
+}
+
+static bool parse_flag(const char *text, bool *on)
+{
+    static const char *const ons[] = {"on", "true", "1", "yes", NULL};
+    static const char *const offs[] = {"off", "false", "0", "no", NULL};
+    *on = is_one_of(text, ons);
+    return *on || is_one_of(text, offs);
+}
+
+static bool parse_int(const char *text, int64_t *value)
+{
+    char *end;
+    errno = 0;
+    long long parsed = strtoll(text, &end, 10);
+    *value = parsed;
+    return end != text && !*end && !errno;
+}
+
+static int check_value(const og__arguments *a, const char *where, const og__row *row,
+                       const char *value)
+{
+    const char *command = a->command->name, *name = row->info.name;
+    int64_t whole;
+    bool on;
+    char *end;
+    switch (row->info.kind) {
+    case OG_OPTION_FLAG:
+        if (!parse_flag(value, &on))
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is \"%s\", expected on or off",
+                                 where, name, value);
+        break;
+    case OG_OPTION_INT:
+        if (!parse_int(value, &whole))
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is \"%s\", expected a whole number",
+                                 where, name, value);
+        if (row->own && whole < row->least)
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is %s, expected at least %lld",
+                                 where, name, value, (long long)row->least);
+        break;
+    case OG_OPTION_FLOAT:
+        if (!isfinite(strtod(value, &end)) || end == value || *end)
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is \"%s\", expected a number",
+                                 where, name, value);
+        break;
+    case OG_OPTION_TEXT:
+    case OG_OPTION_LIST:
+        if (!*value)
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is empty", where, name);
+        break;
+    }
+    return OG__EXIT_DONE;
+}
+
+static int add_setting(og__arguments *a, const char *where, const og__row *row, const char *value,
+                       bool from_file)
+{
+    OG__TRY(check_value(a, where, row, value));
+    og__setting *settings = realloc(a->settings, ((size_t)a->n_settings + 1) * sizeof *a->settings);
+    char *copy = settings ? strdup(value) : NULL;
+    if (settings)
+        a->settings = settings;
+    if (!copy)
+        return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory for the options");
+    settings[a->n_settings++] = (og__setting){row, copy, from_file};
+    return OG__EXIT_DONE;
+}
+
+/* ---- one option
+ * ---------------------------------------------------------------------------------------------- */
+
+/* NAME of "NAME_dir" or "NAME-dir", in fresh memory; NULL where the name does not end so. */
+static char *folder_stem(const char *name)
+{
+    size_t length = strlen(name);
+    if (length < 5 || !og__same_name(name + length - 4, "_dir"))
+        return NULL;
+    return strndup(name, length - 4);
+}
+
+/* --NAME_dir PATH: the row of --data and "NAME=PATH". */
+static int add_folder(og__arguments *a, const char *stem, const char *value)
+{
+    const og__row *row = find_row(a, "data");
+    if (!row || !(row->commands & a->command->bit))
+        return unknown(a, "--", stem);
+    og_text text = {0};
+    og_text_printf(&text, "%s=%s", stem, value);
+    int status = text.failed ? og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory")
+                             : add_setting(a, "--", row, text.s, false);
+    og_text_free(&text);
+    return status;
+}
+
+/* The value behind an option without `=`: the next argument, unless that is an option itself. */
+static int take_value(const og__arguments *a, const char *name, int argc, char **argv, int *at,
+                      const char **value)
+{
+    if (*at + 1 >= argc || !strncmp(argv[*at + 1], "--", 2))
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "%s needs a value", name);
+    *value = argv[++*at];
+    return OG__EXIT_DONE;
+}
+
+/* --no_NAME: a flag that is off; amp and the schedule, which have a value for that. */
+static int add_negated(og__arguments *a, const char *name, const char *value)
+{
+    const og__row *row = find_row(a, name + 3);
+    const char *off = row && !strcmp(row->info.name, "amp")         ? "off"
+                      : row && !strcmp(row->info.name, "scheduler") ? "constant"
+                                                                    : NULL;
+    if (row && row->info.kind == OG_OPTION_FLAG)
+        off = "off";
+    if (!row || !off)
+        return unknown(a, "--", name);
+    if (!(row->commands & a->command->bit))
+        return misplaced(a, row);
+    if (value)
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "--%s takes no value", name);
+    return add_setting(a, "--", row, off, false);
+}
+
+static int parse_long(og__arguments *a, int argc, char **argv, int *at)
+{
+    const char *text = argv[*at] + 2, *equals = strchr(text, '='),
+               *value = equals ? equals + 1 : NULL;
+    char *name = equals ? strndup(text, (size_t)(equals - text)) : strdup(text);
+    if (!name)
+        return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
+    const og__row *row = find_row(a, name);
+    char *stem = row ? NULL : folder_stem(name);
+    int status = OG__EXIT_DONE;
+    if (row && !(row->commands & a->command->bit)) {
+        status = misplaced(a, row);
+    } else if (row && row->info.kind == OG_OPTION_FLAG) {
+        status = add_setting(a, "--", row, value ? value : "on", false);
+    } else if (row || stem) {
+        if (!value)
+            status = take_value(a, argv[*at], argc, argv, at, &value);
+        if (status == OG__EXIT_DONE)
+            status = row ? add_setting(a, "--", row, value, false) : add_folder(a, stem, value);
+    } else if (!strncmp(name, "no_", 3) || !strncmp(name, "no-", 3)) {
+        status = add_negated(a, name, value);
+    } else {
+        status = unknown(a, "--", name);
+    }
+    free(stem);
+    free(name);
+    return status;
+}
+
+static int parse_short(og__arguments *a, int argc, char **argv, int *at)
+{
+    const char *text = argv[*at], *value = text[2] ? text + 2 : NULL;
+    const og__row *row = find_letter(a, text[1]);
+    if (!row)
+        return unknown(a, "", text);
+    if (!(row->commands & a->command->bit))
+        return misplaced(a, row);
+    if (row->info.kind == OG_OPTION_FLAG)
+        return value ? unknown(a, "", text) : add_setting(a, "--", row, "on", false);
+    if (!value)
+        OG__TRY(take_value(a, text, argc, argv, at, &value));
+    return add_setting(a, "--", row, value, false);
+}
+
+static int add_positional(og__arguments *a, const char *text)
+{
+    if (!*a->command->arguments)
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "unexpected argument \"%s\"", text);
+    if (a->model)
+        return og__say_error(a->command->name, OG__EXIT_USAGE,
+                             "unexpected argument \"%s\": the model is %s already", text, a->model);
+    if (!*text)
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "the model's path is empty");
+    a->model = text;
+    return OG__EXIT_DONE;
+}
+
+int og__arguments_parse(og__arguments *a, const og__command *command, int argc, char **argv)
+{
+    *a = (og__arguments){.command = command};
+    a->rows = og__option_rows(&a->n_rows);
+    if (!a->rows)
+        return og__say_error(command->name, OG__EXIT_FAILED, "out of memory for the options");
+    bool options = true;
+    for (int i = 0; i < argc; i++) {
+        const char *text = argv[i];
+        if (options && !strcmp(text, "--"))
+            options = false;
+        else if (options && !strncmp(text, "--", 2))
+            OG__TRY(parse_long(a, argc, argv, &i));
+        else if (options && text[0] == '-' && text[1])
+            OG__TRY(parse_short(a, argc, argv, &i));
+        else
+            OG__TRY(add_positional(a, text));
+        if (og__argument_flag(a, "help")) {
+            a->help = true;
+            return OG__EXIT_DONE;
+        }
+    }
+    const og__row *config = find_row(a, "config");
+    if ((config->commands & command->bit) && og__argument_is_set(a, "config"))
+        OG__TRY(og__config_read(a, og__argument(a, "config")));
+    if (*command->arguments && !a->model)
+        return og__say_error(command->name, OG__EXIT_USAGE,
+                             "no model given: ongrad %s MODEL.onnx …\n"
+                             "(built-in models are not part of this version of ongrad, %s)",
+                             command->name, og_version());
+    return OG__EXIT_DONE;
+}
+
+void og__arguments_free(og__arguments *a)
+{
+    for (int i = 0; i < a->n_settings; i++)
+        free(a->settings[i].value);
+    free(a->settings);
+    free(a->rows);
+    *a = (og__arguments){0};
+}
+
+int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,
+                                const char *value)
+{
+    const og__row *row = find_row(a, name);
+    bool negated = !row && (!strncmp(name, "no_", 3) || !strncmp(name, "no-", 3));
+    bool on;
+    if (negated)
+        row = find_row(a, name + 3);
+    if (!row || (negated && row->info.kind != OG_OPTION_FLAG))
+        return unknown(a, where, name);
+    if (!strcmp(row->info.name, "config") || !strcmp(row->info.name, "help"))
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "%s%s cannot be set in a file",
+                             where, name);
+    if (!(row->commands & a->command->bit))
+        return OG__EXIT_DONE; /* one file for several subcommands */
+    for (int i = 0; i < a->n_settings; i++)
+        if (a->settings[i].row == row && !a->settings[i].from_file)
+            return check_value(a, where, row, value);
+    if (negated && parse_flag(value, &on))
+        value = on ? "off" : "on";
+    return add_setting(a, where, row, value, true);
+}
+
+/* ---- reading
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static const og__setting *last_setting(const og__arguments *a, const char *name)
+{
+    const og__setting *found = NULL;
+    for (int i = 0; i < a->n_settings; i++)
+        if (og__same_name(a->settings[i].row->info.name, name))
+            found = &a->settings[i];
+    return found;
+}
+
+const char *og__argument(const og__arguments *a, const char *name)
+{
+    const og__setting *setting = last_setting(a, name);
+    const og__row *row = find_row(a, name);
+    return setting ? setting->value : row ? row->info.fallback : NULL;
+}
+
+bool og__argument_is_set(const og__arguments *a, const char *name)
+{
+    return last_setting(a, name) != NULL;
+}
+
+bool og__argument_flag(const og__arguments *a, const char *name)
+{
+    const char *text = og__argument(a, name);
+    bool on = false;
+    return text && parse_flag(text, &on) && on;
+}
+
+int64_t og__argument_int(const og__arguments *a, const char *name)
+{
+    const char *text = og__argument(a, name);
+    int64_t value = 0;
+    return text && parse_int(text, &value) ? value : 0;
+}
+
+const char *og__argument_at(const og__arguments *a, const char *name, int k)
+{
+    for (int i = 0; i < a->n_settings; i++)
+        if (og__same_name(a->settings[i].row->info.name, name) && k-- == 0)
+            return a->settings[i].value;
+    return NULL;
+}

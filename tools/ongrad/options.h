@@ -1,0 +1,71 @@
+/* The command line of every subcommand, from one table: the library's rows (og_option_table) and
+ * the command's own.
+ * `_` and `-` read the same; a switch has a --no_ form; --NAME_dir PATH is --data NAME=PATH. */
+#ifndef OG_COMMAND_OPTIONS_H
+#define OG_COMMAND_OPTIONS_H
+
+#include "runtime/base/status.h"
+#include "tools/ongrad/command.h"
+
+typedef struct og__row {
+    og_option_info info;
+    unsigned commands; /* bits of the subcommands that take it */
+    const char *group; /* its heading in the help */
+    int64_t least;     /* smallest value of a whole number */
+    char letter;       /* -o; 0: none */
+    bool library;      /* set with og_options_set */
+    bool own;          /* read here, too */
+} og__row;
+
+/* One value given. */
+typedef struct og__setting {
+    const og__row *row;
+    char *value;
+    bool from_file; /* of --config: the command line wins */
+} og__setting;
+
+typedef struct og__arguments {
+    const og__command *command;
+    og__row *rows; /* the merged table */
+    int n_rows;
+    og__setting *settings; /* in the order given, a config file's behind the command line's */
+    int n_settings;
+    const char *model; /* the argument that is no option; NULL: none */
+    bool help;
+} og__arguments;
+
+/* Parse argv[0 … argc - 1], what follows the subcommand's name. argv must outlive the arguments.
+ * Returns an exit status, having said what is wrong; og__arguments_free in any case. */
+int og__arguments_parse(og__arguments *a, const og__command *command, int argc, char **argv);
+void og__arguments_free(og__arguments *a);
+/* One more value, as a config file has it: ignored where the command line gave one. `where` names
+ * the file and line. */
+int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,
+                                const char *value);
+
+/* Values of one option: the last one given, else the default; NULL if there is none. The name must
+ * be in the table. */
+const char *og__argument(const og__arguments *a, const char *name);
+bool og__argument_is_set(const og__arguments *a, const char *name);
+bool og__argument_flag(const og__arguments *a, const char *name);
+int64_t og__argument_int(const og__arguments *a, const char *name);
+/* The k-th value of a list as it was given; NULL past the end. */
+const char *og__argument_at(const og__arguments *a, const char *name, int k);
+
+/* option_table.c: the library's rows and the command's, merged. NULL: out of memory. */
+og__row *og__option_rows(int *n);
+/* What an alias or an old name stands for; `name` itself otherwise. */
+const char *og__option_alias(const char *name);
+/* Options of the design that this version does not have yet. */
+bool og__option_is_future(const char *name);
+/* Same but for `-` and `_`? */
+bool og__same_name(const char *a, const char *b);
+
+/* help.c */
+int og__help_overview(void);
+int og__help_command(const og__command *command, const og__row *rows, int n_rows);
+
+/* config.c: the settings of a YAML file, behind those of the command line. */
+int og__config_read(og__arguments *a, const char *path);
+
+#endif

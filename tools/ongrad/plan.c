@@ -1,0 +1,282 @@
+/* ongrad plan: what training would take, before it is tried. The memory is planned, and held, as
+ * training would. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "runtime/base/json.h"
+#include "tools/ongrad/nodes.h"
+#include "tools/ongrad/report.h"
+#include "tools/ongrad/say.h"
+#include "tools/ongrad/table.h"
+
+enum { ALTERNATIVES = 3 };
+
+/* The peak at another batch size. */
+typedef struct alternative {
+    int64_t batch;
+    bool fits;
+    uint64_t peak; /* 0 where it does not fit */
+    const char *note;
+} alternative;
+
+typedef struct planning {
+    og__run run;
+    og_memory_report memory;
+    int64_t accumulation;
+    alternative others[ALTERNATIVES];
+    const char *verdict; /* "larger", "keep" */
+} planning;
+
+/* Under 20 of 24 GB there is room for more. */
+static bool has_room(const og_memory_report *m)
+{
+    return (double)m->peak < 20.0 / 24 * (double)m->budget;
+}
+
+static void try_batches(planning *p)
+{
+    int64_t batch = p->run.batch_size;
+    const int64_t sizes[ALTERNATIVES] = {batch / 2, batch, batch * 2};
+    static const char *const notes[ALTERNATIVES] = {"conservative", "as asked for", "aggressive"};
+    for (int i = 0; i < ALTERNATIVES; i++) {
+        alternative *other = &p->others[i];
+        *other = (alternative){.batch = sizes[i], .note = notes[i]};
+        if (sizes[i] < 1)
+            continue;
+        og_session *session =
+            sizes[i] == batch ? p->run.session : og__run_session_at(&p->run, sizes[i]);
+        if (!session)
+            continue;
+        og_memory_report m;
+        og_session_memory(session, &m);
+        other->fits = true;
+        other->peak = m.peak;
+        if (session != p->run.session)
+            og_session_free(session);
+    }
+    p->verdict = has_room(&p->memory) && p->others[2].fits ? "larger" : "keep";
+}
+
+/* ---- output
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static const struct {
+    const char *key, *label;
+    size_t at;
+} categories[] = {
+    {"parameters", "parameters", offsetof(og_memory_report, parameters)},
+    {"gradients", "gradients", offsetof(og_memory_report, gradients)},
+    {"optimizer", "optimizer", offsetof(og_memory_report, optimizer)},
+    {"other_state", "other state", offsetof(og_memory_report, other_state)},
+    {"activations", "activations", offsetof(og_memory_report, activations)},
+};
+enum { CATEGORIES = sizeof categories / sizeof *categories };
+
+static uint64_t bytes_of(const planning *p, int category)
+{
+    uint64_t bytes;
+    memcpy(&bytes, (const char *)&p->memory + categories[category].at, sizeof bytes);
+    return bytes;
+}
+
+static int print_json(const planning *p)
+{
+    const og_memory_report *m = &p->memory;
+    og_text out = {0};
+    og_json j = {&out};
+    og_json_open(&j, NULL, '{');
+    og_json_string(&j, "model", p->run.arguments->model);
+    og_json_bool(&j, "training", p->run.losses.n > 0);
+    og_json_int(&j, "batch_size", p->run.batch_size);
+    og_json_int(&j, "gradient_accumulation_steps", p->accumulation);
+    og_json_int(&j, "effective_batch", p->run.batch_size * p->accumulation);
+    og_json_open(&j, "bytes", '{');
+    for (int i = 0; i < CATEGORIES; i++)
+        og_json_int(&j, categories[i].key, (int64_t)bytes_of(p, i));
+    og_json_close(&j, '}');
+    og_json_int(&j, "peak_bytes", (int64_t)m->peak);
+    og_json_int(&j, "activations_lower_bound_bytes", (int64_t)m->lower_bound);
+    og_json_int(&j, "budget_bytes", (int64_t)m->budget);
+    og_json_int(&j, "total_bytes", (int64_t)m->total);
+    og_json_int(&j, "available_bytes", (int64_t)m->available);
+    og_json_bool(&j, "fits", m->peak <= m->budget);
+    og_json_string(&j, "verdict", p->verdict);
+    og_json_int(&j, "micro_steps", m->micro_steps);
+    og_json_int(&j, "update_steps", m->update_steps);
+    og_json_double(&j, "flops", m->flops);
+    og_json_open(&j, "batches", '[');
+    for (int i = 0; i < ALTERNATIVES; i++) {
+        if (p->others[i].batch < 1)
+            continue;
+        og_json_open(&j, NULL, '{');
+        og_json_int(&j, "batch_size", p->others[i].batch);
+        og_json_bool(&j, "fits", p->others[i].fits);
+        if (p->others[i].fits)
+            og_json_int(&j, "peak_bytes", (int64_t)p->others[i].peak);
+        else
+            og_json_null(&j, "peak_bytes");
+        og_json_string(&j, "note", p->others[i].note);
+        og_json_close(&j, '}');
+    }
+    og_json_close(&j, ']');
+    og_json_close(&j, '}');
+    og_text_add(&out, "\n");
+    return og__write_stdout(p->run.command, &out);
+}
+
+static void add_memory(const planning *p, og_text *out)
+{
+    static const char *const headings[] = {"memory", ">size", ">bytes"};
+    const og_memory_report *m = &p->memory;
+    og__table table;
+    char size[32], count[32];
+    og__table_start(&table, 3, headings);
+    for (int i = 0; i < CATEGORIES; i++) {
+        uint64_t bytes = bytes_of(p, i);
+        og__table_cell(&table, "%s", categories[i].label);
+        og__table_cell(&table, "%s", og_format_bytes(size, bytes));
+        og__table_cell(&table, "%s", og__grouped_text(count, (int64_t)bytes));
+    }
+    const struct {
+        const char *label;
+        uint64_t bytes;
+    } totals[] = {{"predicted peak", m->peak},
+                  {"budget", m->budget},
+                  {"available", m->available},
+                  {"total", m->total}};
+    for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+        og__table_cell(&table, "%s", totals[i].label);
+        og__table_cell(&table, "%s", og_format_bytes(size, totals[i].bytes));
+        og__table_cell(&table, "%s", og__grouped_text(count, (int64_t)totals[i].bytes));
+    }
+    og__table_finish(&table, out, 0);
+}
+
+static void add_batches(const planning *p, og_text *out)
+{
+    static const char *const headings[] = {">batch_size", ">peak", "note"};
+    og__table table;
+    char size[32];
+    og__table_start(&table, 3, headings);
+    for (int i = 0; i < ALTERNATIVES; i++) {
+        if (p->others[i].batch < 1)
+            continue;
+        og__table_cell(&table, "%" PRId64, p->others[i].batch);
+        og__table_cell(&table, "%s",
+                       p->others[i].fits ? og_format_bytes(size, p->others[i].peak) : "-");
+        og__table_cell(&table, "%s%s", p->others[i].note,
+                       p->others[i].fits ? "" : ": above the budget");
+    }
+    og_text_add(out, "\n");
+    og__table_finish(&table, out, 0);
+}
+
+static int print_table(const planning *p)
+{
+    const og_memory_report *m = &p->memory;
+    og_text out = {0};
+    char size[32], count[32];
+    og_text_printf(&out,
+                   "%s of %s: batch_size=%" PRId64 ", accumulation=%" PRId64
+                   ", effective batch=%" PRId64 ", float32\n\n",
+                   p->run.losses.n ? "training" : "prediction", p->run.arguments->model,
+                   p->run.batch_size, p->accumulation, p->run.batch_size * p->accumulation);
+    add_memory(p, &out);
+    add_batches(p, &out);
+    og_text_printf(&out, "\n%d kernel calls a micro-batch, %d an update", m->micro_steps,
+                   m->update_steps);
+    if (m->flops > 0)
+        og_text_printf(&out, "; %s%sFLOPs a micro-batch", og__count_text(count, m->flops),
+                       m->flops < 999.5 ? " " : "");
+    og_text_add(&out, "\n");
+    if (!strcmp(p->verdict, "larger"))
+        og_text_printf(&out, "Fits, with room: --batch_size %" PRId64 " is predicted to take %s.\n",
+                       p->others[2].batch, og_format_bytes(size, p->others[2].peak));
+    else
+        og_text_printf(&out, "Fits, near the limit: keep --batch_size %" PRId64 ".\n",
+                       p->run.batch_size);
+    return og__write_stdout(p->run.command, &out);
+}
+
+/* ---- graphs
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static int save_graphs(const planning *p, const char *folder)
+{
+    static const char *const training[] = {"micro", "update", NULL}, *const prediction[] = {
+                                                                         "forward", NULL};
+    const char *const *names = p->run.losses.n ? training : prediction;
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST)
+        return og__say_error(p->run.command, OG__EXIT_FAILED, "cannot make the folder %s: %s",
+                             folder, strerror(errno));
+    for (; *names; names++) {
+        og_text path = {0};
+        og_text_printf(&path, "%s/%s.onnx", folder, *names);
+        int status = path.failed ? og__say_error(p->run.command, OG__EXIT_FAILED, "out of memory")
+                                 : og__run_check_writable(&p->run, "--save_graph", path.s);
+        if (status == OG__EXIT_DONE &&
+            og_session_save_graph(p->run.session, *names, path.s) != OG_OK)
+            status = og__run_failed(&p->run);
+        if (status == OG__EXIT_DONE && !p->run.quiet)
+            og__say("wrote %s", path.s);
+        og_text_free(&path);
+        OG__TRY(status);
+    }
+    return OG__EXIT_DONE;
+}
+
+static int plan(planning *p)
+{
+    og__run *run = &p->run;
+    const og__arguments *a = run->arguments;
+    const char *folder = og__argument(a, "save_graph");
+    if (!og__argument_is_set(a, "loss"))
+        return og__say_error(run->command, OG__EXIT_USAGE,
+                             "no loss given: add --loss NAME, or --loss none to plan prediction");
+    if (og__argument_is_set(a, "data") || og__argument_is_set(a, "target"))
+        OG__TRY(og__run_bind_data(run, run->losses.n > 0));
+    else
+        OG__TRY(og__run_bind_shapes(run, run->default_batch, 0));
+    OG__TRY(og__run_start(run));
+    og_session_memory(run->session, &p->memory);
+    const char *accumulation = og_options_get(run->options, "gradient_accumulation_steps");
+    p->accumulation = accumulation && run->losses.n ? strtoll(accumulation, NULL, 10) : 1;
+    try_batches(p);
+    bool json = og__argument_flag(a, "json");
+    OG__TRY(json ? print_json(p) : print_table(p));
+    if (folder)
+        OG__TRY(save_graphs(p, folder));
+    if (run->losses.n == 0 || json)
+        return OG__EXIT_DONE;
+    og__next next = {0};
+    og__next_line(&next, "train", a->model);
+    if (!og__next_option(&next, a, "data", "data")) {
+        og__next_add(&next, "--data");
+        og__next_add(&next, "PATH");
+    }
+    if (!og__next_option(&next, a, "target", "target") && run->n_targets) {
+        og__next_add(&next, "--target");
+        og__next_add(&next, "PATH");
+    }
+    og__next_loss(&next, a);
+    og__next_option(&next, a, "optimizer", "optimizer");
+    og__next_option(&next, a, "batch_size", "batch_size");
+    og__next_option(&next, a, "gradient_accumulation_steps", "gradient_accumulation_steps");
+    og__next_say(&next, run->quiet);
+    return OG__EXIT_DONE;
+}
+
+int og__command_plan(const og__arguments *a)
+{
+    planning p = {0};
+    int status = og__run_open(&p.run, a);
+    if (status == OG__EXIT_DONE)
+        status = plan(&p);
+    og__run_close(&p.run);
+    return status;
+}

@@ -1,0 +1,219 @@
+#include "tools/ongrad/report.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "tools/ongrad/say.h"
+
+uint64_t og__process_peak(void)
+{
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+/* ---- start
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void add_source(og_text *out, const og__source *source)
+{
+    if (!source->array) {
+        og_text_printf(out, "%s = %g", source->name, source->value);
+        return;
+    }
+    og_tensor_info info = {.rank = og_array_rank(source->array)};
+    memcpy(info.dims, og_array_dims(source->array), sizeof(int64_t) * (size_t)info.rank);
+    og_text_printf(out, "%s: %s ", source->name, source->path);
+    og__shape_text(out, &info);
+    og_text_printf(out, " %s", og_dtype_name(og_array_dtype(source->array)));
+    if (source->scaled)
+        og_text_printf(out, " x %g %+g", source->scale, source->shift);
+}
+
+static void say_data(const char *label, const og__bindings *b)
+{
+    for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
+        og_text text = {0};
+        bool target = i >= b->n_inputs;
+        add_source(&text, target ? &b->targets[i - b->n_inputs] : &b->inputs[i]);
+        og__say("  %-11s %s%s", i == 0 ? label : "", target ? "target " : "", text.s ? text.s : "");
+        og_text_free(&text);
+    }
+}
+
+void og__report_stored_values(const og__bindings *b, const og_tensor_info *inputs)
+{
+    for (int i = 0; i < b->n_inputs; i++) {
+        const og__source *source = &b->inputs[i];
+        bool is_float = inputs[i].dtype == OG_FLOAT || inputs[i].dtype == OG_DOUBLE ||
+                        inputs[i].dtype == OG_FLOAT16 || inputs[i].dtype == OG_BFLOAT16;
+        if (source->array && !source->scaled && is_float &&
+            og_array_dtype(source->array) == OG_UINT8)
+            og__say("  %-11s %s: values as stored, 0…255; --data %s=%s,scale=255 divides them", "",
+                    source->name, source->name, source->path);
+    }
+}
+
+static void say_parameters(const og__run *run)
+{
+    int n = og_model_parameter_count(run->model, run->options), trained = 0, fixed = 0, buffers = 0;
+    int64_t elements = 0, fixed_elements = 0;
+    for (int i = 0; i < n; i++) {
+        og_parameter_info p;
+        int64_t count = 1;
+        if (og_model_parameter(run->model, i, &p) != OG_OK)
+            continue;
+        for (int d = 0; d < p.rank; d++)
+            count *= p.dims[d];
+        trained += p.trained;
+        buffers += p.buffer;
+        fixed += !p.trained && !p.buffer;
+        elements += p.trained ? count : 0;
+        fixed_elements += !p.trained && !p.buffer ? count : 0;
+    }
+    og_text text = {0};
+    og_text_printf(&text, "%d tensors, %" PRId64 " parameters", trained, elements);
+    if (fixed)
+        og_text_printf(&text, "; fixed: %d tensors, %" PRId64 " elements", fixed, fixed_elements);
+    if (buffers)
+        og_text_printf(&text, "; %d running statistics", buffers);
+    og__say("  %-11s %s", "trained", text.s ? text.s : "");
+    og_text_free(&text);
+}
+
+static const char *option_or(const og_options *options, const char *name, const char *otherwise)
+{
+    const char *value = og_options_get(options, name);
+    return value ? value : otherwise;
+}
+
+static void say_memory(const og__run *run)
+{
+    og_memory_report m;
+    char total[32], available[32], budget[32], peak[32];
+    og_session_memory(run->session, &m);
+    og__say("  %-11s Detected CPU memory: %s (%s available); budget %s (memory_fraction %s)",
+            "memory", og_format_bytes(total, m.total), og_format_bytes(available, m.available),
+            og_format_bytes(budget, m.budget), option_or(run->options, "memory_fraction", "0.9"));
+    og__say("  %-11s predicted peak %s", "", og_format_bytes(peak, m.peak));
+}
+
+static void say_optimizer(const og__run *run)
+{
+    const og_options *o = run->options;
+    const char *scheduler = og_options_get(o, "scheduler"),
+               *uses = option_or(o, "use_scheduler", "off");
+    bool cosine =
+        !strcmp(uses, "on") || !strcmp(uses, "true") || !strcmp(uses, "1") || !strcmp(uses, "yes");
+    double norm = strtod(option_or(o, "max_norm", "0"), NULL);
+    og_text text = {0};
+    og_text_printf(&text, "%s, lr %s", option_or(o, "optimizer", "?"), option_or(o, "lr", "?"));
+    og_text_printf(&text, ", schedule %s", scheduler ? scheduler : cosine ? "cosine" : "constant");
+    if (norm > 0)
+        og_text_printf(&text, ", gradients clipped at norm %g", norm);
+    else
+        og_text_add(&text, ", no clipping");
+    og__say("  %-11s %s", "optimizer", text.s ? text.s : "");
+    og_text_free(&text);
+}
+
+static void say_loss(const og__run *run)
+{
+    for (int i = 0; i < run->losses.n; i++) {
+        const og__loss_spec *loss = &run->losses.items[i];
+        og__say("  %-11s %s%s%s", i == 0 ? "loss" : "", loss->name,
+                loss->output ? " of output " : "", loss->output ? loss->output : "");
+    }
+}
+
+void og__report_start(const og__report *r)
+{
+    const og__run *run = r->run;
+    const og__arguments *a = run->arguments;
+    og_model_info model;
+    if (run->quiet)
+        return;
+    og_model_describe(run->model, &model);
+    og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), a->model, model.opset,
+            model.producer && *model.producer ? ", from " : "",
+            model.producer ? model.producer : "", model.nodes);
+    say_parameters(run);
+    say_data("data", &run->data);
+    og__report_stored_values(&run->data, run->inputs);
+    if (r->validation)
+        say_data("validation", r->validation);
+    say_loss(run);
+    say_optimizer(run);
+    og__say("  %-11s batch_size=%" PRId64 ", accumulation=%" PRId64 ", effective batch=%" PRId64,
+            "batch", run->batch_size, r->accumulation, run->batch_size * r->accumulation);
+    og__say("  %-11s mixed precision off (float32)", "precision");
+    say_memory(run);
+    og__say("  %-11s %" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
+            " samples, shuffle %s, %d loader thread%s",
+            "run", r->steps, r->by_steps ? " (--steps)" : "", r->epochs, r->epochs == 1 ? "" : "s",
+            run->data.samples, og__argument_flag(a, "shuffle") ? "on" : "off", r->feed->workers,
+            r->feed->workers == 1 ? "" : "s");
+    og__say("  %-11s %s", "output", r->output);
+}
+
+/* ---- next
+ * -------------------------------------------------------------------------------------------------------
+ */
+
+static void end_line(og__next *next)
+{
+    if (next->line.s)
+        og_text_printf(&next->lines, "  %s\n", next->line.s);
+    og_text_free(&next->line);
+}
+
+void og__next_line(og__next *next, const char *command, const char *model)
+{
+    end_line(next);
+    og_text_printf(&next->line, "ongrad %s", command);
+    /* A path that starts with a dash would read as an option. */
+    if (model && model[0] == '-') {
+        og_text path = {0};
+        og_text_printf(&path, "./%s", model);
+        og__paste_word(&next->line, path.s ? path.s : model);
+        og_text_free(&path);
+    } else if (model) {
+        og__paste_word(&next->line, model);
+    }
+}
+
+void og__next_add(og__next *next, const char *word)
+{
+    og__paste_word(&next->line, word);
+}
+
+bool og__next_option(og__next *next, const og__arguments *a, const char *from, const char *as)
+{
+    const char *value;
+    int k = 0;
+    for (; (value = og__argument_at(a, from, k)); k++) {
+        og_text option = {0};
+        og_text_printf(&option, "--%s", as);
+        og__paste_word(&next->line, option.s ? option.s : "");
+        og__paste_word(&next->line, value);
+        og_text_free(&option);
+    }
+    return k > 0;
+}
+
+void og__next_loss(og__next *next, const og__arguments *a)
+{
+    static const char *const names[] = {"loss", "label_smoothing", "ignore_index", "class_weights"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        og__next_option(next, a, names[i], names[i]);
+}
+
+void og__next_say(og__next *next, bool quiet)
+{
+    end_line(next);
+    if (!quiet && next->lines.s)
+        og__say("Next:\n%.*s", (int)next->lines.length - 1, next->lines.s);
+    og_text_free(&next->lines);
+}

@@ -1,0 +1,39 @@
+/* What a run says on stderr before it starts and after it ends. Nothing with --quiet. */
+#ifndef OG_COMMAND_REPORT_H
+#define OG_COMMAND_REPORT_H
+
+#include "tools/ongrad/run.h"
+
+typedef struct og__report {
+    const og__run *run;
+    const og__feed *feed;
+    const og__bindings *validation; /* NULL: none */
+    int64_t steps, epochs, accumulation;
+    bool by_steps; /* --steps, not --epochs, says how long */
+    const char *output;
+} og__report;
+
+/* What is trained, on what, with how much memory. */
+void og__report_start(const og__report *report);
+/* Data whose stored values look as if they wanted scaling: 8-bit integers that a float input takes
+ * as they are. */
+void og__report_stored_values(const og__bindings *bindings, const og_tensor_info *inputs);
+
+/* "Next:" and commands to paste. Each line is added with og__next_line, then og__next_add …;
+ * og__next_say prints and frees. */
+typedef struct og__next {
+    og_text lines, line;
+} og__next;
+void og__next_line(og__next *next, const char *command, const char *model);
+/* One more word, quoted where needed. */
+void og__next_add(og__next *next, const char *word);
+/* Every value of option `from` as option `as`. false: there was none. */
+bool og__next_option(og__next *next, const og__arguments *a, const char *from, const char *as);
+/* The options that say what a loss is. */
+void og__next_loss(og__next *next, const og__arguments *a);
+void og__next_say(og__next *next, bool quiet);
+
+/* The process's largest resident size so far, in bytes. */
+uint64_t og__process_peak(void);
+
+#endif

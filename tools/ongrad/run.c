@@ -1,0 +1,268 @@
+#include "tools/ongrad/run.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/say.h"
+
+enum { DEFAULT_BATCH = 32, MOST_THREADS = 1024 };
+
+int og__run_failed(const og__run *run)
+{
+    const char *message = og_error_message(run->context);
+    int status = og__exit_status(og_error_status(run->context));
+    return og__say_error(run->command, status ? status : OG__EXIT_FAILED, "%s",
+                         *message ? message : "the library failed without a message");
+}
+
+static void on_log(void *user, og_log_level level, const char *message)
+{
+    const og__run *run = user;
+    if (level == OG_LOG_WARNING)
+        og__say_warning(run->command, "%s", message);
+    else if (og__argument_flag(run->arguments, "verbose"))
+        og__say("%s", message);
+}
+
+/* Hand the library the options that are its own. */
+static int set_options(og__run *run)
+{
+    const og__arguments *a = run->arguments;
+    run->options = og_options_new(run->context);
+    if (!run->options)
+        return og__run_failed(run);
+    /* A list given on the command line replaces the file's: those are not among the settings then.
+     */
+    for (int i = 0; i < a->n_settings; i++) {
+        const og__row *row = a->settings[i].row;
+        if (row->library &&
+            og_options_set(run->options, row->info.name, a->settings[i].value) != OG_OK)
+            return og__run_failed(run);
+    }
+    return OG__EXIT_DONE;
+}
+
+int og__run_open(og__run *run, const og__arguments *a)
+{
+    *run = (og__run){.arguments = a, .command = a->command->name, .default_batch = DEFAULT_BATCH};
+    run->quiet = og__argument_flag(a, "quiet");
+    int64_t threads = og__argument_int(a, "threads");
+    if (threads > MOST_THREADS)
+        return og__say_error(run->command, OG__EXIT_USAGE, "--threads is %lld, expected at most %d",
+                             (long long)threads, MOST_THREADS);
+    og_context_config config = {.threads = (int)threads, .log = on_log, .log_user = run};
+    run->context = og_context_new(&config);
+    if (!run->context)
+        return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the device");
+    OG__TRY(set_options(run)); /* before the model: wrong usage is told first */
+    run->model = og_model_load(run->context, a->model);
+    if (!run->model)
+        return og__run_failed(run);
+    run->n_inputs = og_model_input_count(run->model);
+    run->inputs = calloc((size_t)run->n_inputs + 1, sizeof *run->inputs);
+    if (!run->inputs)
+        return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the inputs");
+    return og__losses_read(&run->losses, a, run->model);
+}
+
+void og__run_close(og__run *run)
+{
+    og_session_free(run->session);
+    og__bindings_free(&run->data);
+    og__losses_free(&run->losses);
+    free(run->inputs);
+    free(run->targets);
+    og_options_free(run->options);
+    og_model_free(run->model);
+    if (run->context)
+        og_context_free(run->context);
+    *run = (og__run){0};
+}
+
+/* ---- losses
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+int og__run_need_loss(og__run *run)
+{
+    const char *target = og__argument_at(run->arguments, "target", 0), *fits = NULL;
+    if (run->losses.n > 0)
+        return OG__EXIT_DONE;
+    og__source source = {0};
+    int index;
+    if (target && og__source_parse(&source, run->command, "target", target, NULL, 0, &index) == 0 &&
+        source.path) {
+        og_error error = {0};
+        og_array *array = og_array_open(source.path, &error);
+        og_dtype dtype = array ? og_array_dtype(array) : OG_UNDEFINED;
+        fits = !array                                                           ? NULL
+               : dtype == OG_FLOAT || dtype == OG_DOUBLE || dtype == OG_FLOAT16 ? "mse"
+                                                                                : "cross_entropy";
+        og_array_free(array);
+        og_error_clear(&error);
+    }
+    og__source_free(&source);
+    return og__say_error(run->command, OG__EXIT_USAGE,
+                         "no loss given; for this target add --loss %s%s",
+                         fits ? fits : "cross_entropy (class labels) or --loss mse (numbers)",
+                         fits && !strcmp(fits, "mse") ? " (or bce_with_logits, for 0 and 1)" : "");
+}
+
+int og__run_without_loss(og__run *run)
+{
+    og__losses_free(&run->losses);
+    return og_options_set(run->options, "loss", "none") == OG_OK ? OG__EXIT_DONE
+                                                                 : og__run_failed(run);
+}
+
+/* ---- shapes
+ * ---------------------------------------------------------------------------------------------------
+ */
+
+static int allocate_targets(og__run *run, int n)
+{
+    run->n_targets = n;
+    run->targets = calloc((size_t)n + 1, sizeof *run->targets);
+    return run->targets
+               ? OG__EXIT_DONE
+               : og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the targets");
+}
+
+int og__run_bind_data(og__run *run, bool with_targets)
+{
+    OG__TRY(og__bindings_open(&run->data, run->arguments, run->model, &run->losses, "data",
+                              with_targets ? "target" : NULL, NULL));
+    int64_t batch = og__argument_is_set(run->arguments, "batch_size")
+                        ? og__argument_int(run->arguments, "batch_size")
+                        : run->default_batch;
+    run->batch_size = batch < run->data.samples ? batch : run->data.samples;
+    OG__TRY(allocate_targets(run, run->data.n_targets));
+    og__shapes_of_targets(&run->data, run->batch_size, run->targets);
+    return og__shapes_of_inputs(run->arguments, run->model, &run->data, run->batch_size, 0,
+                                run->inputs);
+}
+
+/* The target a loss wants for an output: labels without the class axis, else numbers of the
+ * output's shape. */
+static og_tensor_info deduce_target(const og__loss_spec *loss, const og_tensor_info *output)
+{
+    og_tensor_info target = *output;
+    target.name = "target";
+    bool labels = !strcmp(loss->name, "cross_entropy") || !strcmp(loss->name, "nll");
+    if (!labels)
+        return target;
+    target.dtype = OG_INT64;
+    if (output->rank == 3) { /* [N, T, C], as language models have it */
+        target.rank = 2;
+        return target;
+    }
+    target.rank = output->rank > 1 ? output->rank - 1 : 1;
+    for (int d = 1; d < target.rank; d++)
+        target.dims[d] = output->dims[d + 1];
+    return target;
+}
+
+/* Output shapes at this batch, from a session that only predicts. */
+static int deduce_targets(og__run *run)
+{
+    og_options *options = og_options_new(run->context);
+    og_session *session = NULL;
+    int status = OG__EXIT_DONE;
+    if (!options || og_options_set(options, "loss", "none") != OG_OK ||
+        !(session = og_session_new(run->model, options, run->inputs, run->n_inputs, NULL, 0)))
+        status = og__run_failed(run);
+    for (int t = 0; status == OG__EXIT_DONE && t < run->n_targets; t++) {
+        const og__loss_spec *loss = og__losses_of_target(&run->losses, t);
+        og_tensor_info output;
+        if (og_session_output(session, og__output_index(run->model, loss->output), &output) ==
+            OG_OK)
+            run->targets[t] = deduce_target(loss, &output);
+        else
+            status = og__run_failed(run);
+    }
+    og_session_free(session);
+    og_options_free(options);
+    return status;
+}
+
+int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
+{
+    run->batch_size = og__argument_is_set(run->arguments, "batch_size")
+                          ? og__argument_int(run->arguments, "batch_size")
+                          : batch;
+    OG__TRY(og__shapes_of_inputs(run->arguments, run->model, NULL, run->batch_size, fallback,
+                                 run->inputs));
+    OG__TRY(allocate_targets(run, run->losses.n_targets));
+    return run->n_targets ? deduce_targets(run) : OG__EXIT_DONE;
+}
+
+/* ---- session
+ * --------------------------------------------------------------------------------------------------
+ */
+
+og_session *og__run_session_at(const og__run *run, int64_t batch)
+{
+    size_t n = (size_t)run->n_inputs, t = (size_t)run->n_targets;
+    og_tensor_info *infos = malloc((n + t + 1) * sizeof *infos);
+    if (!infos)
+        return NULL;
+    memcpy(infos, run->inputs, n * sizeof *infos);
+    memcpy(infos + n, run->targets, t * sizeof *infos);
+    for (size_t i = 0; i < n + t; i++)
+        if (infos[i].rank > 0 && infos[i].dims[0] == run->batch_size)
+            infos[i].dims[0] = batch;
+    og_session *session =
+        og_session_new(run->model, run->options, infos, (int)n, infos + n, (int)t);
+    free(infos);
+    return session;
+}
+
+/* Which smaller batch fits, with the accumulation that keeps the effective batch. */
+static void say_remedies(const og__run *run)
+{
+    const char *steps = og_options_get(run->options, "gradient_accumulation_steps");
+    int64_t accumulation = steps ? strtoll(steps, NULL, 10) : 1;
+    bool training = run->losses.n > 0 && strcmp(run->command, "eval") != 0;
+    for (int64_t batch = run->batch_size / 2, times = 2; batch >= 1; batch /= 2, times *= 2) {
+        og_session *session = og__run_session_at(run, batch);
+        if (!session && og_error_status(run->context) != OG_OUT_OF_MEMORY)
+            return;
+        if (!session)
+            continue;
+        og_memory_report memory;
+        char peak[32];
+        og_session_memory(session, &memory);
+        og_format_bytes(peak, memory.peak);
+        if (training && batch * times == run->batch_size)
+            og__say("    this fits, with the same effective batch: --batch_size %" PRId64
+                    " --gradient_accumulation_steps %" PRId64 "   (predicted peak %s)",
+                    batch, accumulation * times, peak);
+        else
+            og__say("    this fits: --batch_size %" PRId64 "   (predicted peak %s)", batch, peak);
+        og_session_free(session);
+        return;
+    }
+}
+
+int og__run_start(og__run *run)
+{
+    run->session = og_session_new(run->model, run->options, run->inputs, run->n_inputs,
+                                  run->targets, run->n_targets);
+    if (!run->session) {
+        int status = og__run_failed(run);
+        if (og_error_status(run->context) == OG_OUT_OF_MEMORY)
+            say_remedies(run);
+        return status;
+    }
+    for (int t = 0; t < run->n_targets; t++)
+        if (og_session_target(run->session, t, &run->targets[t]) != OG_OK)
+            return og__run_failed(run);
+    return OG__EXIT_DONE;
+}
+
+int og__run_output(const og__run *run, int index, og_tensor_info *info)
+{
+    return og_session_output(run->session, index, info) == OG_OK ? OG__EXIT_DONE
+                                                                 : og__run_failed(run);
+}

@@ -1,0 +1,29 @@
+/* What the command tells its user on stderr, and the lines it offers for pasting. */
+#ifndef OG_COMMAND_SAY_H
+#define OG_COMMAND_SAY_H
+
+#include "runtime/base/text.h"
+#include "tools/ongrad/command.h"
+
+/* "ongrad train: …"; further lines of the message are indented. Returns `status`, an exit status.
+ */
+int og__say_error(const char *command, int status, const char *format, ...) OG_PRINTF(3, 4);
+void og__say_warning(const char *command, const char *format, ...) OG_PRINTF(2, 3);
+/* A plain line. */
+void og__say(const char *format, ...) OG_PRINTF(1, 2);
+/* The exit status that a library status means. */
+int og__exit_status(og_status status);
+/* Errors of an og_error; clears it. */
+int og__say_failure(const char *command, og_error *error);
+
+/* May escape sequences be written to stderr: a terminal, no NO_COLOR, no TERM=dumb. */
+bool og__say_in_color(void);
+
+/* Add `word` to a command line, quoted for the shell where it must be, with a space before it
+ * unless `line` is empty. */
+void og__paste_word(og_text *line, const char *word);
+/* Write to stdout what `text` holds and flush: a full disk or a closed pipe is a failure. Frees the
+ * text. */
+int og__write_stdout(const char *command, og_text *text);
+
+#endif

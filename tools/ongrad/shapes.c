@@ -1,0 +1,282 @@
+/* Which dim is the batch: dims[0] of every input that reads a file, and every dim of the same
+ * symbol (h0: [1, batch, 20]). A constant's literal dims[0] is the batch only where the export
+ * baked the same number into the other inputs. */
+#include "tools/ongrad/shapes.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/say.h"
+
+/* A symbol and what it is. */
+typedef struct symbol {
+    const char *name, *from; /* from: "--dim", or the path of the file it was read from */
+    int64_t value;
+} symbol;
+
+typedef struct shapes {
+    const og__arguments *arguments;
+    og_model *model;
+    const og__bindings *bindings;
+    int64_t batch;
+    const char *batch_symbol;
+    int64_t batch_literal; /* baked in by the export; 0: none */
+    symbol *symbols;
+    int n_symbols, room;
+    og_error report;
+} shapes;
+
+static const symbol *find_symbol(const shapes *s, const char *name)
+{
+    for (int i = 0; name && i < s->n_symbols; i++)
+        if (!strcmp(s->symbols[i].name, name))
+            return &s->symbols[i];
+    return NULL;
+}
+
+static void bind_symbol(shapes *s, const char *name, int64_t value, const char *from)
+{
+    const symbol *known = find_symbol(s, name);
+    if (known && known->value != value)
+        og_fail_also(&s->report, OG_INVALID_DATA,
+                     "dim \"%s\" is %" PRId64 " by %s and %" PRId64 " by %s", name, known->value,
+                     known->from, value, from);
+    if (known)
+        return;
+    if (s->n_symbols < s->room)
+        s->symbols[s->n_symbols++] = (symbol){name, from, value};
+}
+
+static bool reads_file(const shapes *s, int input)
+{
+    return !s->bindings || s->bindings->inputs[input].array;
+}
+
+static void find_batch(shapes *s)
+{
+    og_tensor_info info;
+    for (int i = 0; i < og_model_input_count(s->model); i++) {
+        if (!reads_file(s, i) || og_model_input(s->model, i, &info) != OG_OK || info.rank < 1)
+            continue;
+        if (info.dims[0] < 0)
+            s->batch_symbol = info.dim_names[0];
+        else
+            s->batch_literal = info.dims[0];
+        return;
+    }
+}
+
+static bool is_batch(const shapes *s, const og_tensor_info *info, bool file, int d)
+{
+    if (info->dims[d] < 0 && info->dim_names[d] && s->batch_symbol)
+        return !strcmp(info->dim_names[d], s->batch_symbol) || (d == 0 && file);
+    return d == 0 &&
+           (file || (info->dims[0] < 0 ? !info->dim_names[0] : s->batch_literal == info->dims[0]));
+}
+
+/* ---- --dim NAME=N
+ * ------------------------------------------------------------------------------------------- */
+
+static bool has_symbol(const shapes *s, const char *name)
+{
+    og_tensor_info info;
+    for (int i = 0; i < og_model_input_count(s->model); i++)
+        for (int d = 0; og_model_input(s->model, i, &info) == OG_OK && d < info.rank; d++)
+            if (info.dims[d] < 0 && info.dim_names[d] && !strcmp(info.dim_names[d], name))
+                return true;
+    return false;
+}
+
+static void add_symbols(const shapes *s, og_text *list)
+{
+    og_tensor_info info;
+    for (int i = 0; i < og_model_input_count(s->model); i++)
+        for (int d = 0; og_model_input(s->model, i, &info) == OG_OK && d < info.rank; d++)
+            if (info.dims[d] < 0 && info.dim_names[d] && !is_batch(s, &info, reads_file(s, i), d) &&
+                (!list->s || !strstr(list->s, info.dim_names[d])))
+                og_text_printf(list, "%s%s", list->length ? ", " : "", info.dim_names[d]);
+}
+
+static int read_dim(shapes *s, const char *text)
+{
+    const char *command = s->arguments->command->name, *equals = strchr(text, '=');
+    char *end = NULL, *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+    long long value = equals ? strtoll(equals + 1, &end, 10) : 0;
+    int status = OG__EXIT_DONE;
+    if (!equals || end == equals + 1 || *end || value < 1 || value > INT32_MAX)
+        status =
+            og__say_error(command, OG__EXIT_USAGE,
+                          "--dim %s: expected NAME=N with N a whole number of at least 1", text);
+    else if (!name)
+        status = og__say_error(command, OG__EXIT_FAILED, "out of memory for --dim");
+    else if (s->batch_symbol && !strcmp(name, s->batch_symbol))
+        status = og__say_error(command, OG__EXIT_USAGE,
+                               "--dim %s: \"%s\" is the batch; use --batch_size %lld", text, name,
+                               value);
+    else if (!has_symbol(s, name)) {
+        og_text list = {0};
+        add_symbols(s, &list);
+        status = og__say_error(command, OG__EXIT_USAGE,
+                               "--dim %s: the model has no dim \"%s\"; its symbolic dims are: %s",
+                               text, name, list.s ? list.s : "none but the batch");
+        og_text_free(&list);
+    }
+    og_tensor_info info;
+    /* The symbol table keeps the model's spelling, which lives as long as the model. */
+    for (int i = 0; status == OG__EXIT_DONE && i < og_model_input_count(s->model); i++)
+        for (int d = 0; og_model_input(s->model, i, &info) == OG_OK && d < info.rank; d++)
+            if (info.dims[d] < 0 && info.dim_names[d] && !strcmp(info.dim_names[d], name))
+                bind_symbol(s, info.dim_names[d], value, "--dim");
+    free(name);
+    return status;
+}
+
+/* ---- symbols from files
+ * ---------------------------------------------------------------------------------------- */
+
+/* Match files with the model's shapes: a data set of the inputs alone knows which axes of 1 are to
+ * be added. */
+static int bind_from_files(shapes *s)
+{
+    const og__bindings *b = s->bindings;
+    og_field *fields = calloc((size_t)b->n_inputs + 1, sizeof *fields);
+    int *input_of = calloc((size_t)b->n_inputs + 1, sizeof *input_of), n = 0;
+    og_error error = {0};
+    int status = OG__EXIT_DONE;
+    if (!fields || !input_of)
+        status = og__say_error(b->command, OG__EXIT_FAILED, "out of memory for the shapes");
+    for (int i = 0; status == OG__EXIT_DONE && i < b->n_inputs; i++) {
+        const og__source *source = &b->inputs[i];
+        og_tensor_info info;
+        if (!source->array || og_model_input(s->model, i, &info) != OG_OK)
+            continue;
+        og_field f = {.name = source->name,
+                      .array = source->array,
+                      .dtype = info.dtype,
+                      .rank = info.rank,
+                      .scale = source->scale,
+                      .shift = source->shift};
+        for (int d = 0; d < info.rank; d++) {
+            const symbol *known = info.dims[d] < 0 ? find_symbol(s, info.dim_names[d]) : NULL;
+            f.dims[d] = known ? known->value : info.dims[d];
+        }
+        input_of[n] = i;
+        fields[n++] = f;
+    }
+    og_dataset *set = NULL;
+    if (status == OG__EXIT_DONE && n > 0) {
+        set = og_dataset_new(fields, n, &(og_dataset_options){0}, &error);
+        if (!set)
+            status = og__say_failure(b->command, &error);
+    }
+    for (int f = 0; set && f < n; f++) {
+        og_tensor_info info;
+        int64_t dims[OG_MAX_RANK];
+        if (og_model_input(s->model, input_of[f], &info) != OG_OK)
+            continue;
+        int rank = og_dataset_dims(set, f, dims);
+        for (int d = 1; d < rank; d++)
+            if (info.dims[d] < 0 && info.dim_names[d])
+                bind_symbol(s, info.dim_names[d], dims[d], b->inputs[input_of[f]].path);
+    }
+    og_dataset_free(set);
+    free(input_of);
+    free(fields);
+    return status;
+}
+
+/* ---- the shapes
+ * -------------------------------------------------------------------------------------------------
+ */
+
+static void bind_dims(shapes *s, int input, int64_t fallback, og_tensor_info *info)
+{
+    bool file = reads_file(s, input);
+    for (int d = 0; d < info->rank; d++) {
+        const symbol *known = info->dims[d] < 0 ? find_symbol(s, info->dim_names[d]) : NULL;
+        if (is_batch(s, info, file, d))
+            info->dims[d] = s->batch;
+        else if (known)
+            info->dims[d] = known->value;
+        else if (info->dims[d] < 0 && fallback > 0)
+            info->dims[d] = fallback;
+        else if (info->dims[d] < 0 && info->dim_names[d])
+            og_fail_also(&s->report, OG_INVALID_ARGUMENT,
+                         "input \"%s\": dim %d is \"%s\"; add --dim %s=N", info->name, d,
+                         info->dim_names[d], info->dim_names[d]);
+        else if (info->dims[d] < 0 && s->bindings && s->bindings->inputs[input].array &&
+                 og_array_rank(s->bindings->inputs[input].array) == info->rank)
+            info->dims[d] = og_array_dims(s->bindings->inputs[input].array)[d];
+        else if (info->dims[d] < 0)
+            og_fail_also(&s->report, OG_INVALID_ARGUMENT,
+                         "input \"%s\": the model does not say how long dim %d is", info->name, d);
+    }
+    memset(info->dim_names, 0, sizeof info->dim_names);
+}
+
+int og__shapes_of_inputs(const og__arguments *a, og_model *model, const og__bindings *bindings,
+                         int64_t batch, int64_t fallback, og_tensor_info *inputs)
+{
+    shapes s = {.arguments = a, .model = model, .bindings = bindings, .batch = batch};
+    int n = og_model_input_count(model), status = OG__EXIT_DONE;
+    const char *text;
+    s.room = (n + 1) * OG_MAX_RANK;
+    s.symbols = calloc((size_t)s.room, sizeof *s.symbols);
+    if (!s.symbols)
+        return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory for the shapes");
+    find_batch(&s);
+    for (int k = 0; status == OG__EXIT_DONE && (text = og__argument_at(a, "dim", k)); k++)
+        status = read_dim(&s, text);
+    if (status == OG__EXIT_DONE && bindings)
+        status = bind_from_files(&s);
+    for (int i = 0; status == OG__EXIT_DONE && i < n; i++)
+        if (og_model_input(model, i, &inputs[i]) == OG_OK)
+            bind_dims(&s, i, fallback, &inputs[i]);
+    if (status == OG__EXIT_DONE && s.report.status != OG_OK)
+        status = og__say_failure(a->command->name, &s.report);
+    og_error_clear(&s.report);
+    free(s.symbols);
+    return status;
+}
+
+void og__shapes_of_targets(const og__bindings *b, int64_t batch, og_tensor_info *targets)
+{
+    for (int t = 0; t < b->n_targets; t++) {
+        const og_array *array = b->targets[t].array;
+        targets[t] = (og_tensor_info){.name = b->targets[t].name,
+                                      .dtype = og_array_dtype(array),
+                                      .rank = og_array_rank(array)};
+        memcpy(targets[t].dims, og_array_dims(array), sizeof(int64_t) * (size_t)targets[t].rank);
+        targets[t].dims[0] = batch;
+    }
+}
+
+void og__shape_text(og_text *out, const og_tensor_info *info)
+{
+    if (info->rank < 0) {
+        og_text_add(out, "?");
+        return;
+    }
+    og_text_add(out, "[");
+    for (int d = 0; d < info->rank; d++) {
+        og_text_add(out, d ? ", " : "");
+        if (info->dims[d] >= 0)
+            og_text_printf(out, "%" PRId64, info->dims[d]);
+        else
+            og_text_add(out, info->dim_names[d] ? info->dim_names[d] : "?");
+    }
+    og_text_add(out, "]");
+}
+
+int64_t og__shape_elements(const og_tensor_info *info)
+{
+    int64_t n = 1;
+    if (info->rank < 0)
+        return -1;
+    for (int d = 0; d < info->rank; d++)
+        if (info->dims[d] < 0 || __builtin_mul_overflow(n, info->dims[d], &n))
+            return -1;
+    return n;
+}

@@ -1,0 +1,288 @@
+/* ongrad train: data through a session, step by step; the trained model at the end.
+ *
+ * The output is written once, when training ended well or a signal stopped it; a failure leaves
+ * what was there. */
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/ongrad/log.h"
+#include "tools/ongrad/metrics.h"
+#include "tools/ongrad/progress.h"
+#include "tools/ongrad/report.h"
+#include "tools/ongrad/say.h"
+#include "tools/ongrad/signals.h"
+
+typedef struct trainer {
+    og__run run;
+    og__feed feed;
+    bool validates;
+    og__bindings validation;
+    og__feed validation_feed;
+    og__metrics metrics;
+    og__run_log log;
+    og__progress progress;
+    const char *output;
+
+    int64_t accumulation, steps_an_epoch, steps, epochs;
+    uint64_t predicted_peak;
+
+    og_step_result last;  /* of the last optimizer step */
+    int64_t samples;      /* seen in all */
+    int64_t step_samples; /* since the last optimizer step */
+    double start, step_start;
+    double val_loss, val_accuracy; /* of the last validation */
+    bool validated;
+} trainer;
+
+/* ---- preparation
+ * ------------------------------------------------------------------------------------------------
+ */
+
+static int open_validation(trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    bool data = og__argument_is_set(a, "val_data"), target = og__argument_is_set(a, "val_target");
+    t->validates = data || target;
+    if (!t->validates)
+        return OG__EXIT_DONE;
+    OG__TRY(og__bindings_open(&t->validation, a, t->run.model, &t->run.losses, "val_data",
+                              "val_target", &t->run.data));
+    og__feed_options options = og__feed_options_of(a, false);
+    return og__feed_open(&t->validation_feed, &t->validation, t->run.inputs, t->run.targets,
+                         t->run.batch_size, &options);
+}
+
+static void count_steps(trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    const char *accumulation = og_options_get(t->run.options, "gradient_accumulation_steps");
+    t->accumulation = accumulation ? strtoll(accumulation, NULL, 10) : 1;
+    if (t->accumulation < 1)
+        t->accumulation = 1;
+    t->steps_an_epoch = (t->feed.batches + t->accumulation - 1) / t->accumulation;
+    t->epochs = og__argument_int(a, "epochs");
+    if (og__argument_is_set(a, "steps")) {
+        t->steps = og__argument_int(a, "steps");
+        t->epochs = (t->steps - 1) / t->steps_an_epoch + 1;
+    } else if (__builtin_mul_overflow(t->epochs, t->steps_an_epoch, &t->steps)) {
+        t->steps = INT64_MAX;
+    }
+}
+
+static int check_outputs(trainer *t)
+{
+    const char *log = og__argument(t->run.arguments, "log");
+    OG__TRY(og__run_check_writable(&t->run, "--output", t->output));
+    if (!log)
+        return OG__EXIT_DONE;
+    if (!strcmp(log, t->output))
+        return og__say_error(t->run.command, OG__EXIT_USAGE, "--log and --output are both %s", log);
+    return og__run_check_writable(&t->run, "--log", log);
+}
+
+static int prepare(trainer *t, const og__arguments *a)
+{
+    OG__TRY(og__run_open(&t->run, a));
+    OG__TRY(og__run_need_loss(&t->run));
+    OG__TRY(og__run_bind_data(&t->run, true));
+    t->output = og__argument_is_set(a, "output") ? og__argument(a, "output") : "trained.onnx";
+    OG__TRY(check_outputs(t));
+    OG__TRY(og__run_start(&t->run));
+    og__feed_options options = og__feed_options_of(a, true);
+    OG__TRY(og__feed_open(&t->feed, &t->run.data, t->run.inputs, t->run.targets, t->run.batch_size,
+                          &options));
+    OG__TRY(open_validation(t));
+    OG__TRY(og__metrics_new(&t->metrics, &t->run));
+    count_steps(t);
+    og_memory_report memory;
+    og_session_memory(t->run.session, &memory);
+    t->predicted_peak = memory.peak;
+    OG__TRY(og__run_log_open(&t->log, t->run.command, og__argument(a, "log")));
+    og__report_start(&(og__report){&t->run, &t->feed, t->validates ? &t->validation : NULL,
+                                   t->steps, t->epochs, t->accumulation,
+                                   og__argument_is_set(a, "steps"), t->output});
+    return OG__EXIT_DONE;
+}
+
+/* ---- steps
+ * --------------------------------------------------------------------------------------------------------
+ */
+
+static int failed(trainer *t)
+{
+    og__progress_clear(&t->progress);
+    int status = og__run_failed(&t->run);
+    if (og_error_status(t->run.context) == OG_NON_FINITE)
+        og__say("    %s was not written", t->output);
+    return status;
+}
+
+static int validate(trainer *t, int64_t epoch)
+{
+    int status = og__evaluate(&t->run, &t->validation_feed, &t->metrics, og__signals_stopped);
+    if (status != OG__EXIT_DONE || og__signals_stopped())
+        return status;
+    t->validated = true;
+    t->val_loss = og__metrics_loss(&t->metrics);
+    t->val_accuracy = og__metrics_accuracy(&t->metrics);
+    if (t->run.quiet)
+        return OG__EXIT_DONE;
+    og__progress_clear(&t->progress);
+    if (isnan(t->val_accuracy))
+        og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f", epoch + 1, t->epochs, t->val_loss);
+    else
+        og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f  val_accuracy %.2f %%", epoch + 1,
+                t->epochs, t->val_loss, 100 * t->val_accuracy);
+    return OG__EXIT_DONE;
+}
+
+/* An optimizer step was made: tell it everywhere. `validates`: after it. */
+static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, bool validates)
+{
+    double now = og__seconds(), seconds = now - t->step_start;
+    double rate = seconds > 0 ? (double)t->step_samples / seconds : 0;
+    og__log_step line = {.step = result->step,
+                         .epoch = epoch,
+                         .loss = result->loss,
+                         .lr = result->lr,
+                         .grad_norm = result->grad_norm,
+                         .loss_scale = result->loss_scale,
+                         .skipped = result->skipped,
+                         .step_ms = 1e3 * seconds,
+                         .samples_per_s = rate};
+    og__progress_step(&t->progress,
+                      &(og__progress_state){result->step, epoch, t->epochs, result->loss,
+                                            result->grad_norm, result->lr, rate});
+    t->last = *result;
+    t->step_samples = 0;
+    int status = validates ? validate(t, epoch) : OG__EXIT_DONE;
+    line.validated = validates && t->validated && !og__signals_stopped();
+    line.val_loss = t->val_loss;
+    line.val_accuracy = t->val_accuracy;
+    og__run_log_step(&t->log, &line);
+    t->step_start = og__seconds();
+    return status;
+}
+
+/* Micro-batch `index`; an optimizer step where one is due. */
+static int train_batch(trainer *t, int64_t epoch, int64_t index)
+{
+    og_step_result result;
+    bool last_of_epoch = index + 1 == t->feed.batches;
+    if (index % t->accumulation == 0)
+        og_session_set_lr(t->run.session, og_schedule_lr(t->run.options, t->last.step, t->steps));
+    OG__TRY(og__feed_next(&t->feed, epoch, index));
+    if (og_session_train_step(t->run.session, t->feed.inputs, t->feed.targets, t->feed.samples,
+                              &result) != OG_OK)
+        return failed(t);
+    t->samples += t->feed.samples;
+    t->step_samples += t->feed.samples;
+    if (!result.updated && last_of_epoch && og_session_flush(t->run.session, &result) != OG_OK)
+        return failed(t);
+    if (!result.updated)
+        return OG__EXIT_DONE;
+    bool validates = t->validates && (last_of_epoch || result.step == t->steps);
+    return finish_step(t, epoch, &result, validates);
+}
+
+static int train(trainer *t)
+{
+    og__progress_start(&t->progress, t->run.quiet, t->steps);
+    t->start = t->step_start = og__seconds();
+    for (int64_t epoch = 0; t->last.step < t->steps; epoch++)
+        for (int64_t index = 0; index < t->feed.batches && t->last.step < t->steps; index++) {
+            if (og__signals_stopped())
+                return OG__EXIT_STOPPED;
+            OG__TRY(train_batch(t, epoch, index));
+        }
+    return OG__EXIT_DONE;
+}
+
+/* ---- the end
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static void write_final(trainer *t, double seconds)
+{
+    og_memory_report memory;
+    og_session_memory(t->run.session, &memory);
+    og__run_log_final(&t->log, &(og__log_final){.steps = t->last.step,
+                                                .epochs = t->last.step / t->steps_an_epoch,
+                                                .samples = t->samples,
+                                                .loss = t->last.step ? t->last.loss : NAN,
+                                                .seconds = seconds,
+                                                .wait_seconds = t->feed.wait,
+                                                .validated = t->validated,
+                                                .val_loss = t->val_loss,
+                                                .val_accuracy = t->val_accuracy,
+                                                .peak_bytes = memory.peak,
+                                                .predicted_peak_bytes = t->predicted_peak,
+                                                .process_peak_bytes = og__process_peak(),
+                                                .stopped_by = og__signals_name(),
+                                                .output = t->output});
+}
+
+static void say_next(const trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    og__next next = {0};
+    og__next_line(&next, "eval", t->output);
+    const char *data = t->validates && og__argument_is_set(a, "val_data") ? "val_data" : "data";
+    og__next_option(&next, a, data, "data");
+    og__next_option(&next, a, t->validates ? "val_target" : "target", "target");
+    og__next_loss(&next, a);
+    og__next_line(&next, "predict", t->output);
+    og__next_option(&next, a, data, "data");
+    og__next_add(&next, "-o");
+    og__next_add(&next,
+                 og_model_output_count(t->run.model) == 1 ? "predictions.npy" : "predictions");
+    og__next_line(&next, "inspect", t->output);
+    og__next_say(&next, t->run.quiet);
+}
+
+static int save(trainer *t, int trained)
+{
+    double seconds = og__seconds() - t->start;
+    og__progress_clear(&t->progress);
+    if (og_session_save(t->run.session, t->output) != OG_OK)
+        return og__run_failed(&t->run);
+    if (trained == OG__EXIT_STOPPED)
+        og__say_warning(t->run.command,
+                        "stopped by %s after step %" PRId64 " of %" PRId64
+                        "; the model as it is now was written to %s",
+                        og__signals_name(), t->last.step, t->steps, t->output);
+    else if (!t->run.quiet)
+        og__say("Trained %" PRId64 " steps in %.1f s (%.0f samples/s): loss %.4f; wrote %s",
+                t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,
+                t->output);
+    if (!t->run.quiet && t->feed.wait > 0.1 * seconds && seconds > 1)
+        og__say("%.0f %% of the time went by waiting for data; try --num_workers %d",
+                100 * t->feed.wait / seconds, t->feed.workers + 1);
+    write_final(t, seconds);
+    if (og__run_log_close(&t->log) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
+        trained = OG__EXIT_FAILED;
+    say_next(t);
+    return trained;
+}
+
+int og__command_train(const og__arguments *a)
+{
+    trainer t = {0};
+    int status = prepare(&t, a);
+    if (status == OG__EXIT_DONE) {
+        og__signals_catch();
+        status = train(&t);
+        if (status == OG__EXIT_DONE || status == OG__EXIT_STOPPED)
+            status = save(&t, status);
+    }
+    og__run_log_close(&t.log);
+    og__metrics_free(&t.metrics);
+    og__feed_close(&t.validation_feed);
+    og__feed_close(&t.feed);
+    og__bindings_free(&t.validation);
+    og__run_close(&t.run);
+    return status;
+}
