@@ -34,7 +34,8 @@ static void cast_grad(og_grad *d)
 
 static void cast_like_expand(og_expand *e)
 {
-    e->y[0] = Cast(e->x[0], DType(e->x[1]));
+    e->y[0] = Op("Cast", In(e->x[0]), I("to", DType(e->x[1])),
+                 I("saturate", og_attr_int(e->node, "saturate", 1)));
 }
 
 /* A cast to the same type is the same elements. */

@@ -168,6 +168,63 @@ static void grad_weights_grad(og_grad *d)
         d->dx[1] = conv(x, dy, &win, group_of(d->node));
 }
 
+/* ---- definitions
+ * -------------------------------------------------------------------------------------- */
+
+/* ConvGradData: dx = ConvTranspose(dy, w); what the last window leaves over of x is output_padding */
+static void grad_data_expand(og_expand *e)
+{
+    og_val dy = e->x[0], w = e->x[1];
+    og_type x = {.dtype = DType(dy)};
+    const int64_t *dims;
+    x.rank = og_attr_ints(e->node, "x_dims", &dims);
+    memcpy(x.dims, dims, sizeof(int64_t) * (size_t)x.rank);
+    og_window win;
+    int64_t rest[OG_MAX_RANK];
+    og_window_read(&win, e->node, &x, og_type_of(w)->dims + 2);
+    for (int k = 0; k < win.n; k++)
+        rest[k] = win.in[k] + win.pads[k] + win.pads[k + win.n] - og_window_span(&win, k) -
+                  win.strides[k] * (win.out[k] - 1);
+    e->y[0] = Op("ConvTranspose", In(dy, w), WindowAttrs(&win), I("group", group_of(e->node)),
+                 Is("output_padding", win.n, rest));
+}
+
+/* [N, group × c, D…] → [c, group × N, D…] */
+static og_val channels_as_batch(og_val v, int64_t group)
+{
+    og_type t = *og_type_of(v);
+    int64_t n = t.dims[0], c = t.dims[1] / group, space;
+    if (!dims_product(t.dims, 2, t.rank, &space))
+        return OG_NONE;
+    og_val split = Reshape(v, 4, ((int64_t[]){n, group, c, space}));
+    t.dims[0] = c;
+    t.dims[1] = group * n;
+    return Reshape(Transpose(split, ((int[]){2, 1, 0, 3})), t.rank, t.dims);
+}
+
+/* ConvGradWeights: dw[m, c, k] = Σ x[n, c, o stride + k dilation - pad] dy[n, m, o] over n and o: a
+ * convolution with the images as channels, x's channels as images and dy as the weight, in which
+ * strides and dilations change places. Its windows may fit more often than w has elements. */
+static void grad_weights_expand(og_expand *e)
+{
+    og_val x = e->x[0], dy = e->x[1];
+    const int64_t *w_dims;
+    int rank = og_attr_ints(e->node, "w_dims", &w_dims), swap[OG_MAX_RANK];
+    int64_t group = group_of(e->node);
+    og_window win;
+    og_window_read(&win, e->node, og_type_of(x), w_dims + 2);
+    og_val dw = Op("Conv", In(channels_as_batch(x, group), channels_as_batch(dy, 1)),
+                   Is("kernel_shape", win.n, win.out), Is("strides", win.n, win.dilations),
+                   Is("dilations", win.n, win.strides), Is("pads", 2 * win.n, win.pads),
+                   I("group", group));
+    for (int k = 2; k < rank; k++)
+        if (Dim(dw, k) > w_dims[k])
+            dw = Slice(dw, k, 0, w_dims[k]);
+    for (int k = 0; k < rank; k++)
+        swap[k] = k < 2 ? 1 - k : k;
+    e->y[0] = Transpose(dw, swap);
+}
+
 /* ---- ConvTranspose
  * -------------------------------------------------------------------------------------- */
 
@@ -282,9 +339,9 @@ const og_op og_ops_conv[] = {
      .precision = OG_PRECISION_HALF},
     {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand, .flops = grad_data_flops,
      .precision = OG_PRECISION_HALF},
-    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .grad = grad_data_grad, .flops = grad_data_flops,
-     .precision = OG_PRECISION_HALF},
-    {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .grad = grad_weights_grad, .flops = grad_weights_flops,
-     .precision = OG_PRECISION_HALF},
+    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .expand = grad_data_expand, .grad = grad_data_grad,
+     .flops = grad_data_flops, .precision = OG_PRECISION_HALF},
+    {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .expand = grad_weights_expand,
+     .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF},
     {0},
 };

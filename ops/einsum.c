@@ -1,6 +1,6 @@
 /* Einsum, by its definition: operands are contracted pairwise from the left, each pair as one
- * (batched) MatMul, or as a broadcast Mul where nothing is summed. A label twice in one operand (a
- * diagonal) is not supported. */
+ * (batched) MatMul, or as a broadcast Mul where nothing is summed. A label twice in one operand is
+ * a diagonal, which is gathered first. */
 #include <ctype.h>
 
 #include "ops/common.h"
@@ -27,12 +27,17 @@ static int label_of(char c)
     return islower((unsigned char)c) ? c - 'a' : 26 + c - 'A';
 }
 
+static int occurrences(const term *t, int label)
+{
+    int n = 0;
+    for (int k = 0; k < t->n; k++)
+        n += t->label[k] == label;
+    return n;
+}
+
 static bool contains(const term *t, int label)
 {
-    for (int k = 0; k < t->n; k++)
-        if (t->label[k] == label)
-            return true;
-    return false;
+    return occurrences(t, label) > 0;
 }
 
 /* Reads labels up to a comma, an arrow or the end; an ellipsis stands for `dims` dims. NULL, with
@@ -60,10 +65,6 @@ static const char *read_term(const char *s, int dims, term *t, const char **bad)
             *bad = "a character that is no label, or too many labels";
             return NULL;
         }
-        if (contains(t, label)) {
-            *bad = "a label twice in one term, which is not supported";
-            return NULL;
-        }
         t->label[t->n++] = label;
     }
     return s;
@@ -88,7 +89,7 @@ static void implicit_output(equation *q, int ellipsis)
     for (int k = 0; k < LETTERS; k++) {
         int label = (k + 26) % LETTERS, found = 0;
         for (int o = 0; o < q->operands; o++)
-            found += contains(&q->in[o], label);
+            found += occurrences(&q->in[o], label);
         if (found == 1 && q->out.n < OG_MAX_RANK)
             q->out.label[q->out.n++] = label;
     }
@@ -121,6 +122,9 @@ static const char *parse(const char *s, int n, const og_type *const *x, equation
         implicit_output(q, ellipsis);
     else if (strncmp(s, "->", 2) != 0 || !(s = read_term(s + 2, ellipsis, &q->out, &bad)) || *s)
         return bad ? bad : "no proper output term";
+    for (int k = 0; k < q->out.n; k++)
+        if (occurrences(&q->out, q->out.label[k]) > 1)
+            return "a label twice in the output term";
     return NULL;
 }
 
@@ -236,6 +240,34 @@ static og_val stretch(const equation *q, const operand *a)
                : Op("Expand", In(a->v, og_const_ints(a->v.g, t.rank, t.dims)));
 }
 
+/* Where a label is at two dims, n × n, of the operand: their diagonal, as the last dim. */
+static operand diagonal(operand a)
+{
+    for (int r = 1; r < a.t.n; r++)
+        for (int k = 0; k < r; k++) {
+            if (a.t.label[k] != a.t.label[r] || !Has(a.v))
+                continue;
+            term rest = {0};
+            int perm[OG_MAX_RANK];
+            int64_t dims[OG_MAX_RANK], n = Dim(a.v, r);
+            for (int d = 0; d < a.t.n; d++)
+                if (d != k && d != r) {
+                    perm[rest.n] = d;
+                    dims[rest.n] = Dim(a.v, d);
+                    rest.label[rest.n++] = a.t.label[d];
+                }
+            perm[rest.n] = k, perm[rest.n + 1] = r;
+            dims[rest.n] = n * n;
+            og_val flat = Reshape(Transpose(a.v, perm), rest.n + 1, dims);
+            og_val at = arange(a.v.g, n, 0);
+            a.v = Op("Gather", In(flat, Mul(at, Scalar(at, (double)n + 1))), I("axis", rest.n));
+            rest.label[rest.n++] = a.t.label[r];
+            a.t = rest;
+            return diagonal(a);
+        }
+    return a;
+}
+
 /* a · b, summed over their common labels that `later` lacks; the result's labels are those of both
  * that remain. */
 static operand contract(const equation *q, operand a, operand b, const bool *later)
@@ -294,7 +326,7 @@ static void einsum_expand(og_expand *e)
     og_infer i = {.g = e->g, .node = e->node, .nx = e->nx, .ny = 1, .x = values, .y = &y};
     if (!read_equation(&i, &q))
         return;
-    operand a = {e->x[0], q.in[0]};
+    operand a = diagonal((operand){e->x[0], q.in[0]});
     a.v = stretch(&q, &a);
     bool later[MAX_LABELS];
     for (int o = 1; o <= e->nx; o++) {
@@ -305,7 +337,7 @@ static void einsum_expand(og_expand *e)
         }
         if (o == e->nx)
             break;
-        operand b = {e->x[o], q.in[o]};
+        operand b = diagonal((operand){e->x[o], q.in[o]});
         b.v = stretch(&q, &b);
         a = contract(&q, a, b, later);
         if (!Has(a.v))

@@ -76,6 +76,11 @@ static void log1p_grad(og_grad *d)
     d->dx[0] = Div(d->dy[0], Add(One(x), x));
 }
 
+static void log1p_expand(og_expand *e)
+{
+    e->y[0] = Log(Add(One(e->x[0]), e->x[0]));
+}
+
 /* Tanh: y = tanh x,  dx = dy (1 - y²) */
 static void tanh_grad(og_grad *d)
 {
@@ -404,7 +409,8 @@ const og_op og_ops_elementwise[] = {
     {"Sqrt", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_Sqrt, .grad = sqrt_grad, .saved = 1, CHEAP},
     {"Exp", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_Exp, .grad = exp_grad, .saved = 1, CHEAP},
     {"Log", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_Log, .grad = log_grad, CHEAP},
-    {"Log1p", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_Log1p, .grad = log1p_grad, CHEAP},
+    {"Log1p", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_Log1p, .expand = log1p_expand,
+     .grad = log1p_grad, CHEAP},
     {"Tanh", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_Tanh, .grad = tanh_grad, .saved = 1, CHEAP},
     {"Sigmoid", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_Sigmoid, .grad = sigmoid_grad, .saved = 1,
      CHEAP},

@@ -89,6 +89,25 @@ static bool gather_grad_infer(og_infer *i)
            og_infer_error(i, "dy is %s, expected %s", TypeText(i, dy), TypeText(i, &expected));
 }
 
+/* GatherGrad: dx[…, indices, …] += dy, with the dims of indices as one and the indices repeated for
+ * every element of dy */
+static void gather_grad_expand(og_expand *e)
+{
+    og_val dy = e->x[0], indices = e->x[1];
+    const int64_t *dims;
+    int rank = og_attr_ints(e->node, "x_dims", &dims);
+    int axis = positive_axis(og_attr_int(e->node, "axis", 0), rank);
+    og_type x = og_type_make(DType(dy), rank, dims), rows = x, index = x;
+    rows.dims[axis] = Count(indices);
+    for (int k = 0; k < rank; k++)
+        index.dims[k] = k == axis ? Count(indices) : 1;
+    og_val repeated = Op("Expand", In(Reshape(indices, rank, index.dims),
+                                      og_const_ints(e->g, rank, rows.dims)));
+    e->y[0] = Op("ScatterElements",
+                 In(og_full(e->g, &x, 0), repeated, Reshape(dy, rank, rows.dims)), I("axis", axis),
+                 S("reduction", "add"));
+}
+
 /* GatherGrad: its transpose is the gathering itself. */
 static void gather_grad_grad(og_grad *d)
 {
@@ -246,7 +265,8 @@ static bool top_k_upgrade_10(og_draft *d)
 
 const og_op og_ops_gather[] = {
     {"Gather", NULL, 2, 2, 1, 1, gather_infer, .grad = gather_grad, .view = gather_view},
-    {"GatherGrad", OG_DOMAIN, 2, 2, 1, 1, gather_grad_infer, .grad = gather_grad_grad},
+    {"GatherGrad", OG_DOMAIN, 2, 2, 1, 1, gather_grad_infer, .expand = gather_grad_expand,
+     .grad = gather_grad_grad},
     {"GatherElements", NULL, 2, 2, 1, 1, gather_elements_infer, .grad = gather_elements_grad},
     {"GatherND", NULL, 2, 2, 1, 1, gather_nd_infer, .grad = gather_nd_grad},
     {"TopK", NULL, 2, 2, 2, 2, top_k_infer, .grad = top_k_grad, .saved = 2,

@@ -74,6 +74,12 @@ static void is_inf_expand(og_expand *e)
     }
 }
 
+/* IsFinite: |x| < ∞, which is false for NaN */
+static void is_finite_expand(og_expand *e)
+{
+    e->y[0] = Less(Abs(e->x[0]), Scalar(e->x[0], INFINITY));
+}
+
 /* ---- the table
  * ---------------------------------------------------------------------------------------- */
 
@@ -92,7 +98,8 @@ const og_op og_ops_logic[] = {
     {"Not", NULL, 1, 1, 1, 1, not_infer, OG_SCALAR_Not, TEST},
     {"IsNaN", NULL, 1, 1, 1, 1, test_infer, OG_SCALAR_IsNaN, TEST},
     {"IsInf", NULL, 1, 1, 1, 1, test_infer, .expand = is_inf_expand, TEST},
-    {"IsFinite", OG_DOMAIN, 1, 1, 1, 1, test_infer, OG_SCALAR_IsFinite, TEST},
+    {"IsFinite", OG_DOMAIN, 1, 1, 1, 1, test_infer, OG_SCALAR_IsFinite,
+     .expand = is_finite_expand, TEST},
     {"Where", NULL, 3, 3, 1, 1, where_infer, OG_SCALAR_Where, .grad = where_grad,
      .flags = OG_CHEAP},
     {0},

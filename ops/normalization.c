@@ -74,16 +74,21 @@ static void layer_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
+/* What flows through the outputs Mean and InvStdDev, over n normalized elements:
+ * dx = (dmean - drstd rstd³ (x - mean)) / n */
+static og_val statistics_grad(const og_grad *d, int64_t n)
+{
+    og_val mean = d->y[1], rstd = d->y[2], x = to_dtype(d->x[0], DType(mean));
+    og_val cube = Mul(rstd, Mul(rstd, rstd));
+    og_val sum = Sub(d->dy[1], Mul(Mul(d->dy[2], cube), Sub(x, mean)));
+    return to_dtype(Mul(sum, Scalar(sum, 1.0 / (double)n)), DType(d->x[0]));
+}
+
 /* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…]
  */
 static void layer_grad(og_grad *d)
 {
     og_val x = d->x[0], scale = d->x[1];
-    if (!is_zeros(d->dy[1]) || !is_zeros(d->dy[2])) {
-        og_node_fail(d->g, d->node, OG_UNSUPPORTED,
-                     "a gradient flows into its Mean or InvStdDev output");
-        return;
-    }
     int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(x)), rank = Rank(x) - axis;
     const int64_t *norm = og_type_of(x)->dims + axis;
     og_type full = og_type_make(DType(scale), rank, norm);
@@ -94,6 +99,8 @@ static void layer_grad(og_grad *d)
     d->dx[1] = g.y[1];
     if (d->nx > 2 && Has(d->x[2]))
         d->dx[2] = to_dtype(g.y[2], DType(d->x[2]));
+    if (!is_zeros(d->dy[1]) || !is_zeros(d->dy[2]))
+        d->dx[0] = Add(d->dx[0], statistics_grad(d, og_type_elements(&full)));
 }
 
 static bool layer_grad_infer(og_infer *i)

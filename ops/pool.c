@@ -37,7 +37,8 @@ static bool max_pool_infer(og_infer *i)
                                   w.pads[k], w.pads[k + w.n], k, og_window_span(&w, k));
     if (i->ny > 1) {
         if (og_attr_int(i->node, "storage_order", 0))
-            return og_infer_error(i, "storage_order is 1 (column-major indices), expected 0");
+            return og_node_fail(i->g, i->node, OG_UNSUPPORTED,
+                                "storage_order 1 (column-major indices) is not supported");
         i->y[1] = i->y[0];
         i->y[1].dtype = OG_INT64;
     }
@@ -128,6 +129,83 @@ static void max_pool_grad_grad(og_grad *d)
 /* ---- definitions
  * -------------------------------------------------------------------------------------- */
 
+/* The type that attribute x_dims and dy's element type make. */
+static og_type x_type(const og_expand *e)
+{
+    const int64_t *dims;
+    int rank = og_attr_ints(e->node, "x_dims", &dims);
+    return og_type_make(DType(e->x[0]), rank, dims);
+}
+
+/* MaxPoolGrad: dx[indices] += dy on the flat x; an index of -1, a window in padding only, adds 0 */
+static void max_pool_grad_expand(og_expand *e)
+{
+    og_val dy = e->x[0], indices = e->x[1];
+    og_type x = x_type(e);
+    int64_t count = Count(dy), elements = og_type_elements(&x);
+    og_type flat = og_type_make(DType(dy), 1, &elements);
+    og_val taken = Where(Less(indices, Zero(indices)), Zero(dy), dy);
+    og_val dx =
+        Op("ScatterElements",
+           In(og_full(e->g, &flat, 0), Reshape(indices, 1, &count), Reshape(taken, 1, &count)),
+           I("axis", 0), S("reduction", "add"));
+    e->y[0] = Reshape(dx, x.rank, x.dims);
+}
+
+/* Elements that count in window `i` of spatial dim k: those inside x, with count_include_pad also
+ * those in its padding, at least 1. */
+static int64_t window_count(const og_window *w, int k, int64_t i, bool include_pad)
+{
+    int64_t start = i * w->strides[k] - w->pads[k], step = w->dilations[k];
+    int64_t low = include_pad ? -w->pads[k] : 0;
+    int64_t high = w->in[k] + (include_pad ? w->pads[k + w->n] : 0);
+    int64_t first = low > start ? (low - start + step - 1) / step : 0;
+    int64_t end = high > start ? (high - start + step - 1) / step : 0;
+    end = end < w->kernel[k] ? end : w->kernel[k];
+    return end > first ? end - first : 1;
+}
+
+/* dy ÷ its windows' counts, which are a product of one factor for each dim */
+static og_val shares(og_graph *g, og_val dy, const og_window *w, bool include_pad)
+{
+    for (int k = 0; k < w->n; k++) {
+        og_type t = {.dtype = OG_FLOAT, .rank = w->n - k, .dims = {w->out[k]}};
+        for (int j = 1; j < t.rank; j++)
+            t.dims[j] = 1;
+        float *counts = og_arena_array(g->arena, (size_t)w->out[k], sizeof *counts);
+        if (!counts) {
+            og_fail_memory(&g->error, (size_t)w->out[k] * sizeof *counts, "window sizes");
+            return OG_NONE;
+        }
+        for (int64_t i = 0; i < w->out[k]; i++)
+            counts[i] = (float)window_count(w, k, i, include_pad);
+        dy = Div(dy, to_dtype(og_graph_add_const(g, "", &t, counts), DType(dy)));
+    }
+    return dy;
+}
+
+/* AveragePoolGrad: each window's share spread over the elements it covers: the transpose of a
+ * convolution of single channels with ones. The end pads become what the last window needs, which
+ * with ceil_mode can be more than given. */
+static void average_pool_grad_expand(og_expand *e)
+{
+    og_type x = x_type(e), plane = x, dy_plane = *og_type_of(e->x[0]), ones = x;
+    og_window w;
+    og_window_read(&w, e->node, &x, NULL);
+    og_val dy = shares(e->g, e->x[0], &w, og_attr_int(e->node, "count_include_pad", 0) != 0);
+    for (int k = 0; k < w.n; k++) {
+        int64_t end = (w.out[k] - 1) * w.strides[k] + og_window_span(&w, k) - w.in[k] - w.pads[k];
+        w.pads[k + w.n] = end > 0 ? end : 0;
+        ones.dims[k + 2] = w.kernel[k];
+    }
+    plane.dims[0] = dy_plane.dims[0] = x.dims[0] * x.dims[1];
+    plane.dims[1] = dy_plane.dims[1] = ones.dims[0] = ones.dims[1] = 1;
+    og_val dx = Op(OG_DOMAIN "::ConvGradData",
+                   In(Reshape(dy, dy_plane.rank, dy_plane.dims), og_full(e->g, &ones, 1)),
+                   WindowAttrs(&w), Is("x_dims", plane.rank, plane.dims));
+    e->y[0] = Reshape(dx, x.rank, x.dims);
+}
+
 static og_val over_space(og_val x, const char *kind)
 {
     int axes[OG_MAX_RANK], n = axes_from(Rank(x), 2, axes);
@@ -159,9 +237,10 @@ static void global_lp_expand(og_expand *e)
 const og_op og_ops_pool[] = {
     {"MaxPool", NULL, 1, 1, 1, 2, max_pool_infer, .grad = max_pool_grad, .saved = 2},
     {"AveragePool", NULL, 1, 1, 1, 1, average_pool_infer, .grad = average_pool_grad},
-    {"MaxPoolGrad", OG_DOMAIN, 2, 2, 1, 1, max_pool_grad_infer, .grad = max_pool_grad_grad},
+    {"MaxPoolGrad", OG_DOMAIN, 2, 2, 1, 1, max_pool_grad_infer, .expand = max_pool_grad_expand,
+     .grad = max_pool_grad_grad},
     {"AveragePoolGrad", OG_DOMAIN, 1, 1, 1, 1, average_pool_grad_infer,
-     .grad = average_pool_grad_grad},
+     .expand = average_pool_grad_expand, .grad = average_pool_grad_grad},
     {"GlobalAveragePool", NULL, 1, 1, 1, 1, global_infer, .expand = global_average_expand},
     {"GlobalMaxPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_max_expand},
     {"GlobalLpPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_lp_expand,

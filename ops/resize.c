@@ -1,7 +1,7 @@
 /* Resize, by its definition: each axis in turn is a weighted sum of gathered elements, whose places
- * and weights are known when the shape is. Nearest takes one element, linear two, cubic four. Where
- * nearest repeats each element equally often, it is an Expand instead. antialias and cropping by
- * roi are not supported. */
+ * and weights are known when the shape is. Nearest takes one element, linear two, cubic four, and
+ * with antialias more, as a product with a matrix. Where nearest repeats each element equally often,
+ * it is an Expand instead. */
 #include "ops/common.h"
 
 /* ---- how large
@@ -10,6 +10,8 @@
 typedef struct scaling {
     double scale[OG_MAX_RANK];
     int64_t out[OG_MAX_RANK];
+    bool crop;                                   /* to start … end of each dim, as fractions: */
+    double start[OG_MAX_RANK], end[OG_MAX_RANK]; /* coordinate_transformation_mode tf_crop_and_resize */
 } scaling;
 
 /* Input `k` if it is there and not an empty list, which stood for absent in opset 11. */
@@ -42,8 +44,10 @@ static const char *read_scaling(const og_node *node, const og_value *const *in, 
     int64_t list[OG_MAX_RANK];
     const int64_t *given;
     int n_axes = og_attr_ints(node, "axes", &given);
+    s->crop = strcmp(og_attr_string(node, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0;
     for (int k = 0; k < x->rank; k++) {
-        s->scale[k] = 1;
+        s->scale[k] = s->end[k] = 1;
+        s->start[k] = 0;
         s->out[k] = x->dims[k];
         axes[k] = k;
     }
@@ -67,12 +71,21 @@ static const char *read_scaling(const og_node *node, const og_value *const *in, 
     for (int k = 0; k < n; k++)
         if (x->dims[axes[k]] < 1)
             return "the input is empty";
+    const og_value *roi = s->crop ? list_input(in, nx, 1) : NULL;
+    if (s->crop && (!roi || !is_const(roi) || !og_dtype_is_float(roi->type.dtype) || roi->type.rank != 1 ||
+                    roi->type.dims[0] != 2 * n))
+        return "roi is not a constant list of floats, a start and an end for each axis";
+    for (int k = 0; s->crop && k < n; k++) {
+        s->start[axes[k]] = og_value_double(roi, k);
+        s->end[axes[k]] = og_value_double(roi, k + n);
+    }
     if (sizes && strcmp(policy, "stretch") != 0)
         keep_aspect(strcmp(policy, "not_larger") == 0, x, n, axes, list);
     for (int k = 0; k < n; k++) {
         double dim = (double)x->dims[axes[k]];
         double scale = scales ? og_value_double(scales, k) : (double)list[k] / dim;
-        double out = scales ? floor(dim * scale) : (double)list[k];
+        double part = s->end[axes[k]] - s->start[axes[k]];
+        double out = scales ? floor(dim * part * scale) : (double)list[k];
         if (!(scale > 0) || !(out >= 1 && out < 9e15))
             return "a scale or size is not positive";
         s->scale[axes[k]] = scale;
@@ -94,7 +107,8 @@ static bool resize_infer(og_infer *i)
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
     static const char *const transforms[] = {"half_pixel",           "pytorch_half_pixel",
                                              "half_pixel_symmetric", "align_corners",
-                                             "asymmetric",           NULL};
+                                             "asymmetric",           "tf_crop_and_resize",
+                                             NULL};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
                                             "ceil", NULL};
     const char *mode = og_attr_string(i->node, "mode", "nearest");
@@ -103,12 +117,9 @@ static bool resize_infer(og_infer *i)
     if (!is_one_of(mode, modes))
         return og_infer_error(i, "mode is \"%s\", expected nearest, linear or cubic", mode);
     if (!is_one_of(transform, transforms))
-        return og_node_fail(i->g, i->node, OG_UNSUPPORTED,
-                            "coordinate_transformation_mode \"%s\" is not supported", transform);
+        return og_infer_error(i, "coordinate_transformation_mode is \"%s\"", transform);
     if (!is_one_of(rounding, roundings))
         return og_infer_error(i, "nearest_mode is \"%s\"", rounding);
-    if (og_attr_int(i->node, "antialias", 0))
-        return og_node_fail(i->g, i->node, OG_UNSUPPORTED, "antialias 1 is not supported");
     if (strcmp(mode, "nearest") != 0 && !need_float(i, 0))
         return false;
     scaling s;
@@ -158,42 +169,65 @@ static double cubic(double t, double a)
 }
 
 typedef struct taps {
-    int n;             /* elements summed for each output element: 1, 2 or 4 */
-    int64_t *index[4]; /* [out] each */
-    double *weight[4];
+    int64_t n;      /* elements summed for each output element */
+    int64_t *index; /* [n, out] */
+    double *weight; /* [n, out] */
+    double *inside; /* [out]: 0 where the crop lies outside of the input; NULL: nowhere */
 } taps;
 
-static bool make_taps(const og_expand *e, int64_t in, int64_t out, double scale, taps *t)
+static void *new_list(const og_expand *e, int64_t n, size_t size)
 {
-    const og_node *node = e->node;
-    const char *mode = og_attr_string(node, "mode", "nearest");
-    const char *transform = og_attr_string(node, "coordinate_transformation_mode", "half_pixel");
-    const char *rounding = og_attr_string(node, "nearest_mode", "round_prefer_floor");
-    double a = og_attr_float(node, "cubic_coeff_a", -0.75);
-    bool inside_only = og_attr_int(node, "exclude_outside", 0) != 0;
-    t->n = strcmp(mode, "nearest") == 0 ? 1 : strcmp(mode, "linear") == 0 ? 2 : 4;
-    for (int j = 0; j < t->n; j++) {
-        t->index[j] = og_arena_array(e->g->arena, (size_t)out, sizeof(int64_t));
-        t->weight[j] = og_arena_array(e->g->arena, (size_t)out, sizeof(double));
-        if (!t->index[j] || !t->weight[j]) {
-            og_fail_memory(&e->g->error, (size_t)out * sizeof(double), "indices");
-            return false;
-        }
+    void *list = og_arena_array(e->g->arena, (size_t)(n > 0 ? n : 1), size);
+    if (!list)
+        og_fail_memory(&e->g->error, (size_t)n * size, "indices");
+    return list;
+}
+
+/* Weights of element k's taps around place `at`. reach: how far the filter goes, 0 for nearest; shrink: the
+ * factor on distances that antialiasing stretches the filter by, else 1. */
+static void fill_taps(const og_expand *e, taps *t, int64_t k, int64_t in, int64_t out, double at, int reach,
+                      double shrink)
+{
+    const char *rounding = og_attr_string(e->node, "nearest_mode", "round_prefer_floor");
+    double a = og_attr_float(e->node, "cubic_coeff_a", -0.75), sum = 0;
+    bool inside_only = og_attr_int(e->node, "exclude_outside", 0) != 0;
+    int64_t first = reach ? (int64_t)floor(at) - (t->n / 2 - 1) : nearest(rounding, at);
+    for (int64_t j = 0; j < t->n; j++) {
+        int64_t index = first + j;
+        double distance = (at - (double)index) * shrink;
+        double w = reach == 0 ? 1 : reach == 1 ? fmax(0, 1 - fabs(distance)) : cubic(distance, a);
+        bool outside = index < 0 || index >= in;
+        t->weight[j * out + k] = outside && inside_only ? 0 : w;
+        t->index[j * out + k] = index < 0 ? 0 : index >= in ? in - 1 : index;
+        sum += t->weight[j * out + k];
     }
+    for (int64_t j = 0; (inside_only || shrink < 1) && sum != 0 && j < t->n; j++)
+        t->weight[j * out + k] /= sum;
+}
+
+static bool make_taps(const og_expand *e, const scaling *s, int a, int64_t in, taps *t)
+{
+    const char *mode = og_attr_string(e->node, "mode", "nearest");
+    const char *transform = og_attr_string(e->node, "coordinate_transformation_mode", "half_pixel");
+    int reach = strcmp(mode, "nearest") == 0 ? 0 : strcmp(mode, "linear") == 0 ? 1 : 2;
+    bool stretch = reach && og_attr_int(e->node, "antialias", 0) && s->scale[a] < 1;
+    double shrink = stretch ? s->scale[a] : 1;
+    int64_t out = s->out[a];
+    t->n = reach ? 2 * (int64_t)ceil(reach / shrink) : 1;
+    t->inside = NULL;
+    t->index = new_list(e, t->n * out, sizeof(int64_t));
+    t->weight = new_list(e, t->n * out, sizeof(double));
+    if (!t->index || !t->weight || (s->crop && !(t->inside = new_list(e, out, sizeof(double)))))
+        return false;
     for (int64_t k = 0; k < out; k++) {
-        double at = source(transform, k, in, out, scale), sum = 0;
-        int64_t first = t->n == 1 ? nearest(rounding, at) : (int64_t)floor(at) - (t->n == 4);
-        for (int j = 0; j < t->n; j++) {
-            int64_t index = first + j;
-            double distance = at - (double)index;
-            double w = t->n == 1 ? 1 : t->n == 2 ? 1 - fabs(distance) : cubic(distance, a);
-            bool outside = index < 0 || index >= in;
-            t->weight[j][k] = outside && inside_only ? 0 : w;
-            t->index[j][k] = index < 0 ? 0 : index >= in ? in - 1 : index;
-            sum += t->weight[j][k];
-        }
-        for (int j = 0; inside_only && sum != 0 && j < t->n; j++)
-            t->weight[j][k] /= sum;
+        double last = (double)(in - 1), at;
+        if (s->crop && out > 1)
+            at = last * (s->start[a] + (double)k * (s->end[a] - s->start[a]) / (double)(out - 1));
+        else
+            at = s->crop ? last * (s->start[a] + s->end[a]) / 2 : source(transform, k, in, out, s->scale[a]);
+        if (s->crop)
+            t->inside[k] = at >= 0 && at <= last;
+        fill_taps(e, t, k, in, out, fmin(fmax(at, -1e15), 1e15), reach, shrink);
     }
     return true;
 }
@@ -201,10 +235,10 @@ static bool make_taps(const og_expand *e, int64_t in, int64_t out, double scale,
 /* Is element k taken from k / times, for a whole number of times? 0: no. */
 static int64_t repeats(const taps *t, int64_t in, int64_t out)
 {
-    if (t->n != 1 || out % in != 0)
+    if (t->n != 1 || t->inside || out % in != 0)
         return 0;
     for (int64_t k = 0; k < out; k++)
-        if (t->index[0][k] != k / (out / in))
+        if (t->index[k] != k / (out / in))
             return 0;
     return out / in;
 }
@@ -227,43 +261,70 @@ static og_val repeat(og_val x, int a, int64_t times)
     return Reshape(Op("Expand", In(column, og_const_ints(x.g, rank + 1, many))), rank, dims);
 }
 
-/* weights [out] as a constant of x's type with `after` dims of 1 behind */
-static og_val weights(og_val x, const double *w, int64_t n, int after)
+/* `rows` × `columns` numbers as a constant of x's type, of shape [rows, columns], or [rows, 1, …] with `after`
+ * ones if columns is 1 */
+static og_val constant(og_val x, const double *w, int64_t rows, int64_t columns, int after)
 {
-    og_type t = {
-        .dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT, .rank = 1 + after, .dims = {n}};
-    for (int k = 1; k <= after; k++)
+    og_type t = {.dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT, .rank = 1 + after, .dims = {rows, columns}};
+    for (int k = 2; k <= after; k++)
         t.dims[k] = 1;
     if (t.dtype == OG_DOUBLE)
         return og_const_copy(x.g, &t, w);
-    float *f = og_arena_array(x.g->arena, (size_t)n, sizeof *f);
+    float *f = og_arena_array(x.g->arena, (size_t)(rows * columns), sizeof *f);
     if (!f) {
-        og_fail_memory(&x.g->error, (size_t)n * sizeof *f, "weights");
+        og_fail_memory(&x.g->error, (size_t)(rows * columns) * sizeof *f, "weights");
         return OG_NONE;
     }
-    for (int64_t k = 0; k < n; k++)
+    for (int64_t k = 0; k < rows * columns; k++)
         f[k] = (float)w[k];
     return to_dtype(og_graph_add_const(x.g, "", &t, f), DType(x));
 }
 
-static og_val resize_axis(const og_expand *e, og_val x, int a, int64_t out, double scale)
+/* Axis a of x times the matrix [in, out] of all weights */
+static og_val by_matrix(const og_expand *e, og_val x, int a, int64_t out, const taps *t)
+{
+    int64_t in = Dim(x, a), entries;
+    int perm[OG_MAX_RANK];
+    double *w = __builtin_mul_overflow(in, out, &entries) ? NULL : new_list(e, entries, sizeof *w);
+    if (!w)
+        return OG_NONE;
+    for (int64_t j = 0; j < t->n; j++)
+        for (int64_t k = 0; k < out; k++)
+            w[t->index[j * out + k] * out + k] += t->weight[j * out + k];
+    for (int k = 0; k < Rank(x); k++)
+        perm[k] = k == a ? Rank(x) - 1 : k == Rank(x) - 1 ? a : k;
+    return Transpose(MatMul(Transpose(x, perm), constant(x, w, in, out, 1)), perm);
+}
+
+/* The sum of the taps, each a Gather */
+static og_val by_gather(const og_expand *e, og_val x, int a, int64_t out, const taps *t)
+{
+    og_val y = OG_NONE;
+    for (int64_t j = 0; j < t->n; j++) {
+        og_type list = {.dtype = OG_INT64, .rank = 1, .dims = {out}};
+        og_val index = og_graph_add_const(e->g, "", &list, t->index + j * out);
+        og_val part = Op("Gather", In(x, index), I("axis", a));
+        if (t->n > 1)
+            part = Mul(part, constant(x, t->weight + j * out, out, 1, Rank(x) - 1 - a));
+        y = j ? Add(y, part) : part;
+    }
+    return y;
+}
+
+static og_val resize_axis(const og_expand *e, og_val x, int a, const scaling *s)
 {
     taps t;
-    og_val y = OG_NONE;
-    if (!Has(x) || !make_taps(e, Dim(x, a), out, scale, &t))
+    int64_t out = s->out[a];
+    if (!Has(x) || !make_taps(e, s, a, Dim(x, a), &t))
         return OG_NONE;
     int64_t times = repeats(&t, Dim(x, a), out);
     if (times && Rank(x) < OG_MAX_RANK)
         return times == 1 ? x : repeat(x, a, times);
-    for (int j = 0; j < t.n; j++) {
-        og_type list = {.dtype = OG_INT64, .rank = 1, .dims = {out}};
-        og_val index = og_graph_add_const(e->g, "", &list, t.index[j]);
-        og_val part = Op("Gather", In(x, index), I("axis", a));
-        if (t.n > 1)
-            part = Mul(part, weights(x, t.weight[j], out, Rank(x) - 1 - a));
-        y = j ? Add(y, part) : part;
-    }
-    return y;
+    og_val y = t.n > 4 ? by_matrix(e, x, a, out, &t) : by_gather(e, x, a, out, &t);
+    if (!t.inside || !Has(y))
+        return y;
+    og_val inside = Cast(constant(y, t.inside, out, 1, Rank(y) - 1 - a), OG_BOOL);
+    return Where(inside, y, Scalar(y, og_attr_float(e->node, "extrapolation_value", 0)));
 }
 
 static void resize_expand(og_expand *e)
@@ -276,8 +337,8 @@ static void resize_expand(og_expand *e)
     if (read_scaling(e->node, values, e->nx, og_type_of(y), &s))
         return;
     for (int a = Rank(e->x[0]) - 1; a >= 0; a--)
-        if (s.scale[a] != 1 || s.out[a] != Dim(e->x[0], a))
-            y = resize_axis(e, y, a, s.out[a], s.scale[a]);
+        if (s.scale[a] != 1 || s.out[a] != Dim(e->x[0], a) || s.start[a] != 0 || s.end[a] != 1)
+            y = resize_axis(e, y, a, &s);
     e->y[0] = y.id == e->x[0].id ? Identity(y) : y;
 }
 

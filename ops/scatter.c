@@ -1,5 +1,4 @@
-/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu;
- * and NonZero. */
+/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu. */
 #include "ops/common.h"
 
 /* ---- inference
@@ -93,15 +92,6 @@ static bool trilu_infer(og_infer *i)
     return need_rank_from(i, 0, "input", 2) && same_as_x(i);
 }
 
-/* [rank, N]: how many depends on the data. The type has room for all; the kernel says how many
- * there were. */
-static bool non_zero_infer(og_infer *i)
-{
-    const og_type *x = &i->x[0]->type;
-    i->y[0] = (og_type){.dtype = OG_INT64, .rank = 2, .dims = {x->rank, og_type_elements(x)}};
-    return true;
-}
-
 /* ---- definitions
  * -------------------------------------------------------------------------------------- */
 
@@ -136,42 +126,52 @@ static void trilu_expand(og_expand *e)
 /* ---- gradients
  * ---------------------------------------------------------------------------------------- */
 
-/* Is the node's reduction none (*add false) or add? The others have no gradient here. */
-static bool linear_reduction(og_grad *d, bool *add)
+static og_val gather_at(const og_grad *d, og_val x)
+{
+    return og_op_is(d->node->op, "", "ScatterND")
+               ? Op("GatherND", In(x, d->x[1]))
+               : Op("GatherElements", In(x, d->x[1]), I("axis", og_attr_int(d->node, "axis", 0)));
+}
+
+static og_val scatter_at(const og_grad *d, og_val x, og_val updates, const char *reduction)
+{
+    return og_op_is(d->node->op, "", "ScatterND")
+               ? Op("ScatterND", In(x, d->x[1], updates), S("reduction", reduction))
+               : Op("ScatterElements", In(x, d->x[1], updates), S("reduction", reduction),
+                    I("axis", og_attr_int(d->node, "axis", 0)));
+}
+
+/* reduction max or min: dy goes in equal parts to those of x and the updates that were taken (as in
+ * PyTorch) */
+static void extremum_grad(og_grad *d)
+{
+    og_val dy = d->dy[0], y = d->y[0];
+    og_val taken_x = Cast(Equal(d->x[0], y), DType(y));
+    og_val taken_u = Cast(Equal(d->x[2], gather_at(d, y)), DType(y));
+    og_val part = Div(dy, scatter_at(d, taken_x, taken_u, "add"));
+    d->dx[0] = Mul(part, taken_x);
+    d->dx[2] = Mul(gather_at(d, part), taken_u);
+}
+
+/* ScatterElements, ScatterND: dx = dy, 0 where it was overwritten; dupdates = dy at the indices */
+static void scatter_grad(og_grad *d)
 {
     const char *reduction = og_attr_string(d->node, "reduction", "none");
-    *add = strcmp(reduction, "add") == 0;
-    return *add || strcmp(reduction, "none") == 0 ||
-           og_node_fail(d->g, d->node, OG_UNSUPPORTED, "has no gradient for reduction \"%s\"",
-                        reduction);
-}
-
-/* ScatterElements: dx = dy, 0 where it was overwritten; dupdates = dy at the indices */
-static void scatter_elements_grad(og_grad *d)
-{
-    og_val dy = d->dy[0], indices = d->x[1];
-    int64_t axis = og_attr_int(d->node, "axis", 0);
-    bool add;
-    if (!linear_reduction(d, &add))
+    og_val dy = d->dy[0];
+    bool none = strcmp(reduction, "none") == 0, add = strcmp(reduction, "add") == 0;
+    if (strcmp(reduction, "max") == 0 || strcmp(reduction, "min") == 0) {
+        extremum_grad(d);
         return;
-    if (d->need[0])
-        d->dx[0] =
-            add ? dy : Op("ScatterElements", In(dy, indices, zeros_like(d->x[2])), I("axis", axis));
-    if (d->need[2])
-        d->dx[2] = Op("GatherElements", In(dy, indices), I("axis", axis));
-}
-
-/* ScatterND: the same */
-static void scatter_nd_grad(og_grad *d)
-{
-    og_val dy = d->dy[0], indices = d->x[1];
-    bool add;
-    if (!linear_reduction(d, &add))
+    }
+    if (!none && !add) {
+        og_node_fail(d->g, d->node, OG_UNSUPPORTED, "has no gradient for reduction \"%s\"",
+                     reduction);
         return;
+    }
     if (d->need[0])
-        d->dx[0] = add ? dy : Op("ScatterND", In(dy, indices, zeros_like(d->x[2])));
+        d->dx[0] = add ? dy : scatter_at(d, dy, zeros_like(d->x[2]), "none");
     if (d->need[2])
-        d->dx[2] = Op("GatherND", In(dy, indices));
+        d->dx[2] = gather_at(d, dy);
 }
 
 /* ---- upgrades
@@ -190,12 +190,12 @@ static bool scatter_infer(og_infer *i)
 }
 
 const og_op og_ops_scatter[] = {
-    {"ScatterElements", NULL, 3, 3, 1, 1, scatter_elements_infer, .grad = scatter_elements_grad},
+    {"ScatterElements", NULL, 3, 3, 1, 1, scatter_elements_infer, .grad = scatter_grad,
+     .saved = 1},
     {"Scatter", NULL, 3, 3, 1, 1, scatter_infer, .diff = OG_DIFF_NEVER,
      .upgrade = {{11, scatter_upgrade_11}}},
-    {"ScatterND", NULL, 3, 3, 1, 1, scatter_nd_infer, .grad = scatter_nd_grad},
+    {"ScatterND", NULL, 3, 3, 1, 1, scatter_nd_infer, .grad = scatter_grad, .saved = 1},
     {"OneHot", NULL, 3, 3, 1, 1, one_hot_infer, .expand = one_hot_expand},
     {"Trilu", NULL, 1, 2, 1, 1, trilu_infer, .expand = trilu_expand},
-    {"NonZero", NULL, 1, 1, 1, 1, non_zero_infer, .diff = OG_DIFF_ZERO, .flags = OG_EAGER_ONLY},
     {0},
 };

@@ -141,6 +141,11 @@ static void identity_grad(og_grad *d)
     d->dx[0] = d->dy[0];
 }
 
+static void copy_expand(og_expand *e)
+{
+    e->y[0] = Identity(e->x[0]);
+}
+
 /* y = x reshaped to the dims before and from `axis`, multiplied out */
 static bool flatten_infer(og_infer *i)
 {
@@ -325,7 +330,7 @@ static bool axes_to_input(og_draft *d)
 const og_op og_ops_shape[] = {
     {"Identity", NULL, 1, 1, 1, 1, identity_infer, OG_SCALAR_Identity, .grad = identity_grad,
      .view = same_view, .flags = OG_CHEAP},
-    {"Copy", OG_DOMAIN, 1, 1, 1, 1, identity_infer, .grad = identity_grad},
+    {"Copy", OG_DOMAIN, 1, 1, 1, 1, identity_infer, .expand = copy_expand, .grad = identity_grad},
     {"Reshape", NULL, 2, 2, 1, 1, reshape_infer, .grad = reshape_grad, .view = reshape_view,
      .flags = OG_CHEAP},
     {"Flatten", NULL, 1, 1, 1, 1, flatten_infer, .expand = reshape_expand, .grad = reshape_grad,

@@ -129,6 +129,53 @@ static bool slice_grad_infer(og_infer *i)
            og_infer_error(i, "dy is %s, expected %s", TypeText(i, dy), TypeText(i, &slice));
 }
 
+/* dx has dy's element k of `axis` at start + k step. */
+static og_val spread(og_val dy, int axis, const ranges *r, int64_t dim)
+{
+    og_type before = *og_type_of(dy), t = {.dtype = OG_INT64, .rank = 1, .dims = {Dim(dy, axis)}};
+    int64_t *index = og_arena_array(dy.g->arena, (size_t)t.dims[0], sizeof *index);
+    if (!index) {
+        og_fail_memory(&dy.g->error, (size_t)t.dims[0] * sizeof *index, "indices");
+        return OG_NONE;
+    }
+    for (int64_t k = 0; k < t.dims[0]; k++)
+        index[k] = r->start[axis] + k * r->step[axis];
+    before.dims[axis] = dim;
+    return Op(OG_DOMAIN "::GatherGrad", In(dy, og_graph_add_const(dy.g, "", &t, index)),
+              I("axis", axis), Is("x_dims", before.rank, before.dims));
+}
+
+/* SliceGrad: dims in steps other than 1 are scattered, the others padded. */
+static void slice_grad_expand(og_expand *e)
+{
+    og_val dx = e->x[0];
+    const og_value *in[5] = {NULL};
+    const int64_t *dims;
+    const char *bad;
+    int rank = og_attr_ints(e->node, "x_dims", &dims);
+    og_type x = og_type_make(DType(dx), rank, dims);
+    ranges r;
+    for (int k = 1; k < e->nx && k < 5; k++)
+        in[k] = Has(e->x[k]) ? og_value_of(e->x[k]) : NULL;
+    read_ranges(in, 5, 1, &x, &r, &bad);
+    int64_t pads[2 * OG_MAX_RANK];
+    bool padded = false;
+    if (Count(dx) == 0) {
+        e->y[0] = og_full(e->g, &x, 0);
+        return;
+    }
+    for (int a = 0; a < rank; a++) {
+        bool unit = r.step[a] == 1 || r.length[a] == 1;
+        if (!unit && Has(dx))
+            dx = spread(dx, a, &r, dims[a]);
+        pads[a] = unit ? r.start[a] : 0;
+        pads[a + rank] = unit ? dims[a] - r.start[a] - r.length[a] : 0;
+        padded |= pads[a] || pads[a + rank];
+    }
+    dx = padded ? Op("Pad", In(dx, og_const_ints(e->g, 2 * rank, pads))) : dx;
+    e->y[0] = dx.id == e->x[0].id ? Identity(dx) : dx;
+}
+
 /* SliceGrad: its transpose is the slice itself. */
 static void slice_grad_grad(og_grad *d)
 {
@@ -297,7 +344,8 @@ static bool split_upgrade_13(og_draft *d)
 const og_op og_ops_slice[] = {
     {"Slice", NULL, 3, 5, 1, 1, slice_infer, .grad = slice_grad, .view = slice_view,
      .flags = OG_CHEAP, .upgrade = {{10, slice_upgrade_10}}},
-    {"SliceGrad", OG_DOMAIN, 3, 5, 1, 1, slice_grad_infer, .grad = slice_grad_grad},
+    {"SliceGrad", OG_DOMAIN, 3, 5, 1, 1, slice_grad_infer, .expand = slice_grad_expand,
+     .grad = slice_grad_grad},
     {"Split", NULL, 1, 2, 1, OG_VARIADIC, split_infer, .grad = split_grad, .view = split_view,
      .flags = OG_CHEAP, .upgrade = {{13, split_upgrade_13}}},
     {"Concat", NULL, 1, OG_VARIADIC, 1, 1, concat_infer, .grad = concat_grad},

@@ -8,8 +8,7 @@
  * wrong, in full sentences. The library never exits, prints, or installs signal handlers.
  *
  * Threads. One context and what belongs to it is used by one thread at a time; different contexts are
- * independent. The one exception is og_session_cancel, which any thread or signal handler may call.
- */
+ * independent. The one exception is og_session_cancel, which any thread or signal handler may call. */
 #ifndef ONGRAD_H
 #define ONGRAD_H
 

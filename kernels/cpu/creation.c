@@ -1,5 +1,5 @@
 /* Ops that make tensors from little or nothing: ConstantOfShape, Range, Shape, Size, OneHot,
- * EyeLike, and Trilu, which keeps a triangle. */
+ * EyeLike, NonZero, and Trilu, which keeps a triangle. */
 #include "kernels/cpu/iterate.h"
 
 /* ConstantOfShape: shape → y; attribute value: a tensor of one element, default float 0 */
@@ -133,6 +133,31 @@ static og_status run_trilu(const og_call *call, og_error *error)
     return OG_OK;
 }
 
+/* NonZero: x → y int64 [rank, N], the indices of elements that are not zero. N comes from inference,
+ * which saw the same x. */
+static og_status run_non_zero(const og_call *call, og_error *error)
+{
+    (void)error;
+    const og_tensor *x = &call->x[0];
+    int64_t *y = call->y[0].data, columns = call->y[0].type.dims[1], n = og__elements(x), at = 0;
+    for (int64_t i = 0; i < n && at < columns; i++) {
+        if (og__load_double(x->data, x->type.dtype, i) == 0)
+            continue;
+        int64_t rest = i;
+        for (int a = x->type.rank - 1; a >= 0; a--) {
+            y[a * columns + at] = rest % x->type.dims[a];
+            rest /= x->type.dims[a];
+        }
+        at++;
+    }
+    return OG_OK;
+}
+
+static bool supports_non_zero(const og_call *call)
+{
+    return call->x[0].type.dtype == OG_BOOL || numeric(call->x[0].type.dtype);
+}
+
 static bool supports_range(const og_call *call)
 {
     return numeric(call->y[0].type.dtype);
@@ -145,6 +170,7 @@ const og_kernel og_kernels_cpu_creation[] = {
     {"Shape", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, NULL, NULL, run_shape, NULL},
     {"Size", "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, NULL, NULL, run_size, NULL},
     {"OneHot", "plain", OG_KERNEL_REFERENCE, supports_one_hot, NULL, run_one_hot, NULL},
+    {"NonZero", "plain", OG_KERNEL_REFERENCE, supports_non_zero, NULL, run_non_zero, NULL},
     {"EyeLike", "plain", OG_KERNEL_REFERENCE, supports_eye, NULL, run_eye, NULL},
     {"Trilu", "plain", OG_KERNEL_REFERENCE, og__supports_bytes, NULL, run_trilu, NULL},
     {0},

@@ -252,8 +252,9 @@ static og_status run_space_to_depth(const og_call *call, og_error *error)
 {
     (void)error;
     const og_tensor *x = &call->x[0], *y = &call->y[0];
+    bool crd = strcmp(og_attr_string(call->node, "mode", "DCR"), "CRD") == 0;
     og__copy_axis axes[6];
-    space_depth_axes(x->type.dims, og_attr_int(call->node, "blocksize", 1), false, x->strides,
+    space_depth_axes(x->type.dims, og_attr_int(call->node, "blocksize", 1), crd, x->strides,
                      y->strides, axes, false);
     og__copy(call, 6, axes, y->data, x->data, og__size(y->type.dtype));
     return OG_OK;

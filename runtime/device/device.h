@@ -3,8 +3,7 @@
  *
  * A kernel is prepared once for each node when the plan is made (types, layouts and constants are known, other
  * data is not) and says then what workspace it needs; it is granted that workspace whenever it runs and allocates
- * nothing while a step runs.
- */
+ * nothing while a step runs. */
 #ifndef OG_DEVICE_DEVICE_H
 #define OG_DEVICE_DEVICE_H
 
@@ -70,9 +69,9 @@ const og_kernel *og_device_kernel(const og_device *device, const og_call *call, 
 /* Does the device have any kernel for this op at all? */
 bool og_device_has(const og_device *device, const og_op *op);
 
-/* Tensors */
-og_tensor og_tensor_dense(const og_type *type, void *data); /* row-major strides */
-bool og_tensor_is_dense(const og_tensor *t);                /* row-major, without gaps; dims of 1 have any stride */
+/* Tensors. Dense: row-major, without gaps; dims of 1 have any stride. */
+og_tensor og_tensor_dense(const og_type *type, void *data);
+bool og_tensor_is_dense(const og_tensor *t);
 void og_strides_dense(const og_type *type, int64_t *strides);
 
 #endif

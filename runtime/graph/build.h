@@ -5,8 +5,7 @@
  *
  * Each call adds one node to the graph its operands carry, infers its type and returns its first output. An
  * error sticks to the graph; calls after it return a null value, and read nothing from null operands.
- * The short names are macros over og_…, which note the source line; include this file only where graphs are built.
- */
+ * The short names are macros over og_…, which note the source line; include this file only where graphs are built. */
 #ifndef OG_GRAPH_BUILD_H
 #define OG_GRAPH_BUILD_H
 
@@ -52,12 +51,14 @@ og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const o
 
 /* ---- primitives ---------------------------------------------------------------------------------- */
 
+/* clang-format off */
 #define OG_UNARY(B)                                                                                \
     B(Neg) B(Abs) B(Reciprocal) B(Sqrt) B(Exp) B(Log) B(Log1p) B(Tanh) B(Sigmoid) B(Erf) B(Relu)   \
     B(Sin) B(Cos) B(Floor) B(Ceil) B(Round) B(Sign) B(Not) B(Identity)
 #define OG_BINARY(B)                                                                               \
     B(Add) B(Sub) B(Mul) B(Div) B(Pow) B(Min) B(Max) B(Equal) B(Less) B(LessOrEqual) B(Greater)    \
     B(GreaterOrEqual) B(And) B(Or) B(MatMul)
+/* clang-format on */
 #define B(name) og_val og_##name(og_site site, og_val a);
 OG_UNARY(B)
 #undef B

@@ -9,8 +9,7 @@
  * negative dim d stands for g->symbols[-d - 1], and values other than inputs, constants and states are untyped.
  *
  * Errors stick: the first failure is kept in g->error, later builder calls do nothing and return a null value,
- * and whoever started the pass reads g->error once at its end.
- */
+ * and whoever started the pass reads g->error once at its end. */
 #ifndef OG_GRAPH_GRAPH_H
 #define OG_GRAPH_GRAPH_H
 
@@ -55,7 +54,8 @@ struct og_value {
     int storage;       /* OG_VALUE_STATE: index into the session's storages; else -1 */
 };
 
-typedef enum og_attr_kind { /* numbered as AttributeProto.AttributeType */
+/* Numbered as AttributeProto.AttributeType. */
+typedef enum og_attr_kind {
     OG_ATTR_FLOAT = 1,
     OG_ATTR_INT = 2,
     OG_ATTR_STRING = 3,

@@ -71,6 +71,8 @@ static og_graph *expand_all(og_graph *g, const og_device *device)
             return next;
         g = next;
     }
+    if (changed) /* ConvTranspose and ConvGradData define each other: a device has a kernel for one of them */
+        og_fail(&g->error, OG_INTERNAL, "definitions do not end after %d rounds", MAX_ROUNDS);
     return g;
 }
 

@@ -49,7 +49,8 @@ static og_val sgd(update *u, og_val w, og_val g)
 }
 
 /* m = β₁ m + (1 − β₁) g;  v = β₂ v + (1 − β₂) g²
- * w' = decayed − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)      (Kingma and Ba, arXiv 1412.6980, algorithm 1) */
+ * w' = decayed − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
+ * (Kingma and Ba, arXiv 1412.6980, algorithm 1) */
 static og_val adam_step(update *u, og_val w, og_val decayed, og_val g)
 {
     double b1 = u->o->beta1, b2 = u->o->beta2;

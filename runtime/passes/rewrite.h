@@ -2,7 +2,8 @@
  *
  *     og_rewrite rw;
  *     if (!og_rewrite_begin(&rw, from)) return NULL;
- *     for (each node n of from) if (rw.live[n->id]) { og_rewrite_copy(&rw, n) or build something and og_rewrite_set … }
+ *     for (each node n of from)
+ *         if (rw.live[n->id]) { og_rewrite_copy(&rw, n) or build something and og_rewrite_set … }
  *     return og_rewrite_end(&rw);
  *
  * The new graph lives in the old one's arena: names, attributes and constants are shared. Inputs and states come over

@@ -8,7 +8,8 @@
 
 #define TOLERANCE 1e-3 /* relative; sums of different length are rounded differently */
 
-typedef struct trial { /* the graph evaluated on `batch` samples, the first of them number `first` */
+/* The graph evaluated on `batch` samples, the first of them number `first`. */
+typedef struct trial {
     int64_t batch, first;
     og_graph *graph;
     int *values; /* by loaded value */

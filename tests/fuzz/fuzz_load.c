@@ -1,12 +1,8 @@
 /* libFuzzer target: any bytes as a model. What loads is also saved and loaded again, which must
  * work too.
  *
- * Built with clang from the library's sources:
- *     clang -g -O1 -fsanitize=fuzzer,address -I. -IBUILD/schema -DOG_VERSION='"fuzz"'
- * tests/fuzz/fuzz_load.c runtime/base/?*.c runtime/graph/?*.c runtime/onnx/?*.c ops/?*.c
- * BUILD/registry.c … -lprotobuf-c -lm with a registry.c that lists the op tables alone;
- * runtime/graph/build.c needs a compiler that has _Float16 (clang 15, or gcc for that file). Seeds:
- * tests/fixtures/fuzz/, and any small model. */
+ * Built and run by tests/fuzz/run. Seeds: tests/fixtures/fuzz/, and any small model.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -30,7 +30,7 @@ TEST(gather)
             for (int d = 0; d < 5; d++) {
                 kernel_call k = {.op = "Gather", .nx = 2, .ny = 1, .n_attrs = 1};
                 int at = og__axis(axis, 3), rank = 0;
-                int64_t out[4], index[OG_MAX_RANK], from[3];
+                int64_t out[4], index[OG_MAX_RANK], from[3] = {0};
                 k.attrs[0] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = axis};
                 k.x[0] = laid_out(sizes[d], 3, dims[c], DENSE, false, &seed);
                 k.x[1] = random_indices(2, (int64_t[]){4, 7}, dims[c][at], d & 1, &seed);
@@ -121,7 +121,7 @@ TEST(gather_nd)
         for (int depth = 1; depth + batch <= 4; depth++)
             for (int d = 0; d < 5; d++) {
                 kernel_call k = {.op = "GatherND", .nx = 2, .ny = 1, .n_attrs = 1};
-                int64_t shape[5], out[8], index[OG_MAX_RANK], from[4];
+                int64_t shape[5], out[8], index[OG_MAX_RANK], from[4] = {0};
                 int rank = 0, out_rank = 0;
                 for (int a = 0; a < batch; a++)
                     shape[rank++] = dims[a];

@@ -114,7 +114,7 @@ TEST(expand)
                 TEST_CASE(case_text("Expand", &k.y[0].type, how));
                 if (test_run(&k))
                     for (int64_t i = 0; i < og__elements(&k.y[0]); i++) {
-                        int64_t index[OG_MAX_RANK], from[OG_MAX_RANK];
+                        int64_t index[OG_MAX_RANK], from[OG_MAX_RANK] = {0};
                         index_of(&k.y[0].type, i, index);
                         for (int a = 0; a < x->rank; a++)
                             from[a] = x->dims[a] == 1 ? 0 : index[a + y->rank - x->rank];
@@ -326,7 +326,7 @@ TEST(depth_space)
             for (int how = 0; how < LAYOUTS - 1; how++)
                 for (int64_t b = 1; b < 4; b++) {
                     int64_t wide[4] = {2, 3, 5 * b, 8 * b}, deep[4] = {2, 3 * b * b, 5, 8},
-                            index[OG_MAX_RANK], from[4];
+                            index[OG_MAX_RANK], from[4] = {0};
                     kernel_call k = {.op = mode < 2 ? "DepthToSpace" : "SpaceToDepth",
                                      .nx = 1,
                                      .ny = 1,

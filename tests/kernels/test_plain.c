@@ -248,6 +248,57 @@ TEST(arg)
         }
 }
 
+static bool comes_before(double a, double b, bool largest)
+{
+    bool more = a > b || (isnan(a) && !isnan(b)), less = a < b || (isnan(b) && !isnan(a));
+    return largest ? more : less;
+}
+
+TEST(top_k)
+{
+    static const og_dtype dtypes[] = {OG_FLOAT, OG_DOUBLE, OG_INT32, OG_UINT8};
+    uint64_t seed = 9;
+    for (size_t c = 0; c < N_AXIS_CASES; c++)
+        for (int mode = 0; mode < 16; mode++) {
+            const axis_case *a = &axis_cases[c];
+            int axis = og__axis(a->axis, a->rank);
+            bool largest = mode & 1;
+            int64_t dims[4], n = a->dims[axis], k = mode & 2 ? n : (n + 4) / 5;
+            kernel_call t = {.op = "TopK", .nx = 2, .ny = 2, .n_attrs = 2};
+            t.attrs[0] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = a->axis};
+            t.attrs[1] = (og_attr){.name = "largest", .kind = OG_ATTR_INT, .i = largest};
+            t.x[0] = laid_out(dtypes[mode / 4], a->rank, a->dims, DENSE, true, &seed);
+            if (mode / 4 == 0)
+                ((float *)t.x[0].data)[og__elements(&t.x[0]) / 2] = NAN;
+            t.x[1] = ints_of(1, &k);
+            memcpy(dims, a->dims, sizeof dims);
+            dims[axis] = k;
+            t.y[0] = output_of(dtypes[mode / 4], a->rank, dims);
+            t.y[1] = output_of(OG_INT64, a->rank, dims);
+            TEST_CASE(case_text("TopK", &t.x[0].type, mode));
+            if (!test_run(&t))
+                continue;
+            for (int64_t l = 0; l < og__elements(&t.x[0]) / n; l++)
+                for (int64_t j = 0; j < k; j++) { /* as many as j come before what stands at j */
+                    int64_t at = along(&t.y[0].type, axis, l, j), ahead = 0;
+                    int64_t index = ((int64_t *)t.y[1].data)[at];
+                    double v = test_element(&t.x[0], along(&t.x[0].type, axis, l, index));
+                    for (int64_t i = 0; i < n; i++) {
+                        double w = test_element(&t.x[0], along(&t.x[0].type, axis, l, i));
+                        bool worse = comes_before(v, w, largest);
+                        ahead += comes_before(w, v, largest) || (!worse && i < index);
+                    }
+                    CHECK_INT(ahead, j);
+                    CHECK_CLOSE(test_element(&t.y[0], at), v, 0);
+                }
+            t.y[1] = (og_tensor){0};
+            memset(t.y[0].data, 0xee, (size_t)og__elements(&t.y[0]) * og__size(dtypes[mode / 4]));
+            if (test_run(&t) && mode / 4 == 1 && largest && n > 1)
+                CHECK(((double *)t.y[0].data)[0] > -1);
+            release_blocks();
+        }
+}
+
 TEST(cumsum)
 {
     static const og_dtype dtypes[] = {OG_FLOAT, OG_DOUBLE, OG_INT32, OG_INT64};
@@ -553,6 +604,7 @@ TEST(batch_normalization_inference)
 static const og_test tests[] = {TEST_ROW(reduce),
                                 TEST_ROW(reduce_special),
                                 TEST_ROW(arg),
+                                TEST_ROW(top_k),
                                 TEST_ROW(cumsum),
                                 TEST_ROW(softmax),
                                 TEST_ROW(normalization),

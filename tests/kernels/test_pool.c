@@ -56,7 +56,7 @@ static int set_attrs(og_attr *attrs, const pool_case *c, bool include_pad)
 static int window_element(const pool_case *c, const og_type *x, const og_type *y, int64_t at,
                           int64_t offset, int64_t *position)
 {
-    int64_t index[OG_MAX_RANK], source[OG_MAX_RANK], o[3];
+    int64_t index[OG_MAX_RANK] = {0}, source[OG_MAX_RANK] = {0}, o[3] = {0};
     int where = 1;
     index_of(y, at, index);
     for (int k = c->n - 1; k >= 0; k--) {

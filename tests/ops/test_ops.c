@@ -596,7 +596,9 @@ TEST(indices)
         {"ReverseSequence", "f[4,3,2] i[4]", "",
          "!sequence_lens (input 1) is int64 [4], expected shape [3]"},
         {"Trilu", "f[2,3,3] i=1", "upper=0", "f[2,3,3]"},
-        {"NonZero", "f[2,3]", "", "i[2,6]"},
+        {"NonZero", "i{0,3,0,-1}", "", "i[1,2]"},
+        {"NonZero", "f[2,3]", "", "!the shape of the result depends on it"},
+        {"Compress", "f[2,3] b[2]", "axis=1", "!condition (input 1) is computed while running"},
         {"RandomNormal", "", "shape=[2,3]", "f[2,3]"},
         {"RandomUniformLike", "d[2,3]", "", "d[2,3]"},
     };
