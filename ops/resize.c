@@ -213,10 +213,18 @@ static bool make_taps(const og_expand *e, const scaling *s, int a, int64_t in, t
     bool stretch = reach && og_attr_int(e->node, "antialias", 0) && s->scale[a] < 1;
     double shrink = stretch ? s->scale[a] : 1;
     int64_t out = s->out[a];
-    t->n = reach ? 2 * (int64_t)ceil(reach / shrink) : 1;
+    int64_t entries;
+    double span = reach ? ceil(reach / shrink) : 0; /* at most 2 in, unless the crop is larger than the input */
+    if (span > 4 * (double)in + 4) {
+        og_fail(&e->g->error, OG_UNSUPPORTED, "Resize: scale %g with antialias of %" PRId64 " elements", shrink, in);
+        return false;
+    }
+    t->n = reach ? 2 * (int64_t)span : 1;
     t->inside = NULL;
-    t->index = new_list(e, t->n * out, sizeof(int64_t));
-    t->weight = new_list(e, t->n * out, sizeof(double));
+    if (__builtin_mul_overflow(t->n, out, &entries))
+        entries = INT64_MAX; /* is refused */
+    t->index = new_list(e, entries, sizeof(int64_t));
+    t->weight = new_list(e, entries, sizeof(double));
     if (!t->index || !t->weight || (s->crop && !(t->inside = new_list(e, out, sizeof(double)))))
         return false;
     for (int64_t k = 0; k < out; k++) {

@@ -17,8 +17,15 @@ typedef struct block {
     size_t size, used; /* of the memory after the header */
 } block;
 
+typedef struct cleanup { /* lives in the arena itself */
+    struct cleanup *next;
+    void (*run)(void *object);
+    void *object;
+} cleanup;
+
 struct og_arena {
     block *newest;
+    cleanup *cleanups; /* the newest first */
     size_t next_size; /* of the next ordinary block */
     size_t bytes;
 };
@@ -50,6 +57,8 @@ void og_arena_free(og_arena *arena)
 {
     if (!arena)
         return;
+    for (cleanup *c = arena->cleanups; c; c = c->next)
+        c->run(c->object);
     for (block *b = arena->newest, *next; b; b = next) {
         next = b->next;
         free(b);
@@ -144,4 +153,14 @@ void *og_arena_grow(og_arena *arena, void *array, size_t count, size_t *capacity
 size_t og_arena_bytes(const og_arena *arena)
 {
     return arena->bytes;
+}
+
+bool og_arena_defer(og_arena *arena, void (*run)(void *object), void *object)
+{
+    cleanup *c = og_arena_alloc(arena, sizeof(*c));
+    if (!c)
+        return false;
+    *c = (cleanup){.next = arena->cleanups, .run = run, .object = object};
+    arena->cleanups = c;
+    return true;
 }

@@ -114,7 +114,8 @@ og_val og_const_copy(og_graph *g, const og_type *type, const void *data)
         og_fail_memory(&g->error, bytes < 0 ? SIZE_MAX : (size_t)bytes, "a constant");
         return OG_NONE;
     }
-    memcpy(copy, data, (size_t)bytes);
+    if (bytes > 0)
+        memcpy(copy, data, (size_t)bytes);
     return og_graph_add_const(g, "", type, copy);
 }
 

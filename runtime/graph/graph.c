@@ -5,10 +5,16 @@
 
 #include "runtime/graph/op.h"
 
+/* The text of an error is the one thing of a graph that lies outside the arena. */
+static void clear_error(void *graph)
+{
+    og_error_clear(&((og_graph *)graph)->error);
+}
+
 og_graph *og_graph_new_in(og_arena *arena)
 {
     og_graph *g = og_arena_alloc(arena, sizeof(*g));
-    if (!g)
+    if (!g || !og_arena_defer(arena, clear_error, g))
         return NULL;
     g->arena = arena;
     g->name = "";
@@ -31,10 +37,7 @@ og_graph *og_graph_new(void)
 
 void og_graph_free(og_graph *g)
 {
-    if (!g)
-        return;
-    og_error_clear(&g->error);
-    if (g->owns_arena)
+    if (g && g->owns_arena)
         og_arena_free(g->arena);
 }
 

@@ -350,6 +350,5 @@ void og_plan_free(og_plan *plan)
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].prepared && plan->steps[i].kernel->release)
             plan->steps[i].kernel->release(&plan->steps[i].call);
-    og_graph_free(plan->graph); /* its arena is the plan's: this clears its error */
     og_arena_free(plan->arena);
 }

@@ -9,8 +9,11 @@ file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/ongradConfig.cmake @ONLY CONTENT
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/ongradConfigVersion.cmake COMPATIBILITY SameMajorVersion)
 install(FILES ${CMAKE_BINARY_DIR}/ongradConfig.cmake ${CMAKE_BINARY_DIR}/ongradConfigVersion.cmake
     DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/ongrad)
+# Relative to the file itself, so that the prefix can be chosen, and changed, when installing.
+file(RELATIVE_PATH to_prefix /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" to_prefix "${to_prefix}")
 file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/ongrad.pc @ONLY CONTENT
-"prefix=@CMAKE_INSTALL_PREFIX@
+"prefix=\${pcfiledir}/@to_prefix@
 libdir=\${prefix}/@CMAKE_INSTALL_LIBDIR@
 includedir=\${prefix}/@CMAKE_INSTALL_INCLUDEDIR@
 

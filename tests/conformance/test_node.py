@@ -1,0 +1,168 @@
+"""The official ONNX node tests: outputs, and gradients against finite differences.
+
+    ONGRAD=build/release/ongrad python3 -m pytest tests/conformance
+    ONGRAD=build/release/ongrad python3 tests/conformance/test_node.py [--only GLOB] [--verbose] [--update]
+
+Needs onnx, which carries the tests, and the programs run_node and run_gradients, which are built beside the C tests.
+The lists beside this file say what passes: a listed test that does not pass fails the run. Tests that pass and are not
+listed are printed, and --update adds them. What the library does not support is counted by op."""
+import argparse
+import collections
+import fnmatch
+import os
+import pathlib
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+OUTPUTS = ["folded", "planned"]  # modes of run_node
+
+
+def program(name):
+    path = pathlib.Path(os.environ.get("ONGRAD", "")).resolve().parent / "tests" / name
+    if not os.environ.get("ONGRAD") or not os.access(path, os.X_OK):
+        pytest.skip("set ONGRAD to the command of a build with tests")
+    return str(path)
+
+
+def tensors(arrays, letter):
+    """TensorProtos, or None where one is no tensor of numbers."""
+    import numpy
+    from onnx import TensorProto, numpy_helper
+    protos = []
+    for i, array in enumerate(arrays):
+        if isinstance(array, (numpy.ndarray, numpy.generic)) and array.dtype.kind not in "OUS":
+            proto = numpy_helper.from_array(numpy.asarray(array))
+        elif isinstance(array, TensorProto) and array.data_type != TensorProto.STRING:
+            proto = TensorProto.FromString(array.SerializeToString())
+        else:
+            return None
+        proto.name = f"{letter}{i}"
+        protos.append(proto)
+    return protos
+
+
+def write_case(case, folder):
+    """model.onnx and data.onnx, as node_case.h describes them; False for sequences, optionals and strings."""
+    import onnx
+    from onnx import helper
+    inputs, outputs = case.data_sets[0]
+    inputs, outputs = tensors(inputs, "i"), tensors(outputs, "o")
+    if inputs is None or outputs is None:
+        return False
+    every = inputs + outputs
+    values = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in every]
+    data = helper.make_model(helper.make_graph([], "data", [], values, every))
+    helper.set_model_props(data, {"rtol": str(case.rtol), "atol": str(case.atol)})
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(case.model, folder / "model.onnx")
+    onnx.save(data, folder / "data.onnx")
+    return True
+
+
+def write_cases(root, only="*"):
+    """NAME → op of the cases written to `root`, and how many there are in all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnx.backend.test.case.node import collect_testcases
+        cases = [c for c in collect_testcases(None) if fnmatch.fnmatch(c.name, only)]
+        ops = {}
+        for case in cases:
+            nodes = case.model.graph.node
+            if write_case(case, root / case.name):
+                ops[case.name] = nodes[0].op_type if len(nodes) == 1 else "several nodes"
+    return ops, len(cases)
+
+
+def run(command, root, names):
+    """NAME → (verdict, text). A test that brings the program down is a "crash"; the rest goes on after it."""
+    results = {}
+    names = sorted(names)
+    while names:
+        done = subprocess.run([*command, str(root), *names], stdout=subprocess.PIPE, text=True, check=False)
+        for line in done.stdout.splitlines():
+            name, word, text = line.split("\t", 2)
+            results[name] = (word, text)
+        rest = [name for name in names if name not in results]
+        if rest:
+            results[rest[0]] = ("crash", f"exit status {done.returncode}")
+        names = rest[1:]
+    return results
+
+
+def read_list(path):
+    return set(path.read_text().split()) if path.exists() else set()
+
+
+def report(title, results, ops, listed, only="*", verbose=False):
+    """Prints what came out. The listed tests that were run and did not pass, and the tests that pass and are not
+    listed."""
+    passed = {name for name, (word, _) in results.items() if word == "pass"}
+    words = collections.Counter(word for word, _ in results.values())
+    print(f"{title}: " + ", ".join(f"{n} {word}" for word, n in sorted(words.items())))
+    for word in sorted(set(words) - {"pass"}):
+        by_op = collections.Counter(ops[name] for name, r in results.items() if r[0] == word)
+        print(f"  {word} by op: " + ", ".join(f"{op} {n}" for op, n in sorted(by_op.items())))
+    for name, (word, text) in sorted(results.items()):
+        if word in ("fail", "crash") or (verbose and word != "pass"):
+            print(f"  {word} {name}: {text}")
+    lost = sorted(name for name in listed - passed if fnmatch.fnmatch(name, only) and name in results)
+    new = sorted(passed - listed)
+    if lost:
+        print(f"  listed, and no longer passing: {' '.join(lost)}")
+    if new:
+        print(f"  {len(new)} pass and are not listed (--update): {' '.join(new)}")
+    return lost, new
+
+
+def suites(ops):
+    """title, command, names, list"""
+    for mode in OUTPUTS:
+        yield mode, [program("run_node"), mode], set(ops), HERE / f"{mode}.txt"
+    single = {name for name, op in ops.items() if op != "several nodes"}
+    yield "gradients", [program("run_gradients")], single, HERE / "gradients.txt"
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    pytest.importorskip("onnx")
+    root = tmp_path_factory.mktemp("node")
+    return root, write_cases(root)[0]
+
+
+@pytest.mark.parametrize("suite", [*OUTPUTS, "gradients"])
+def test_node(cases, suite):
+    root, ops = cases
+    for title, command, names, path in suites(ops):
+        if title == suite:
+            results = run(command, root, names)
+            lost, _ = report(title, results, ops, read_list(path))
+            assert not lost, "\n".join(f"{name}: {' '.join(results[name])}" for name in lost)
+
+
+def main():
+    import tempfile
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="*", metavar="GLOB", help="tests of these names")
+    parser.add_argument("--verbose", action="store_true", help="say why tests are unsupported")
+    parser.add_argument("--update", action="store_true", help="add tests that pass to the lists")
+    args = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as folder:
+        root = pathlib.Path(folder)
+        ops, count = write_cases(root, args.only)
+        print(f"{count} node tests, {count - len(ops)} of them with sequences, optionals or strings")
+        for title, command, names, path in suites(ops):
+            results = run(command, root, names)
+            lost, new = report(title, results, ops, read_list(path), args.only, args.verbose)
+            failed |= bool(lost)
+            if args.update and new:
+                path.write_text("".join(f"{name}\n" for name in sorted(read_list(path) | set(new))))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
