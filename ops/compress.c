@@ -46,9 +46,9 @@ static bool compress_infer(og_infer *i)
         return false;
     int64_t dim = flat ? og_type_elements(x) : x->dims[axis];
     if (condition->type.dims[0] > dim)
-        return og_infer_error(i, "condition (input 1) has %" PRId64 " entries, expected %" PRId64
-                                 " or less (%s)",
-                              condition->type.dims[0], dim, TypeText(i, x));
+        return og_infer_error(
+            i, "condition (input 1) has %" PRId64 " entries, expected %" PRId64 " or less (%s)",
+            condition->type.dims[0], dim, TypeText(i, x));
     i->y[0] = *x;
     if (flat)
         i->y[0].rank = 1;

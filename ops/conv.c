@@ -171,7 +171,8 @@ static void grad_weights_grad(og_grad *d)
 /* ---- definitions
  * -------------------------------------------------------------------------------------- */
 
-/* ConvGradData: dx = ConvTranspose(dy, w); what the last window leaves over of x is output_padding */
+/* ConvGradData: dx = ConvTranspose(dy, w); what the last window leaves over of x is output_padding
+ */
 static void grad_data_expand(og_expand *e)
 {
     og_val dy = e->x[0], w = e->x[1];
@@ -213,10 +214,10 @@ static void grad_weights_expand(og_expand *e)
     int64_t group = group_of(e->node);
     og_window win;
     og_window_read(&win, e->node, og_type_of(x), w_dims + 2);
-    og_val dw = Op("Conv", In(channels_as_batch(x, group), channels_as_batch(dy, 1)),
-                   Is("kernel_shape", win.n, win.out), Is("strides", win.n, win.dilations),
-                   Is("dilations", win.n, win.strides), Is("pads", 2 * win.n, win.pads),
-                   I("group", group));
+    og_val dw =
+        Op("Conv", In(channels_as_batch(x, group), channels_as_batch(dy, 1)),
+           Is("kernel_shape", win.n, win.out), Is("strides", win.n, win.dilations),
+           Is("dilations", win.n, win.strides), Is("pads", 2 * win.n, win.pads), I("group", group));
     for (int k = 2; k < rank; k++)
         if (Dim(dw, k) > w_dims[k])
             dw = Slice(dw, k, 0, w_dims[k]);
@@ -309,10 +310,13 @@ static void transpose_expand(og_expand *e)
         e->y[0] = Add(e->y[0], per_channel(e->x[2], y.rank));
 }
 
-/* Twice the weight's elements for each window: `windows` is the tensor with one element a window and output channel. */
+/* Twice the weight's elements for each window: `windows` is the tensor with one element a window
+ * and output channel. */
 static double window_flops(const og_type *windows, const og_type *w)
 {
-    return w->dims[0] ? 2.0 * (double)og_type_elements(windows) * (double)og_type_elements(w) / (double)w->dims[0] : 0;
+    return w->dims[0] ? 2.0 * (double)og_type_elements(windows) * (double)og_type_elements(w) /
+                            (double)w->dims[0]
+                      : 0;
 }
 
 static double conv_flops(const og_node *n, const og_value *const *x, const og_type *y)
@@ -337,10 +341,10 @@ static double grad_weights_flops(const og_node *n, const og_value *const *x, con
 const og_op og_ops_conv[] = {
     {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .flops = conv_flops,
      .precision = OG_PRECISION_HALF},
-    {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand, .flops = grad_data_flops,
-     .precision = OG_PRECISION_HALF},
-    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .expand = grad_data_expand, .grad = grad_data_grad,
+    {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand,
      .flops = grad_data_flops, .precision = OG_PRECISION_HALF},
+    {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .expand = grad_data_expand,
+     .grad = grad_data_grad, .flops = grad_data_flops, .precision = OG_PRECISION_HALF},
     {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .expand = grad_weights_expand,
      .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF},
     {0},

@@ -1,4 +1,5 @@
-/* Fused: an elementwise program (runtime/graph/program.h). Made by the fuse pass, which also sets the types. */
+/* Fused: an elementwise program (runtime/graph/program.h). Made by the fuse pass, which also sets
+ * the types. */
 #include "runtime/graph/op.h"
 
 static bool fused_infer(og_infer *i)
@@ -7,7 +8,7 @@ static bool fused_infer(og_infer *i)
 }
 
 const og_op og_ops_fused[] = {
-    {"Fused", OG_DOMAIN, .min_in = 0, .max_in = OG_VARIADIC, .min_out = 1, .max_out = OG_VARIADIC, .infer = fused_infer,
-     .diff = OG_DIFF_NEVER},
+    {"Fused", OG_DOMAIN, .min_in = 0, .max_in = OG_VARIADIC, .min_out = 1, .max_out = OG_VARIADIC,
+     .infer = fused_infer, .diff = OG_DIFF_NEVER},
     {0},
 };

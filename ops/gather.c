@@ -101,11 +101,11 @@ static void gather_grad_expand(og_expand *e)
     rows.dims[axis] = Count(indices);
     for (int k = 0; k < rank; k++)
         index.dims[k] = k == axis ? Count(indices) : 1;
-    og_val repeated = Op("Expand", In(Reshape(indices, rank, index.dims),
-                                      og_const_ints(e->g, rank, rows.dims)));
-    e->y[0] = Op("ScatterElements",
-                 In(og_full(e->g, &x, 0), repeated, Reshape(dy, rank, rows.dims)), I("axis", axis),
-                 S("reduction", "add"));
+    og_val repeated =
+        Op("Expand", In(Reshape(indices, rank, index.dims), og_const_ints(e->g, rank, rows.dims)));
+    e->y[0] =
+        Op("ScatterElements", In(og_full(e->g, &x, 0), repeated, Reshape(dy, rank, rows.dims)),
+           I("axis", axis), S("reduction", "add"));
 }
 
 /* GatherGrad: its transpose is the gathering itself. */

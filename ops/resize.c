@@ -1,7 +1,7 @@
 /* Resize, by its definition: each axis in turn is a weighted sum of gathered elements, whose places
  * and weights are known when the shape is. Nearest takes one element, linear two, cubic four, and
- * with antialias more, as a product with a matrix. Where nearest repeats each element equally often,
- * it is an Expand instead. */
+ * with antialias more, as a product with a matrix. Where nearest repeats each element equally
+ * often, it is an Expand instead. */
 #include "ops/common.h"
 
 /* ---- how large
@@ -10,8 +10,9 @@
 typedef struct scaling {
     double scale[OG_MAX_RANK];
     int64_t out[OG_MAX_RANK];
-    bool crop;                                   /* to start … end of each dim, as fractions: */
-    double start[OG_MAX_RANK], end[OG_MAX_RANK]; /* coordinate_transformation_mode tf_crop_and_resize */
+    bool crop; /* to start … end of each dim, as fractions: */
+    double start[OG_MAX_RANK],
+        end[OG_MAX_RANK]; /* coordinate_transformation_mode tf_crop_and_resize */
 } scaling;
 
 /* Input `k` if it is there and not an empty list, which stood for absent in opset 11. */
@@ -44,7 +45,8 @@ static const char *read_scaling(const og_node *node, const og_value *const *in, 
     int64_t list[OG_MAX_RANK];
     const int64_t *given;
     int n_axes = og_attr_ints(node, "axes", &given);
-    s->crop = strcmp(og_attr_string(node, "coordinate_transformation_mode", ""), "tf_crop_and_resize") == 0;
+    s->crop = strcmp(og_attr_string(node, "coordinate_transformation_mode", ""),
+                     "tf_crop_and_resize") == 0;
     for (int k = 0; k < x->rank; k++) {
         s->scale[k] = s->end[k] = 1;
         s->start[k] = 0;
@@ -72,8 +74,8 @@ static const char *read_scaling(const og_node *node, const og_value *const *in, 
         if (x->dims[axes[k]] < 1)
             return "the input is empty";
     const og_value *roi = s->crop ? list_input(in, nx, 1) : NULL;
-    if (s->crop && (!roi || !is_const(roi) || !og_dtype_is_float(roi->type.dtype) || roi->type.rank != 1 ||
-                    roi->type.dims[0] != 2 * n))
+    if (s->crop && (!roi || !is_const(roi) || !og_dtype_is_float(roi->type.dtype) ||
+                    roi->type.rank != 1 || roi->type.dims[0] != 2 * n))
         return "roi is not a constant list of floats, a start and an end for each axis";
     for (int k = 0; s->crop && k < n; k++) {
         s->start[axes[k]] = og_value_double(roi, k);
@@ -105,9 +107,12 @@ static bool is_one_of(const char *text, const char *const *list)
 static bool resize_infer(og_infer *i)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic", NULL};
-    static const char *const transforms[] = {"half_pixel",           "pytorch_half_pixel",
-                                             "half_pixel_symmetric", "align_corners",
-                                             "asymmetric",           "tf_crop_and_resize",
+    static const char *const transforms[] = {"half_pixel",
+                                             "pytorch_half_pixel",
+                                             "half_pixel_symmetric",
+                                             "align_corners",
+                                             "asymmetric",
+                                             "tf_crop_and_resize",
                                              NULL};
     static const char *const roundings[] = {"round_prefer_floor", "round_prefer_ceil", "floor",
                                             "ceil", NULL};
@@ -183,10 +188,10 @@ static void *new_list(const og_expand *e, int64_t n, size_t size)
     return list;
 }
 
-/* Weights of element k's taps around place `at`. reach: how far the filter goes, 0 for nearest; shrink: the
- * factor on distances that antialiasing stretches the filter by, else 1. */
-static void fill_taps(const og_expand *e, taps *t, int64_t k, int64_t in, int64_t out, double at, int reach,
-                      double shrink)
+/* Weights of element k's taps around place `at`. reach: how far the filter goes, 0 for nearest;
+ * shrink: the factor on distances that antialiasing stretches the filter by, else 1. */
+static void fill_taps(const og_expand *e, taps *t, int64_t k, int64_t in, int64_t out, double at,
+                      int reach, double shrink)
 {
     const char *rounding = og_attr_string(e->node, "nearest_mode", "round_prefer_floor");
     double a = og_attr_float(e->node, "cubic_coeff_a", -0.75), sum = 0;
@@ -214,9 +219,11 @@ static bool make_taps(const og_expand *e, const scaling *s, int a, int64_t in, t
     double shrink = stretch ? s->scale[a] : 1;
     int64_t out = s->out[a];
     int64_t entries;
-    double span = reach ? ceil(reach / shrink) : 0; /* at most 2 in, unless the crop is larger than the input */
+    double span = reach ? ceil(reach / shrink)
+                        : 0; /* at most 2 in, unless the crop is larger than the input */
     if (span > 4 * (double)in + 4) {
-        og_fail(&e->g->error, OG_UNSUPPORTED, "Resize: scale %g with antialias of %" PRId64 " elements", shrink, in);
+        og_fail(&e->g->error, OG_UNSUPPORTED,
+                "Resize: scale %g with antialias of %" PRId64 " elements", shrink, in);
         return false;
     }
     t->n = reach ? 2 * (int64_t)span : 1;
@@ -232,7 +239,8 @@ static bool make_taps(const og_expand *e, const scaling *s, int a, int64_t in, t
         if (s->crop && out > 1)
             at = last * (s->start[a] + (double)k * (s->end[a] - s->start[a]) / (double)(out - 1));
         else
-            at = s->crop ? last * (s->start[a] + s->end[a]) / 2 : source(transform, k, in, out, s->scale[a]);
+            at = s->crop ? last * (s->start[a] + s->end[a]) / 2
+                         : source(transform, k, in, out, s->scale[a]);
         if (s->crop)
             t->inside[k] = at >= 0 && at <= last;
         fill_taps(e, t, k, in, out, fmin(fmax(at, -1e15), 1e15), reach, shrink);
@@ -269,11 +277,13 @@ static og_val repeat(og_val x, int a, int64_t times)
     return Reshape(Op("Expand", In(column, og_const_ints(x.g, rank + 1, many))), rank, dims);
 }
 
-/* `rows` × `columns` numbers as a constant of x's type, of shape [rows, columns], or [rows, 1, …] with `after`
- * ones if columns is 1 */
+/* `rows` × `columns` numbers as a constant of x's type, of shape [rows, columns], or [rows, 1, …]
+ * with `after` ones if columns is 1 */
 static og_val constant(og_val x, const double *w, int64_t rows, int64_t columns, int after)
 {
-    og_type t = {.dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT, .rank = 1 + after, .dims = {rows, columns}};
+    og_type t = {.dtype = DType(x) == OG_DOUBLE ? OG_DOUBLE : OG_FLOAT,
+                 .rank = 1 + after,
+                 .dims = {rows, columns}};
     for (int k = 2; k <= after; k++)
         t.dims[k] = 1;
     if (t.dtype == OG_DOUBLE)

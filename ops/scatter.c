@@ -1,4 +1,5 @@
-/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu. */
+/* Elements placed by indices: ScatterElements, ScatterND; and masks made of indices: OneHot, Trilu.
+ */
 #include "ops/common.h"
 
 /* ---- inference
@@ -190,8 +191,7 @@ static bool scatter_infer(og_infer *i)
 }
 
 const og_op og_ops_scatter[] = {
-    {"ScatterElements", NULL, 3, 3, 1, 1, scatter_elements_infer, .grad = scatter_grad,
-     .saved = 1},
+    {"ScatterElements", NULL, 3, 3, 1, 1, scatter_elements_infer, .grad = scatter_grad, .saved = 1},
     {"Scatter", NULL, 3, 3, 1, 1, scatter_infer, .diff = OG_DIFF_NEVER,
      .upgrade = {{11, scatter_upgrade_11}}},
     {"ScatterND", NULL, 3, 3, 1, 1, scatter_nd_infer, .grad = scatter_grad, .saved = 1},

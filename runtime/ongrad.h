@@ -1,14 +1,16 @@
 /* ongrad: trains ONNX models. The one public header; C99 and C++11.
  *
- * Lifetimes. Everything hangs off an og_context. A model, options and a session belong to the context they
- * were made with and must be freed before it. Strings returned by a function live as long as the object
- * they were asked from, or until the next call on that object where its comment says so.
+ * Lifetimes. Everything hangs off an og_context. A model, options and a session belong to the
+ * context they were made with and must be freed before it. Strings returned by a function live as
+ * long as the object they were asked from, or until the next call on that object where its comment
+ * says so.
  *
- * Errors. Functions that can fail return og_status, or NULL; og_error_message(context) then says what went
- * wrong, in full sentences. The library never exits, prints, or installs signal handlers.
+ * Errors. Functions that can fail return og_status, or NULL; og_error_message(context) then says
+ * what went wrong, in full sentences. The library never exits, prints, or installs signal handlers.
  *
- * Threads. One context and what belongs to it is used by one thread at a time; different contexts are
- * independent. The one exception is og_session_cancel, which any thread or signal handler may call. */
+ * Threads. One context and what belongs to it is used by one thread at a time; different contexts
+ * are independent. The one exception is og_session_cancel, which any thread or signal handler may
+ * call. */
 #ifndef ONGRAD_H
 #define ONGRAD_H
 
@@ -26,7 +28,8 @@ extern "C" {
 #define OG_API
 #endif
 
-/* ---- status and types -------------------------------------------------------------------------- */
+/* ---- status and types --------------------------------------------------------------------------
+ */
 
 typedef enum og_status {
     OG_OK = 0,
@@ -86,7 +89,8 @@ OG_API const char *og_dtype_name(og_dtype dtype);
 /* Bits of one element; 0 for strings and unknown types. */
 OG_API int og_dtype_bits(og_dtype dtype);
 
-/* ---- context ------------------------------------------------------------------------------------ */
+/* ---- context ------------------------------------------------------------------------------------
+ */
 
 typedef enum og_log_level { OG_LOG_DEBUG, OG_LOG_INFO, OG_LOG_WARNING } og_log_level;
 typedef void og_log_fn(void *user, og_log_level level, const char *message);
@@ -100,11 +104,13 @@ typedef struct og_context_config {
 /* config NULL: defaults. NULL when out of memory. */
 OG_API og_context *og_context_new(const og_context_config *config);
 OG_API void og_context_free(og_context *context);
-/* What the last failed call said; "" if none failed. Valid until the next call with this context. */
+/* What the last failed call said; "" if none failed. Valid until the next call with this context.
+ */
 OG_API const char *og_error_message(const og_context *context);
 OG_API og_status og_error_status(const og_context *context);
 
-/* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same --------- */
+/* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same
+ * --------- */
 
 typedef enum og_option_kind {
     OG_OPTION_FLAG, /* on, off (or true, false, 1, 0) */
@@ -127,14 +133,17 @@ typedef struct og_option_info {
 OG_API const og_option_info *og_option_table(void);
 OG_API og_options *og_options_new(og_context *context);
 OG_API void og_options_free(og_options *options);
-/* An unknown name (with the nearest one in the message) or a value that does not parse: OG_INVALID_ARGUMENT. */
+/* An unknown name (with the nearest one in the message) or a value that does not parse:
+ * OG_INVALID_ARGUMENT. */
 OG_API og_status og_options_set(og_options *options, const char *name, const char *value);
-/* The value as text, the default if it was not set; NULL if it has none. A list: the first element. */
+/* The value as text, the default if it was not set; NULL if it has none. A list: the first element.
+ */
 OG_API const char *og_options_get(const og_options *options, const char *name);
 /* Was it set explicitly? */
 OG_API bool og_options_is_set(const og_options *options, const char *name);
 
-/* ---- model ------------------------------------------------------------------------------------------- */
+/* ---- model
+ * ------------------------------------------------------------------------------------------- */
 
 /* A tensor's description. A symbolic dim is -1 and has a name in dim_names. */
 typedef struct og_tensor_info {
@@ -148,7 +157,8 @@ typedef struct og_tensor_info {
 /* A .onnx file with its external data beside it. NULL on error. */
 OG_API og_model *og_model_load(og_context *context, const char *path);
 /* The same from memory (copied). folder: where external data lies; NULL: there is none. */
-OG_API og_model *og_model_load_memory(og_context *context, const void *bytes, size_t size, const char *folder);
+OG_API og_model *og_model_load_memory(og_context *context, const void *bytes, size_t size,
+                                      const char *folder);
 OG_API void og_model_free(og_model *model);
 OG_API int og_model_input_count(const og_model *model);
 OG_API int og_model_output_count(const og_model *model);
@@ -174,23 +184,27 @@ typedef struct og_parameter_info {
     bool trained, buffer; /* buffer: a running statistic */
     const char *reason;
 } og_parameter_info;
-/* Float initializers under the options' freeze and trainable globs. options NULL: defaults. -1 on error. */
+/* Float initializers under the options' freeze and trainable globs. options NULL: defaults. -1 on
+ * error. */
 OG_API int og_model_parameter_count(og_model *model, const og_options *options);
 /* Of the last og_model_parameter_count. */
 OG_API og_status og_model_parameter(const og_model *model, int index, og_parameter_info *info);
 
-/* ---- inspection: the graph with its inputs bound -------------------------------------------------------- */
+/* ---- inspection: the graph with its inputs bound
+ * -------------------------------------------------------- */
 
 typedef struct og_node_info {
     const char *name, *op;
     int inputs, outputs;
     og_tensor_info output; /* the first */
     double flops;          /* forward; multiply and add count as two */
-    const char *support;   /* "trains", "no gradient" (runs, but gradients stop: why is in note), "unsupported" */
+    const char *support;   /* "trains", "no gradient" (runs, but gradients stop: why is in note),
+                              "unsupported" */
     const char *note;      /* "" if there is nothing to say */
 } og_node_info;
-/* Bind inputs (og_tensor_info without symbols, one an input, in order; NULL: batch 1 and other symbols 1), infer types.
- * Problems do not fail the call: they are in the notes. The count of nodes; -1 on error. */
+/* Bind inputs (og_tensor_info without symbols, one an input, in order; NULL: batch 1 and other
+ * symbols 1), infer types. Problems do not fail the call: they are in the notes. The count of
+ * nodes; -1 on error. */
 OG_API int og_model_inspect(og_model *model, const og_tensor_info *inputs);
 /* What the last og_model_inspect found wrong, one line a problem; "" if nothing. */
 OG_API const char *og_model_problems(const og_model *model);
@@ -202,15 +216,18 @@ OG_API const char *og_model_node_output(const og_model *model, int index, int k)
 /* Receives bytes in order; false: stop. */
 typedef bool og_write_fn(void *user, const void *bytes, size_t size);
 
-/* ---- session: a model in training ------------------------------------------------------------------------ */
+/* ---- session: a model in training
+ * ------------------------------------------------------------------------ */
 
-/* inputs, targets: one a model input and one a loss target, with the largest shapes that will come, the batch in
- * dims[0]. With no loss (option "loss" is "none") and no targets the session only predicts. All memory is planned here:
- * what does not fit the budget fails now. NULL on error. */
-OG_API og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs,
-                                  int n_inputs, const og_tensor_info *targets, int n_targets);
+/* inputs, targets: one a model input and one a loss target, with the largest shapes that will come,
+ * the batch in dims[0]. With no loss (option "loss" is "none") and no targets the session only
+ * predicts. All memory is planned here: what does not fit the budget fails now. NULL on error. */
+OG_API og_session *og_session_new(og_model *model, const og_options *options,
+                                  const og_tensor_info *inputs, int n_inputs,
+                                  const og_tensor_info *targets, int n_targets);
 OG_API void og_session_free(og_session *session);
-/* The type in which a target must be delivered (labels as int64, …); dims as declared, batch in dims[0]. */
+/* The type in which a target must be delivered (labels as int64, …); dims as declared, batch in
+ * dims[0]. */
 OG_API og_status og_session_target(const og_session *session, int index, og_tensor_info *info);
 /* An output at the session's batch size. */
 OG_API og_status og_session_output(const og_session *session, int index, og_tensor_info *info);
@@ -224,62 +241,76 @@ typedef struct og_step_result {
     double lr, loss_scale;
 } og_step_result;
 
-/* One micro-batch of `samples` (at most the planned batch) from the caller's buffers, row-major, not copied and not
- * kept. Every gradient_accumulation_steps calls end in an optimizer step. */
-OG_API og_status og_session_train_step(og_session *session, const void *const *inputs, const void *const *targets,
-                                       int64_t samples, og_step_result *result);
-/* The optimizer step for micro-batches that are still summed (a short last group); nothing if there are none. */
+/* One micro-batch of `samples` (at most the planned batch) from the caller's buffers, row-major,
+ * not copied and not kept. Every gradient_accumulation_steps calls end in an optimizer step. */
+OG_API og_status og_session_train_step(og_session *session, const void *const *inputs,
+                                       const void *const *targets, int64_t samples,
+                                       og_step_result *result);
+/* The optimizer step for micro-batches that are still summed (a short last group); nothing if there
+ * are none. */
 OG_API og_status og_session_flush(og_session *session, og_step_result *result);
 OG_API void og_session_set_lr(og_session *session, double lr);
 
 typedef struct og_eval_result {
     double loss_sum, weight_sum; /* loss = loss_sum / weight_sum over any number of batches */
 } og_eval_result;
-/* Inference mode (BatchNormalization by running statistics). outputs: NULL, or one buffer an output (NULL = unwanted),
- * row-major, `samples` of them. targets NULL: outputs only. */
-OG_API og_status og_session_eval_step(og_session *session, const void *const *inputs, const void *const *targets,
-                                      int64_t samples, void *const *outputs, og_eval_result *result);
+/* Inference mode (BatchNormalization by running statistics). outputs: NULL, or one buffer an output
+ * (NULL = unwanted), row-major, `samples` of them. targets NULL: outputs only. */
+OG_API og_status og_session_eval_step(og_session *session, const void *const *inputs,
+                                      const void *const *targets, int64_t samples,
+                                      void *const *outputs, og_eval_result *result);
 OG_API og_status og_session_predict(og_session *session, const void *const *inputs, int64_t samples,
                                     void *const *outputs);
 
 /* Parameters and buffers by name; `bytes` must be the tensor's size. */
-OG_API og_status og_session_get_parameter(og_session *session, const char *name, void *data, size_t bytes);
-OG_API og_status og_session_set_parameter(og_session *session, const char *name, const void *data, size_t bytes);
+OG_API og_status og_session_get_parameter(og_session *session, const char *name, void *data,
+                                          size_t bytes);
+OG_API og_status og_session_set_parameter(og_session *session, const char *name, const void *data,
+                                          size_t bytes);
 
-/* The original model with the trained weights, in inference mode. The file appears whole or not at all. */
+/* The original model with the trained weights, in inference mode. The file appears whole or not at
+ * all. */
 OG_API og_status og_session_save(og_session *session, const char *path);
 OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, void *user);
 
 typedef struct og_memory_report {
-    uint64_t total, available, budget; /* bytes, as the device reports them; budget = min(memory_fraction × total, available) */
+    uint64_t total, available, budget; /* bytes, as the device reports them; budget =
+                                          min(memory_fraction × total, available) */
     uint64_t parameters, gradients, optimizer, other_state; /* persistent */
-    uint64_t activations;  /* arena shared by micro, update and evaluation plans, workspaces included */
-    uint64_t lower_bound;  /* the most bytes live at once in it */
-    uint64_t peak;         /* persistent + activations: predicted, and what is allocated */
+    uint64_t
+        activations; /* arena shared by micro, update and evaluation plans, workspaces included */
+    uint64_t lower_bound;          /* the most bytes live at once in it */
+    uint64_t peak;                 /* persistent + activations: predicted, and what is allocated */
     int micro_steps, update_steps; /* kernel calls */
-    double flops;          /* of one micro-batch, forward and backward */
+    double flops;                  /* of one micro-batch, forward and backward */
 } og_memory_report;
 OG_API void og_session_memory(const og_session *session, og_memory_report *report);
-/* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its result lies. */
-OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write, void *user);
+/* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its
+ * result lies. */
+OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write,
+                                       void *user);
 /* The step as standard ONNX: "micro", "update" or "forward"; internal ops are expanded. */
 OG_API og_status og_session_save_graph(og_session *session, const char *which, const char *path);
 
-/* Finite differences in double on one micro-batch: for `count` random elements of each trained tensor, the largest
- * difference between the graph's gradient and a central difference, relative to the tensor's largest gradient. */
+/* Finite differences in double on one micro-batch: for `count` random elements of each trained
+ * tensor, the largest difference between the graph's gradient and a central difference, relative to
+ * the tensor's largest gradient. */
 typedef struct og_gradient_check {
     const char *name;
     double gradient, difference, error;
 } og_gradient_check;
-/* results: one a trained tensor, in og_model_parameter order; *n: room, then how many were written. */
+/* results: one a trained tensor, in og_model_parameter order; *n: room, then how many were written.
+ */
 OG_API og_status og_session_check_gradients(og_session *session, const void *const *inputs,
                                             const void *const *targets, int64_t samples, int count,
                                             og_gradient_check *results, int *n);
 
-/* From any thread or a signal handler: the running or next call ends with OG_CANCELLED between two kernels. */
+/* From any thread or a signal handler: the running or next call ends with OG_CANCELLED between two
+ * kernels. */
 OG_API void og_session_cancel(og_session *session);
 
-/* The learning rate at optimizer step `step` (0-based) of `total` under the options' lr, scheduler and warmup_steps. */
+/* The learning rate at optimizer step `step` (0-based) of `total` under the options' lr, scheduler
+ * and warmup_steps. */
 OG_API double og_schedule_lr(const og_options *options, int64_t step, int64_t total);
 
 #ifdef __cplusplus

@@ -1,15 +1,15 @@
-/* Cast to and from types of less than 16 bits that elementwise programs do not know: the four float8
- * types, float4e2m1, int4 and uint4. Element by element through double, which holds every value of
- * every type but int64 exactly. Formats: ONNX's float8 and float4 pages (Micikevicius et al. 2022;
- * Noune et al. 2022; OCP MX 1.0). */
+/* Cast to and from types of less than 16 bits that elementwise programs do not know: the four
+ * float8 types, float4e2m1, int4 and uint4. Element by element through double, which holds every
+ * value of every type but int64 exactly. Formats: ONNX's float8 and float4 pages (Micikevicius et
+ * al. 2022; Noune et al. 2022; OCP MX 1.0). */
 #include "kernels/cpu/elementwise.h"
 
 /* A float of one sign bit, `exponent` and `mantissa` bits. */
 typedef struct format {
     int exponent, mantissa, bias;
     double largest;
-    uint8_t nan;      /* without its sign; 0: there is none */
-    uint8_t infinity; /* likewise */
+    uint8_t nan;        /* without its sign; 0: there is none */
+    uint8_t infinity;   /* likewise */
     bool unsigned_zero; /* FNUZ: no negative zero; its pattern is the only NaN */
 } format;
 
@@ -38,8 +38,10 @@ static bool find_format(og_dtype dtype, format *f)
 
 static double decode(const format *f, unsigned bits)
 {
-    unsigned sign = bits >> (f->exponent + f->mantissa), rest = bits & ((1u << (f->exponent + f->mantissa)) - 1);
-    if (f->unsigned_zero ? bits == f->nan : f->nan && rest > f->infinity && (f->infinity || rest == f->nan))
+    unsigned sign = bits >> (f->exponent + f->mantissa),
+             rest = bits & ((1u << (f->exponent + f->mantissa)) - 1);
+    if (f->unsigned_zero ? bits == f->nan
+                         : f->nan && rest > f->infinity && (f->infinity || rest == f->nan))
         return sign ? -NAN : NAN;
     if (f->infinity && rest == f->infinity)
         return sign ? -INFINITY : INFINITY;
@@ -49,8 +51,8 @@ static double decode(const format *f, unsigned bits)
     return sign ? -v : v;
 }
 
-/* Rounds to nearest, ties to even. saturate: what is too large becomes the largest; else infinity, or
- * NaN where there is none. */
+/* Rounds to nearest, ties to even. saturate: what is too large becomes the largest; else infinity,
+ * or NaN where there is none. */
 static unsigned encode(const format *f, double v, bool saturate)
 {
     unsigned sign = signbit(v) && !f->unsigned_zero ? 1u << (f->exponent + f->mantissa) : 0;
@@ -58,10 +60,11 @@ static unsigned encode(const format *f, double v, bool saturate)
     double a = fabs(v), largest = f->largest;
     if (isnan(v))
         return f->nan ? f->nan | sign : 8; /* float4: as ml_dtypes, negative zero */
-    int e = 1 - f->bias; /* the exponent of the smallest normal number */
+    int e = 1 - f->bias;                   /* the exponent of the smallest normal number */
     if (a > 0 && isfinite(a) && ilogb(a) > e)
         e = ilogb(a);
-    double quantum = ldexp(1, e - f->mantissa), rounded = isfinite(a) ? nearbyint(a / quantum) * quantum : a;
+    double quantum = ldexp(1, e - f->mantissa),
+           rounded = isfinite(a) ? nearbyint(a / quantum) * quantum : a;
     if (rounded > largest) {
         if (!saturate && f->nan)
             return (f->infinity ? f->infinity : f->nan) | sign;
@@ -71,7 +74,8 @@ static unsigned encode(const format *f, double v, bool saturate)
         return sign;
     e = ilogb(rounded);
     e = e < 1 - f->bias ? 1 - f->bias : e;
-    unsigned significand = (unsigned)ldexp(rounded, f->mantissa - e); /* with the hidden bit, if normal */
+    unsigned significand =
+        (unsigned)ldexp(rounded, f->mantissa - e); /* with the hidden bit, if normal */
     unsigned bits = significand + ((unsigned)(e + f->bias - 1) << f->mantissa);
     return bits | (minus ? 1u << (f->exponent + f->mantissa) : 0);
 }
@@ -130,7 +134,8 @@ static bool is_narrow(og_dtype dtype)
 static bool supports_narrow(const og_call *call)
 {
     og_dtype from = call->x[0].type.dtype, to = call->y[0].type.dtype;
-    return (is_narrow(from) || og__elementwise_dtype(from)) && (is_narrow(to) || og__elementwise_dtype(to));
+    return (is_narrow(from) || og__elementwise_dtype(from)) &&
+           (is_narrow(to) || og__elementwise_dtype(to));
 }
 
 /* Cast: x → y; attribute saturate (1), for float8 */

@@ -111,7 +111,8 @@ static bool supports(const og_call *call, og__conv_op op)
     og__dnnl dnnl = {0};
     int64_t pads[2 * OG__SPATIAL];
     bool with_bias = op == OG__CONV && og__has(call->nx, call->x, 2);
-    bool ok = og__dnnl_open(&dnnl, conv_threads(call, &c)) && describe(&c, dtype, plain, any, &bias);
+    bool ok =
+        og__dnnl_open(&dnnl, conv_threads(call, &c)) && describe(&c, dtype, plain, any, &bias);
     if (ok) {
         og__conv_desc desc = descriptor(&c, op, any, with_bias ? &bias : NULL, pads);
         ok = og__primitive_conv(&dnnl, NULL, &desc, NULL);

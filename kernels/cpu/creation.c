@@ -133,8 +133,8 @@ static og_status run_trilu(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* NonZero: x → y int64 [rank, N], the indices of elements that are not zero. N comes from inference,
- * which saw the same x. */
+/* NonZero: x → y int64 [rank, N], the indices of elements that are not zero. N comes from
+ * inference, which saw the same x. */
 static og_status run_non_zero(const og_call *call, og_error *error)
 {
     (void)error;

@@ -18,7 +18,8 @@
     extern __attribute__((simd("notinbranch"))) double name(double, double);
 #if __GLIBC_PREREQ(2, 22)
 VECTOR1(exp)
-VECTOR1(log) VECTOR1(sin) VECTOR1(cos) VECTOR2(pow)
+VECTOR1(log)
+VECTOR1(sin) VECTOR1(cos) VECTOR2(pow)
 #endif
 #if __GLIBC_PREREQ(2, 35)
     VECTOR1(log1p) VECTOR1(tanh) VECTOR1(erf) VECTOR1(tan) VECTOR1(asin) VECTOR1(acos) VECTOR1(atan)
@@ -184,9 +185,9 @@ static inline float bool_byte(uint8_t v)
         _Pragma("omp simd") for (int64_t i = 0; i < n; i++) to[i] = (M)convert(from[i]); \
     }
 
-#define LOADS(d, T)                                     \
-    LOAD(d, T, float, FLOAT, )                          \
-    LOAD(d, T, double, DOUBLE, )                        \
+#define LOADS(d, T)                                    \
+    LOAD(d, T, float, FLOAT, )                         \
+    LOAD(d, T, double, DOUBLE, )                       \
     LOAD(d, T, uint16_t, FLOAT16, og_half_to_float)    \
     LOAD(d, T, uint16_t, BFLOAT16, og_bfloat_to_float) \
     LOAD_INTS(d, T)
@@ -200,19 +201,19 @@ static inline float bool_byte(uint8_t v)
     LOAD(d, T, int32_t, INT32, )         \
     LOAD(d, T, uint64_t, UINT64, )       \
     LOAD(d, T, int64_t, INT64, )
-#define STORES(d, T, to_int, to_uint64)                  \
-    STORE(d, T, float, FLOAT, )                          \
-    STORE(d, T, double, DOUBLE, )                        \
+#define STORES(d, T, to_int, to_uint64)                 \
+    STORE(d, T, float, FLOAT, )                         \
+    STORE(d, T, double, DOUBLE, )                       \
     STORE(d, T, uint16_t, FLOAT16, og_float_to_half)    \
     STORE(d, T, uint16_t, BFLOAT16, og_float_to_bfloat) \
-    STORE(d, T, uint8_t, BOOL, 0 !=)                     \
-    STORE(d, T, uint8_t, UINT8, to_int)                  \
-    STORE(d, T, int8_t, INT8, to_int)                    \
-    STORE(d, T, uint16_t, UINT16, to_int)                \
-    STORE(d, T, int16_t, INT16, to_int)                  \
-    STORE(d, T, uint32_t, UINT32, to_int)                \
-    STORE(d, T, int32_t, INT32, to_int)                  \
-    STORE(d, T, uint64_t, UINT64, to_uint64)             \
+    STORE(d, T, uint8_t, BOOL, 0 !=)                    \
+    STORE(d, T, uint8_t, UINT8, to_int)                 \
+    STORE(d, T, int8_t, INT8, to_int)                   \
+    STORE(d, T, uint16_t, UINT16, to_int)               \
+    STORE(d, T, int16_t, INT16, to_int)                 \
+    STORE(d, T, uint32_t, UINT32, to_int)               \
+    STORE(d, T, int32_t, INT32, to_int)                 \
+    STORE(d, T, uint64_t, UINT64, to_uint64)            \
     STORE(d, T, int64_t, INT64, to_int)
 
 static inline uint64_t double_to_uint64(double v)

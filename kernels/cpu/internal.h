@@ -26,8 +26,8 @@ static inline int og__threads(const og_call *call, int64_t work)
     return useful < 2 || most < 2 ? 1 : useful < most ? (int)useful : most;
 }
 
-/* The same for products, whose multiply-adds are much cheaper each: below about 20 µs of work a second thread costs more
- * than it brings, and far more where other processes want the cores. */
+/* The same for products, whose multiply-adds are much cheaper each: below about 20 µs of work a
+ * second thread costs more than it brings, and far more where other processes want the cores. */
 #define OG__PRODUCT_GRAIN 1000000
 static inline int og__product_threads(const og_call *call, int64_t multiply_adds)
 {

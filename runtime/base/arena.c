@@ -26,7 +26,7 @@ typedef struct cleanup { /* lives in the arena itself */
 struct og_arena {
     block *newest;
     cleanup *cleanups; /* the newest first */
-    size_t next_size; /* of the next ordinary block */
+    size_t next_size;  /* of the next ordinary block */
     size_t bytes;
 };
 

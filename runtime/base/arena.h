@@ -17,12 +17,13 @@ void *og_arena_copy(og_arena *arena, const void *bytes, size_t count);
 char *og_arena_strdup(og_arena *arena, const char *text);
 char *og_arena_strndup(og_arena *arena, const char *text, size_t length);
 char *og_arena_printf(og_arena *arena, const char *format, ...) OG_PRINTF(2, 3);
-/* Grow an arena-held array by doubling: returns `array` (holding `count` elements of `size` bytes, room for
- * *capacity) or a larger copy with room for at least count + 1; NULL when out of memory, then the old array
- * is still valid. */
+/* Grow an arena-held array by doubling: returns `array` (holding `count` elements of `size` bytes,
+ * room for *capacity) or a larger copy with room for at least count + 1; NULL when out of memory,
+ * then the old array is still valid. */
 void *og_arena_grow(og_arena *arena, void *array, size_t count, size_t *capacity, size_t size);
-/* When the arena is freed, call run(object) first, the newest such call first: for what an object of the arena holds
- * outside of it. false when out of memory; the object is then still the caller's. */
+/* When the arena is freed, call run(object) first, the newest such call first: for what an object
+ * of the arena holds outside of it. false when out of memory; the object is then still the
+ * caller's. */
 bool og_arena_defer(og_arena *arena, void (*run)(void *object), void *object);
 /* Bytes taken from the system so far. */
 size_t og_arena_bytes(const og_arena *arena);

@@ -1,4 +1,5 @@
-/* float16 and bfloat16, held as their bits, to float and back. Back rounds to nearest, ties to even. */
+/* float16 and bfloat16, held as their bits, to float and back. Back rounds to nearest, ties to
+ * even. */
 #ifndef OG_BASE_HALF_H
 #define OG_BASE_HALF_H
 

@@ -1,5 +1,5 @@
-/* Writing JSON into an og_text. Values are added in order; commas are put in by the writer. Numbers that are
- * not finite become null. Reading JSON is not needed anywhere in the library. */
+/* Writing JSON into an og_text. Values are added in order; commas are put in by the writer. Numbers
+ * that are not finite become null. Reading JSON is not needed anywhere in the library. */
 #ifndef OG_BASE_JSON_H
 #define OG_BASE_JSON_H
 
@@ -11,8 +11,9 @@ typedef struct og_json {
     int depth;
 } og_json;
 
-void og_json_open(og_json *json, const char *key, char bracket); /* '{' or '['; key NULL inside an array */
-void og_json_close(og_json *json, char bracket);                 /* '}' or ']' */
+void og_json_open(og_json *json, const char *key,
+                  char bracket);                 /* '{' or '['; key NULL inside an array */
+void og_json_close(og_json *json, char bracket); /* '}' or ']' */
 void og_json_string(og_json *json, const char *key, const char *value);
 void og_json_int(og_json *json, const char *key, int64_t value);
 void og_json_double(og_json *json, const char *key, double value);

@@ -1,5 +1,6 @@
-/* Errors inside the library: one og_error an owner (context, graph, loader thread), carrying the first status
- * set and the text for the user. A text names the thing, the quantity, its value, what was required, and a hint. */
+/* Errors inside the library: one og_error an owner (context, graph, loader thread), carrying the
+ * first status set and the text for the user. A text names the thing, the quantity, its value, what
+ * was required, and a hint. */
 #ifndef OG_BASE_STATUS_H
 #define OG_BASE_STATUS_H
 
@@ -17,26 +18,29 @@ typedef struct og_error {
 #define OG_PRINTF(text, first) __attribute__((format(printf, text, first)))
 
 /* Return from the calling function with the status of a failed call. */
-#define OG_TRY(call)                                                                               \
-    do {                                                                                           \
-        og_status og_try_status_ = (call);                                                         \
-        if (og_try_status_ != OG_OK)                                                               \
-            return og_try_status_;                                                                 \
+#define OG_TRY(call)                       \
+    do {                                   \
+        og_status og_try_status_ = (call); \
+        if (og_try_status_ != OG_OK)       \
+            return og_try_status_;         \
     } while (0)
 
-/* The same for functions that release something at `cleanup:`; `status` is the caller's variable. */
-#define OG_TRY_CLEANUP(call)                                                                       \
-    do {                                                                                           \
-        status = (call);                                                                           \
-        if (status != OG_OK)                                                                       \
-            goto cleanup;                                                                          \
+/* The same for functions that release something at `cleanup:`; `status` is the caller's variable.
+ */
+#define OG_TRY_CLEANUP(call) \
+    do {                     \
+        status = (call);     \
+        if (status != OG_OK) \
+            goto cleanup;    \
     } while (0)
 
-/* Set the error unless one is set already (the first cause is the one worth reading); returns `status`. */
+/* Set the error unless one is set already (the first cause is the one worth reading); returns
+ * `status`. */
 og_status og_fail(og_error *error, og_status status, const char *format, ...) OG_PRINTF(3, 4);
 og_status og_failv(og_error *error, og_status status, const char *format, va_list arguments)
     OG_PRINTF(3, 0);
-/* Append a line to the text: the reports that list all problems at once. Sets `status` if none is set. */
+/* Append a line to the text: the reports that list all problems at once. Sets `status` if none is
+ * set. */
 og_status og_fail_also(og_error *error, og_status status, const char *format, ...) OG_PRINTF(3, 4);
 /* "out of memory: N bytes for WHAT" */
 og_status og_fail_memory(og_error *error, size_t bytes, const char *what);
@@ -46,7 +50,8 @@ void og_error_prefix(og_error *error, const char *format, ...) OG_PRINTF(2, 3);
 const char *og_error_text(const og_error *error);
 /* Back to OG_OK, releasing the text. */
 void og_error_clear(og_error *error);
-/* Move the error of `from` to `to` unless `to` has one; clears `from`; returns the status of `to`. */
+/* Move the error of `from` to `to` unless `to` has one; clears `from`; returns the status of `to`.
+ */
 og_status og_error_move(og_error *to, og_error *from);
 
 #endif

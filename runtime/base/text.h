@@ -1,5 +1,5 @@
-/* Growable text: messages, reports, JSON. A failed allocation sticks (`failed`) and further appends do
- * nothing, so that a caller checks once at the end. */
+/* Growable text: messages, reports, JSON. A failed allocation sticks (`failed`) and further appends
+ * do nothing, so that a caller checks once at the end. */
 #ifndef OG_BASE_TEXT_H
 #define OG_BASE_TEXT_H
 

@@ -1,5 +1,5 @@
-/* Data files: arrays that are read sample by sample, the first axis being samples. A library of its own
- * (libongrad-data): it sees runtime/base and nothing else of the runtime. */
+/* Data files: arrays that are read sample by sample, the first axis being samples. A library of its
+ * own (libongrad-data): it sees runtime/base and nothing else of the runtime. */
 #ifndef OG_DATA_DATA_H
 #define OG_DATA_DATA_H
 
@@ -19,23 +19,24 @@ const int64_t *og_array_dims(const og_array *array);
 const void *og_array_data(const og_array *array);
 
 /* Write a .npy file (version 1.0, C order), through a temporary file and a rename. */
-og_status og_npy_write(const char *path, og_dtype dtype, int rank, const int64_t *dims, const void *data,
-                       og_error *error);
+og_status og_npy_write(const char *path, og_dtype dtype, int rank, const int64_t *dims,
+                       const void *data, og_error *error);
 
-/* ---- a data set: named fields bound to arrays, gathered into batches ------------------------------ */
+/* ---- a data set: named fields bound to arrays, gathered into batches
+ * ------------------------------ */
 
 typedef struct og_dataset og_dataset;
 
 /* How a field's elements arrive at the model. */
 typedef struct og_field {
-    const char *name;     /* the graph's input or the target */
+    const char *name;      /* the graph's input or the target */
     const og_array *array; /* not owned; dims[0] samples */
-    og_dtype dtype;       /* what the model takes: elements are converted */
-    int rank;             /* what the model takes, sample axis included; a missing or extra axis of 1 is added or
-                             removed ([N,28,28] for [N,1,28,28], [N,1] for [N]) */
+    og_dtype dtype;        /* what the model takes: elements are converted */
+    int rank; /* what the model takes, sample axis included; a missing or extra axis of 1 is added
+                 or removed ([N,28,28] for [N,1,28,28], [N,1] for [N]) */
     int64_t dims[OG_MAX_RANK]; /* dims[0] ignored; -1 = any one axis */
-    double scale, shift;  /* x' = x × scale + shift after conversion; 1, 0 = unchanged */
-    bool check_finite;    /* a NaN or infinity in the array is an error that names its index */
+    double scale, shift;       /* x' = x × scale + shift after conversion; 1, 0 = unchanged */
+    bool check_finite;         /* a NaN or infinity in the array is an error that names its index */
 } og_field;
 
 typedef struct og_dataset_options {
@@ -43,8 +44,8 @@ typedef struct og_dataset_options {
     uint64_t seed;
 } og_dataset_options;
 
-/* All problems of the fields (lengths that differ, shapes, dtypes that lose information: float targets for class
- * labels, NaN) are reported in one error. Strings are copied. */
+/* All problems of the fields (lengths that differ, shapes, dtypes that lose information: float
+ * targets for class labels, NaN) are reported in one error. Strings are copied. */
 og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_dataset_options *options,
                            og_error *error);
 void og_dataset_free(og_dataset *set);
@@ -52,14 +53,15 @@ int64_t og_dataset_samples(const og_dataset *set);
 int og_dataset_fields(const og_dataset *set);
 /* Batches an epoch has at this size (drop_last respected). */
 int64_t og_dataset_batches(const og_dataset *set, int64_t batch_size);
-/* The rank and shape field f is delivered in, -1 in og_field.dims resolved; dims[0] is the number of samples. */
+/* The rank and shape field f is delivered in, -1 in og_field.dims resolved; dims[0] is the number
+ * of samples. */
 int og_dataset_dims(const og_dataset *set, int f, int64_t dims[OG_MAX_RANK]);
 /* Bytes of one sample of field f as delivered. */
 size_t og_dataset_sample_bytes(const og_dataset *set, int f);
-/* Gather batch `index` of `epoch` into the caller's buffers (one a field, batch_size samples each, row-major);
- * *samples is the number delivered (short for a last batch). A pure function of (seed, epoch, index): any order of
- * calls, any thread. */
-og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, int64_t batch_size, void *const *buffers,
-                           int64_t *samples, og_error *error);
+/* Gather batch `index` of `epoch` into the caller's buffers (one a field, batch_size samples each,
+ * row-major); *samples is the number delivered (short for a last batch). A pure function of (seed,
+ * epoch, index): any order of calls, any thread. */
+og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, int64_t batch_size,
+                           void *const *buffers, int64_t *samples, og_error *error);
 
 #endif

@@ -1,9 +1,9 @@
-/* A device: memory, and for each op an ordered list of kernels, best first, the plain one last. Passes and the
- * planner ask a device what it supports; nothing else about it is known to them.
+/* A device: memory, and for each op an ordered list of kernels, best first, the plain one last.
+ * Passes and the planner ask a device what it supports; nothing else about it is known to them.
  *
- * A kernel is prepared once for each node when the plan is made (types, layouts and constants are known, other
- * data is not) and says then what workspace it needs; it is granted that workspace whenever it runs and allocates
- * nothing while a step runs. */
+ * A kernel is prepared once for each node when the plan is made (types, layouts and constants are
+ * known, other data is not) and says then what workspace it needs; it is granted that workspace
+ * whenever it runs and allocates nothing while a step runs. */
 #ifndef OG_DEVICE_DEVICE_H
 #define OG_DEVICE_DEVICE_H
 
@@ -15,8 +15,8 @@ typedef struct og_device og_device;
 typedef struct og_tensor {
     og_type type;                 /* dtype OG_UNDEFINED: an absent input or output */
     int64_t strides[OG_MAX_RANK]; /* in elements; 0 = broadcast; negative = reversed */
-    void *data;                   /* the element at index 0, strides' offset included; while planning NULL except
-                                     for constants (host memory) */
+    void *data; /* the element at index 0, strides' offset included; while planning NULL except
+                   for constants (host memory) */
 } og_tensor;
 
 /* One kernel invocation. */
@@ -31,9 +31,11 @@ typedef struct og_call {
 } og_call;
 
 enum og_kernel_flags {
-    OG_KERNEL_STRIDED = 1 << 0, /* reads inputs of any strides (within what supports() accepts); without it every
-                                   input is dense row-major. Outputs are always dense row-major. */
-    OG_KERNEL_INPLACE = 1 << 1, /* any output may share memory with any input of the same type and layout */
+    OG_KERNEL_STRIDED =
+        1 << 0, /* reads inputs of any strides (within what supports() accepts); without it every
+                   input is dense row-major. Outputs are always dense row-major. */
+    OG_KERNEL_INPLACE =
+        1 << 1, /* any output may share memory with any input of the same type and layout */
     OG_KERNEL_REFERENCE = 1 << 2 /* the plain kernel: what eager.c prefers */
 };
 
@@ -41,7 +43,7 @@ typedef struct og_kernel {
     const char *op;   /* a row's name; internal ops as "ai.ongrad::Name" */
     const char *name; /* "oneDNN", "plain" */
     unsigned flags;
-    bool (*supports)(const og_call *call); /* NULL: always */
+    bool (*supports)(const og_call *call);                /* NULL: always */
     og_status (*prepare)(og_call *call, og_error *error); /* NULL: nothing to do */
     og_status (*run)(const og_call *call, og_error *error);
     void (*release)(og_call *call); /* undoes prepare; NULL: nothing to do */
@@ -53,10 +55,11 @@ typedef struct og_kernel_table {
 } og_kernel_table;
 
 struct og_device {
-    const char *name; /* "cpu" */
-    int threads;      /* of the compute thread's OpenMP pool */
+    const char *name;              /* "cpu" */
+    int threads;                   /* of the compute thread's OpenMP pool */
     const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
-    /* Total and free bytes, as the user understands them: the card's, or what this process may still use. */
+    /* Total and free bytes, as the user understands them: the card's, or what this process may
+     * still use. */
     void (*memory)(og_device *device, uint64_t *total, uint64_t *free);
     void *(*alloc)(og_device *device, size_t bytes); /* 256-byte aligned; NULL when refused */
     void (*free)(og_device *device, void *memory, size_t bytes);

@@ -1,8 +1,8 @@
 /* Running a plan with its promises checked: for tests, and for whoever writes a kernel.
  *
- * Memory that holds nothing is filled with NaN, before the run and again whenever a tensor's life ends, so that a read
- * of dead memory changes the result. After every step all memory but the step's outputs and workspace must be as it
- * was. Results are bit-identical to og_plan_run's. */
+ * Memory that holds nothing is filled with NaN, before the run and again whenever a tensor's life
+ * ends, so that a read of dead memory changes the result. After every step all memory but the
+ * step's outputs and workspace must be as it was. Results are bit-identical to og_plan_run's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +19,8 @@ typedef struct region {
 
 static bool make_region(region *r, char *base, size_t bytes)
 {
-    *r = (region){.base = base, .bytes = bytes, .before = malloc(bytes + 1), .allowed = malloc(bytes + 1)};
+    *r = (region){
+        .base = base, .bytes = bytes, .before = malloc(bytes + 1), .allowed = malloc(bytes + 1)};
     return r->before && r->allowed;
 }
 
@@ -59,7 +60,8 @@ static void poison_dead(og_plan *plan, int step)
     }
 }
 
-static og_status run_step(og_plan *plan, int i, region *states, region *activations, og_error *error)
+static og_status run_step(og_plan *plan, int i, region *states, region *activations,
+                          og_error *error)
 {
     const og_step *s = &plan->steps[i];
     char text[256];
@@ -83,9 +85,11 @@ static og_status run_step(og_plan *plan, int i, region *states, region *activati
         where = "states";
     }
     if (stray)
-        return og_fail(error, OG_INTERNAL, "step %d, %s, kernel %s wrote outside its outputs, at byte %zu of the %s", i,
+        return og_fail(error, OG_INTERNAL,
+                       "step %d, %s, kernel %s wrote outside its outputs, at byte %zu of the %s", i,
                        og_node_text(text, s->call.node), s->kernel->name,
-                       (size_t)(stray - (where[0] == 'a' ? activations->base : states->base)), where);
+                       (size_t)(stray - (where[0] == 'a' ? activations->base : states->base)),
+                       where);
     return OG_OK;
 }
 
@@ -94,7 +98,8 @@ og_status og_plan_run_checked(og_plan *plan, size_t state_bytes, og_error *error
     region states, activations;
     bool have = make_region(&states, plan->state_base, state_bytes);
     have &= make_region(&activations, plan->activation_base, plan->activation_bytes);
-    og_status status = have ? OG_OK : og_fail_memory(error, 2 * plan->activation_bytes, "a checked run");
+    og_status status =
+        have ? OG_OK : og_fail_memory(error, 2 * plan->activation_bytes, "a checked run");
     if (have)
         memset(activations.base, POISON, activations.bytes);
     for (int i = 0; i < plan->n_steps && status == OG_OK; i++) {

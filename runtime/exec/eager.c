@@ -1,7 +1,8 @@
-/* eager: one node at a time, on plain kernels, allocating as it goes. For constant folding, conformance tests and checks
- * in double; never for training steps.
+/* eager: one node at a time, on plain kernels, allocating as it goes. For constant folding,
+ * conformance tests and checks in double; never for training steps.
  *
- * An op without a kernel for its types is evaluated through its definition, in a graph of its own. */
+ * An op without a kernel for its types is evaluated through its definition, in a graph of its own.
+ */
 #include <stdlib.h>
 
 #include "runtime/exec/exec.h"
@@ -92,7 +93,8 @@ static bool run_definition(const og_device *device, og_graph *g, og_node *n, int
             return false;
     for (int i = 0; i < n->n_out && g->error.status == OG_OK; i++) {
         const og_value *v = y[i].g ? og_value_of(y[i]) : NULL;
-        if (!v || v->kind != OG_VALUE_CONST || !og_type_equal(&v->type, &g->values[n->out[i]]->type))
+        if (!v || v->kind != OG_VALUE_CONST ||
+            !og_type_equal(&v->type, &g->values[n->out[i]]->type))
             return og_node_fail(g, n, OG_INTERNAL, "its definition does not give output %d", i);
         become_constant(g->values[n->out[i]], v->data);
     }
@@ -113,7 +115,8 @@ static bool evaluate(const og_device *device, og_graph *g, og_node *n, int depth
         return run_definition(device, g, n, depth);
     char type[160];
     return og_node_fail(g, n, OG_UNSUPPORTED, "%s has no plain kernel for %s", n->op->name,
-                        n->n_in && n->in[0] >= 0 ? og_type_text(type, g, &g->values[n->in[0]]->type) : "its type");
+                        n->n_in && n->in[0] >= 0 ? og_type_text(type, g, &g->values[n->in[0]]->type)
+                                                 : "its type");
 }
 
 static bool eager_run(void *user, og_graph *g, og_node *n)

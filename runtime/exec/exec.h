@@ -6,14 +6,15 @@
 
 #include "runtime/plan/plan.h"
 
-/* Run all steps in order. cancel: checked between steps; NULL = never. An error names the node; states may then be
- * half written, so that the session must not go on. */
+/* Run all steps in order. cancel: checked between steps; NULL = never. An error names the node;
+ * states may then be half written, so that the session must not go on. */
 og_status og_plan_run(og_plan *plan, const atomic_bool *cancel, og_error *error);
 
 /* checked.c: the same, with dead memory poisoned and every write checked; slow. */
 og_status og_plan_run_checked(og_plan *plan, size_t state_bytes, og_error *error);
 
-/* eager.c: an evaluator on the device's plain kernels, which allocates results in the graph's arena. */
+/* eager.c: an evaluator on the device's plain kernels, which allocates results in the graph's
+ * arena. */
 og_evaluator og_eager_evaluator(const og_device *device);
 
 #endif

@@ -5,7 +5,8 @@
 
 #include "runtime/base/half.h"
 
-/* ---- any op -------------------------------------------------------------------------------------- */
+/* ---- any op
+ * -------------------------------------------------------------------------------------- */
 
 static og_graph *graph_of(og_vals in)
 {
@@ -23,7 +24,8 @@ static const og_op *find_row(og_graph *g, const char *name)
     const og_op *row =
         strncmp(name, internal, n) == 0 ? og_op_find(OG_DOMAIN, name + n) : og_op_find(NULL, name);
     if (!row)
-        og_fail(&g->error, OG_INTERNAL, "the builder was asked for an op that has no row: %s", name);
+        og_fail(&g->error, OG_INTERNAL, "the builder was asked for an op that has no row: %s",
+                name);
     return row;
 }
 
@@ -39,7 +41,8 @@ static void note_site(og_graph *g, og_site site)
     og_graph_set_origin(g, &o);
 }
 
-static og_outs add(og_site site, const char *op, int n_out, og_vals in, const og_attr *attrs, int n_attrs)
+static og_outs add(og_site site, const char *op, int n_out, og_vals in, const og_attr *attrs,
+                   int n_attrs)
 {
     og_outs outs;
     for (int i = 0; i < OG_MAX_OUT; i++)
@@ -49,7 +52,8 @@ static og_outs add(og_site site, const char *op, int n_out, og_vals in, const og
         return outs;
     int ids[64];
     if (in.n > 64 || n_out > OG_MAX_OUT) {
-        og_fail(&g->error, OG_INTERNAL, "the builder was given %d inputs and %d outputs for %s", in.n, n_out, op);
+        og_fail(&g->error, OG_INTERNAL, "the builder was given %d inputs and %d outputs for %s",
+                in.n, n_out, op);
         return outs;
     }
     const og_op *row = find_row(g, op);
@@ -74,9 +78,11 @@ og_outs og_ops(og_site site, const char *op, int n_out, og_vals in, const og_att
     for (; g && attrs[n].name && n < 24; n++) {
         copy[n] = attrs[n];
         if (attrs[n].kind == OG_ATTR_INTS)
-            copy[n].ints = og_arena_copy(g->arena, attrs[n].ints, sizeof(int64_t) * (size_t)attrs[n].n);
+            copy[n].ints =
+                og_arena_copy(g->arena, attrs[n].ints, sizeof(int64_t) * (size_t)attrs[n].n);
         if (attrs[n].kind == OG_ATTR_FLOATS)
-            copy[n].floats = og_arena_copy(g->arena, attrs[n].floats, sizeof(double) * (size_t)attrs[n].n);
+            copy[n].floats =
+                og_arena_copy(g->arena, attrs[n].floats, sizeof(double) * (size_t)attrs[n].n);
     }
     return add(site, op, n_out, in, copy, n);
 }
@@ -86,25 +92,27 @@ og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const o
     return add(site, op, n_out, in, like->attrs, like->n_attrs);
 }
 
-/* ---- primitives ----------------------------------------------------------------------------------- */
+/* ---- primitives
+ * ----------------------------------------------------------------------------------- */
 
-#define B(name)                                                                                    \
-    og_val og_##name(og_site site, og_val a)                                                       \
-    {                                                                                              \
-        const char *op = strcmp(#name, "Log1p") == 0 ? OG_DOMAIN "::Log1p" : #name;                \
-        return a.g ? add(site, op, 1, In(a), NULL, 0).y[0] : OG_NONE;                              \
+#define B(name)                                                                     \
+    og_val og_##name(og_site site, og_val a)                                        \
+    {                                                                               \
+        const char *op = strcmp(#name, "Log1p") == 0 ? OG_DOMAIN "::Log1p" : #name; \
+        return a.g ? add(site, op, 1, In(a), NULL, 0).y[0] : OG_NONE;               \
     }
 OG_UNARY(B)
 #undef B
-#define B(name)                                                                                    \
-    og_val og_##name(og_site site, og_val a, og_val b)                                             \
-    {                                                                                              \
-        return a.g && b.g ? add(site, #name, 1, In(a, b), NULL, 0).y[0] : OG_NONE;                 \
+#define B(name)                                                                    \
+    og_val og_##name(og_site site, og_val a, og_val b)                             \
+    {                                                                              \
+        return a.g && b.g ? add(site, #name, 1, In(a, b), NULL, 0).y[0] : OG_NONE; \
     }
 OG_BINARY(B)
 #undef B
 
-/* ---- constants ------------------------------------------------------------------------------------ */
+/* ---- constants
+ * ------------------------------------------------------------------------------------ */
 
 og_val og_const_copy(og_graph *g, const og_type *type, const void *data)
 {
@@ -135,21 +143,48 @@ og_val og_const_double(og_graph *g, og_dtype dtype, double value)
         uint64_t u64;
     } u = {0};
     switch (dtype) {
-    case OG_FLOAT: u.f = (float)value; break;
-    case OG_DOUBLE: u.d = value; break;
-    case OG_FLOAT16: u.u16 = og_float_to_half((float)value); break;
-    case OG_BFLOAT16: u.u16 = og_float_to_bfloat((float)value); break;
-    case OG_BOOL: u.u8 = value != 0; break;
-    case OG_UINT8: u.u8 = (uint8_t)value; break;
-    case OG_INT8: u.i8 = (int8_t)value; break;
-    case OG_UINT16: u.u16 = (uint16_t)value; break;
-    case OG_INT16: u.i16 = (int16_t)value; break;
-    case OG_INT32: u.i32 = (int32_t)value; break;
-    case OG_UINT32: u.u32 = (uint32_t)value; break;
-    case OG_INT64: u.i64 = (int64_t)value; break;
-    case OG_UINT64: u.u64 = (uint64_t)value; break;
+    case OG_FLOAT:
+        u.f = (float)value;
+        break;
+    case OG_DOUBLE:
+        u.d = value;
+        break;
+    case OG_FLOAT16:
+        u.u16 = og_float_to_half((float)value);
+        break;
+    case OG_BFLOAT16:
+        u.u16 = og_float_to_bfloat((float)value);
+        break;
+    case OG_BOOL:
+        u.u8 = value != 0;
+        break;
+    case OG_UINT8:
+        u.u8 = (uint8_t)value;
+        break;
+    case OG_INT8:
+        u.i8 = (int8_t)value;
+        break;
+    case OG_UINT16:
+        u.u16 = (uint16_t)value;
+        break;
+    case OG_INT16:
+        u.i16 = (int16_t)value;
+        break;
+    case OG_INT32:
+        u.i32 = (int32_t)value;
+        break;
+    case OG_UINT32:
+        u.u32 = (uint32_t)value;
+        break;
+    case OG_INT64:
+        u.i64 = (int64_t)value;
+        break;
+    case OG_UINT64:
+        u.u64 = (uint64_t)value;
+        break;
     default:
-        og_fail(&g->error, OG_UNSUPPORTED, "no constants of type %s can be made", og_dtype_name(dtype));
+        og_fail(&g->error, OG_UNSUPPORTED, "no constants of type %s can be made",
+                og_dtype_name(dtype));
         return OG_NONE;
     }
     return og_const_copy(g, &type, &u);
@@ -170,7 +205,8 @@ og_val og_const_int(og_graph *g, int64_t value)
 
 og_val og_scalar_like(og_val x, double value)
 {
-    return x.g && x.g->error.status == OG_OK ? og_const_double(x.g, og_type_of(x)->dtype, value) : OG_NONE;
+    return x.g && x.g->error.status == OG_OK ? og_const_double(x.g, og_type_of(x)->dtype, value)
+                                             : OG_NONE;
 }
 
 og_val og_full(og_graph *g, const og_type *type, double value)
@@ -181,7 +217,8 @@ og_val og_full(og_graph *g, const og_type *type, double value)
     return add(OG_HERE, "Expand", 1, In(v, og_const_ints(g, type->rank, type->dims)), NULL, 0).y[0];
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------------- */
+/* ---- shapes
+ * ----------------------------------------------------------------------------------------- */
 
 bool Has(og_val v)
 {
@@ -293,11 +330,14 @@ og_val og_slice(og_site site, og_val x, int axis, int64_t start, int64_t length)
         return OG_NONE;
     int64_t a = axis < 0 ? axis + Rank(x) : axis, end = start + length;
     return add(site, "Slice", 1,
-               In(x, og_const_ints(x.g, 1, &start), og_const_ints(x.g, 1, &end), og_const_ints(x.g, 1, &a)), NULL, 0)
+               In(x, og_const_ints(x.g, 1, &start), og_const_ints(x.g, 1, &end),
+                  og_const_ints(x.g, 1, &a)),
+               NULL, 0)
         .y[0];
 }
 
-/* ---- constants read back -------------------------------------------------------------------------------- */
+/* ---- constants read back
+ * -------------------------------------------------------------------------------- */
 
 int og_value_ints(const og_value *v, int max, int64_t *ints)
 {
@@ -307,7 +347,8 @@ int og_value_ints(const og_value *v, int max, int64_t *ints)
     if (n > max || (v->type.dtype != OG_INT64 && v->type.dtype != OG_INT32))
         return -1;
     for (int64_t i = 0; i < n; i++)
-        ints[i] = v->type.dtype == OG_INT64 ? ((const int64_t *)v->data)[i] : ((const int32_t *)v->data)[i];
+        ints[i] = v->type.dtype == OG_INT64 ? ((const int64_t *)v->data)[i]
+                                            : ((const int32_t *)v->data)[i];
     return (int)n;
 }
 
@@ -315,19 +356,32 @@ double og_value_double(const og_value *v, int64_t i)
 {
     const void *p = v->data;
     switch (v->type.dtype) {
-    case OG_FLOAT: return ((const float *)p)[i];
-    case OG_DOUBLE: return ((const double *)p)[i];
-    case OG_FLOAT16: return (double)og_half_to_float(((const uint16_t *)p)[i]);
-    case OG_BFLOAT16: return (double)og_bfloat_to_float(((const uint16_t *)p)[i]);
+    case OG_FLOAT:
+        return ((const float *)p)[i];
+    case OG_DOUBLE:
+        return ((const double *)p)[i];
+    case OG_FLOAT16:
+        return (double)og_half_to_float(((const uint16_t *)p)[i]);
+    case OG_BFLOAT16:
+        return (double)og_bfloat_to_float(((const uint16_t *)p)[i]);
     case OG_BOOL:
-    case OG_UINT8: return ((const uint8_t *)p)[i];
-    case OG_INT8: return ((const int8_t *)p)[i];
-    case OG_UINT16: return ((const uint16_t *)p)[i];
-    case OG_INT16: return ((const int16_t *)p)[i];
-    case OG_INT32: return ((const int32_t *)p)[i];
-    case OG_INT64: return (double)((const int64_t *)p)[i];
-    case OG_UINT32: return ((const uint32_t *)p)[i];
-    case OG_UINT64: return (double)((const uint64_t *)p)[i];
-    default: return 0;
+    case OG_UINT8:
+        return ((const uint8_t *)p)[i];
+    case OG_INT8:
+        return ((const int8_t *)p)[i];
+    case OG_UINT16:
+        return ((const uint16_t *)p)[i];
+    case OG_INT16:
+        return ((const int16_t *)p)[i];
+    case OG_INT32:
+        return ((const int32_t *)p)[i];
+    case OG_INT64:
+        return (double)((const int64_t *)p)[i];
+    case OG_UINT32:
+        return ((const uint32_t *)p)[i];
+    case OG_UINT64:
+        return (double)((const uint64_t *)p)[i];
+    default:
+        return 0;
     }
 }

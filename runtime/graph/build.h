@@ -3,9 +3,10 @@
  *     Mul(dy, Sub(One(y), Mul(y, y)))
  *     Op("HardSigmoid", In(x), F("alpha", 1.0 / 6), F("beta", 0.5))
  *
- * Each call adds one node to the graph its operands carry, infers its type and returns its first output. An
- * error sticks to the graph; calls after it return a null value, and read nothing from null operands.
- * The short names are macros over og_…, which note the source line; include this file only where graphs are built. */
+ * Each call adds one node to the graph its operands carry, infers its type and returns its first
+ * output. An error sticks to the graph; calls after it return a null value, and read nothing from
+ * null operands. The short names are macros over og_…, which note the source line; include this
+ * file only where graphs are built. */
 #ifndef OG_GRAPH_BUILD_H
 #define OG_GRAPH_BUILD_H
 
@@ -27,29 +28,31 @@ typedef struct og_outs {
     og_val y[OG_MAX_OUT];
 } og_outs;
 
-/* ---- any op ----------------------------------------------------------------------------------- */
+/* ---- any op -----------------------------------------------------------------------------------
+ */
 
 /* Inputs; OG_NONE for an absent one. */
 #define OG_NONE ((og_val){0, -1})
-#define In(...)                                                                                    \
+#define In(...) \
     ((og_vals){(int)(sizeof((og_val[]){__VA_ARGS__}) / sizeof(og_val)), (og_val[]){__VA_ARGS__}})
 /* Attributes: float, int, ints, string. */
 #define F(key, value) ((og_attr){.name = (key), .kind = OG_ATTR_FLOAT, .f = (value)})
 #define I(key, value) ((og_attr){.name = (key), .kind = OG_ATTR_INT, .i = (value)})
 #define S(key, value) ((og_attr){.name = (key), .kind = OG_ATTR_STRING, .s = (value)})
-#define Is(key, count, list)                                                                       \
+#define Is(key, count, list) \
     ((og_attr){.name = (key), .kind = OG_ATTR_INTS, .n = (count), .ints = (list)})
-/* Op("Name", In(…), attributes …): the first output. "ai.ongrad::Name" names an internal op. Lists in
- * attributes are copied. At least one input must be present, for it carries the graph. */
+/* Op("Name", In(…), attributes …): the first output. "ai.ongrad::Name" names an internal op. Lists
+ * in attributes are copied. At least one input must be present, for it carries the graph. */
 #define Op(op, in, ...) Ops(op, 1, in, ##__VA_ARGS__).y[0]
 /* The same with n_out outputs (at most OG_MAX_OUT). */
-#define Ops(op, n_out, in, ...)                                                                    \
-    og_ops(OG_HERE, op, n_out, in, (og_attr[]){__VA_ARGS__ __VA_OPT__(, ) {0}})
+#define Ops(op, n_out, in, ...) \
+    og_ops(OG_HERE, op, n_out, in, (og_attr[]){__VA_ARGS__ __VA_OPT__(, ){0}})
 og_outs og_ops(og_site site, const char *op, int n_out, og_vals in, const og_attr *attrs);
 /* As og_ops, copying all attributes of `like` (definitions that pass them through). */
 og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const og_node *like);
 
-/* ---- primitives ---------------------------------------------------------------------------------- */
+/* ---- primitives
+ * ---------------------------------------------------------------------------------- */
 
 /* clang-format off */
 #define OG_UNARY(B)                                                                                \
@@ -104,7 +107,8 @@ OG_BINARY(B)
 #define Where(condition, a, b) Op("Where", In(condition, a, b))
 #define Cast(a, dtype) Op("Cast", In(a), I("to", dtype))
 
-/* ---- constants ------------------------------------------------------------------------------------- */
+/* ---- constants
+ * ------------------------------------------------------------------------------------- */
 
 /* A scalar of x's element type. */
 og_val og_scalar_like(og_val x, double value);
@@ -119,7 +123,8 @@ og_val og_const_int(og_graph *g, int64_t value);                   /* int64 scal
 /* `value` everywhere, of type `type`: a constant scalar expanded (costs no memory). */
 og_val og_full(og_graph *g, const og_type *type, double value);
 
-/* ---- shapes: all static, from the types already inferred ------------------------------------------- */
+/* ---- shapes: all static, from the types already inferred
+ * ------------------------------------------- */
 
 bool Has(og_val v);
 og_dtype DType(og_val v);
@@ -128,9 +133,9 @@ int64_t Dim(og_val v, int axis); /* axis may be negative */
 int64_t Count(og_val v);         /* elements */
 og_val og_reshape(og_site site, og_val x, int rank, const int64_t *dims);
 og_val og_reshape_like(og_site site, og_val x, og_val like);
-og_val og_expand_like(og_site site, og_val x, og_val like); /* Expand to like's shape */
+og_val og_expand_like(og_site site, og_val x, og_val like);   /* Expand to like's shape */
 og_val og_transpose(og_site site, og_val x, const int *perm); /* perm: Rank(x) entries */
-og_val og_swap_last(og_site site, og_val x);                /* the last two axes swapped */
+og_val og_swap_last(og_site site, og_val x);                  /* the last two axes swapped */
 #define Reshape(x, rank, dims) og_reshape(OG_HERE, x, rank, dims)
 #define ReshapeLike(x, like) og_reshape_like(OG_HERE, x, like)
 #define ExpandLike(x, like) og_expand_like(OG_HERE, x, like)
@@ -146,8 +151,8 @@ og_val og_sum_to(og_site site, og_val x, const og_type *like);
 og_val og_slice(og_site site, og_val x, int axis, int64_t start, int64_t length);
 #define Slice(x, axis, start, length) og_slice(OG_HERE, x, axis, start, length)
 
-/* Elements of a constant integer value (int64 or int32, rank 0 or 1) as int64: their count, -1 if `v` is not such a
- * constant or has more than `max`. */
+/* Elements of a constant integer value (int64 or int32, rank 0 or 1) as int64: their count, -1 if
+ * `v` is not such a constant or has more than `max`. */
 int og_value_ints(const og_value *v, int max, int64_t *ints);
 /* Element i of a constant numeric value as double. */
 double og_value_double(const og_value *v, int64_t i);

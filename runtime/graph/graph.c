@@ -41,7 +41,8 @@ void og_graph_free(og_graph *g)
         og_arena_free(g->arena);
 }
 
-/* Room for one more element in one of the graph's arrays; false, with the error set, when out of memory. */
+/* Room for one more element in one of the graph's arrays; false, with the error set, when out of
+ * memory. */
 static bool grow(og_graph *g, void *array, int count, size_t *capacity, size_t size)
 {
     void **slot = array;
@@ -56,7 +57,8 @@ static bool grow(og_graph *g, void *array, int count, size_t *capacity, size_t s
 
 static og_value *new_value(og_graph *g, og_value_kind kind, const char *name, const og_type *type)
 {
-    if (g->error.status != OG_OK || !grow(g, &g->values, g->n_values, &g->cap_values, sizeof(og_value *)))
+    if (g->error.status != OG_OK ||
+        !grow(g, &g->values, g->n_values, &g->cap_values, sizeof(og_value *)))
         return NULL;
     og_value *v = og_arena_alloc(g->arena, sizeof(*v));
     if (!v) {
@@ -129,8 +131,9 @@ void og_graph_set_state(og_graph *g, og_val state, og_val out)
             continue;
         if (!og_type_equal(og_type_of(state), og_type_of(out))) {
             char a[160], b[160];
-            og_fail(&g->error, OG_INTERNAL, "state \"%s\" is %s, its new value %s", og_value_of(state)->name,
-                    og_type_text(a, g, og_type_of(state)), og_type_text(b, g, og_type_of(out)));
+            og_fail(&g->error, OG_INTERNAL, "state \"%s\" is %s, its new value %s",
+                    og_value_of(state)->name, og_type_text(a, g, og_type_of(state)),
+                    og_type_text(b, g, og_type_of(out)));
         }
         g->states[i].out = out.id;
         return;
@@ -176,15 +179,16 @@ const og_origin *og_graph_set_origin(og_graph *g, const og_origin *origin)
     return g->origin;
 }
 
-/* ---- nodes -------------------------------------------------------------------------------------- */
+/* ---- nodes --------------------------------------------------------------------------------------
+ */
 
 static bool count_fits(int n, int min, int max)
 {
     return n >= min && (max == OG_VARIADIC || n <= (max ? max : 1));
 }
 
-static og_node *new_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in, int n_out,
-                         const og_attr *attrs, int n_attrs)
+static og_node *new_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in,
+                         int n_out, const og_attr *attrs, int n_attrs)
 {
     if (g->error.status != OG_OK)
         return NULL;
@@ -209,7 +213,8 @@ static og_node *new_node(og_graph *g, const og_op *op, const char *name, const i
     n->origin = g->origin;
     for (int i = 0; i < n_in; i++) {
         if (in[i] >= g->n_values) {
-            og_fail(&g->error, OG_INTERNAL, "node %s reads value %d of %d", op->name, in[i], g->n_values);
+            og_fail(&g->error, OG_INTERNAL, "node %s reads value %d of %d", op->name, in[i],
+                    g->n_values);
             return NULL;
         }
         n->in[i] = in[i];
@@ -254,7 +259,8 @@ static bool infer_types(og_graph *g, const og_node *n, og_type *types)
         if (!x[i] && i < op->min_in)
             return og_node_fail(g, n, OG_INVALID_MODEL, "input %d is absent but required", i);
         if (x[i] && (x[i]->type.dtype == OG_UNDEFINED || !og_type_is_static(&x[i]->type)))
-            return og_node_fail(g, n, OG_INTERNAL, "input %d (\"%s\") has no static type", i, x[i]->name);
+            return og_node_fail(g, n, OG_INTERNAL, "input %d (\"%s\") has no static type", i,
+                                x[i]->name);
     }
     if (!op->infer)
         return og_node_fail(g, n, OG_INTERNAL, "has no inference");
@@ -266,12 +272,13 @@ static bool infer_types(og_graph *g, const og_node *n, og_type *types)
     }
     for (int k = 0; k < n->n_out; k++)
         if (types[k].dtype == OG_UNDEFINED || og_type_bytes(&types[k]) < 0)
-            return og_node_fail(g, n, OG_INVALID_MODEL, "output %d has an impossible or overflowing shape", k);
+            return og_node_fail(g, n, OG_INVALID_MODEL,
+                                "output %d has an impossible or overflowing shape", k);
     return true;
 }
 
-og_node *og_graph_add_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in, int n_out,
-                           const og_attr *attrs, int n_attrs)
+og_node *og_graph_add_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in,
+                           int n_out, const og_attr *attrs, int n_attrs)
 {
     og_node *n = new_node(g, op, name, in, n_in, n_out, attrs, n_attrs);
     if (!n)
@@ -289,15 +296,16 @@ og_node *og_graph_add_node(og_graph *g, const og_op *op, const char *name, const
     return append_node(g, n, types) ? n : NULL;
 }
 
-og_node *og_graph_add_typed_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in,
-                                 const og_type *types, int n_out, const og_attr *attrs, int n_attrs)
+og_node *og_graph_add_typed_node(og_graph *g, const og_op *op, const char *name, const int *in,
+                                 int n_in, const og_type *types, int n_out, const og_attr *attrs,
+                                 int n_attrs)
 {
     og_node *n = new_node(g, op, name, in, n_in, n_out, attrs, n_attrs);
     return n && append_node(g, n, types) ? n : NULL;
 }
 
-og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const char *name, const int *in,
-                         int n_in, int n_out, const og_attr *attrs, int n_attrs)
+og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const char *name,
+                         const int *in, int n_in, int n_out, const og_attr *attrs, int n_attrs)
 {
     if (g->error.status != OG_OK)
         return NULL;
@@ -312,7 +320,8 @@ og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const 
     return og_graph_add_node(g, row, name, in, n_in, n_out, attrs, n_attrs);
 }
 
-/* ---- attributes ---------------------------------------------------------------------------------- */
+/* ---- attributes
+ * ---------------------------------------------------------------------------------- */
 
 const og_attr *og_node_attr(const og_node *n, const char *name)
 {

@@ -1,15 +1,16 @@
 /* The graph: what every pass reads and writes.
  *
- * A graph is a list of nodes in topological order (a node is added after the values it reads exist, so the
- * order of `nodes` is always a valid execution order) and a list of values. Both, and everything they point
- * to, live in the graph's arena; nodes and values are never freed singly. Passes that remove or replace nodes
- * write a new graph (runtime/passes/rewrite.h).
+ * A graph is a list of nodes in topological order (a node is added after the values it reads exist,
+ * so the order of `nodes` is always a valid execution order) and a list of values. Both, and
+ * everything they point to, live in the graph's arena; nodes and values are never freed singly.
+ * Passes that remove or replace nodes write a new graph (runtime/passes/rewrite.h).
  *
- * Types are concrete once a graph went through the infer pass. A freshly loaded graph may hold symbols: a
- * negative dim d stands for g->symbols[-d - 1], and values other than inputs, constants and states are untyped.
+ * Types are concrete once a graph went through the infer pass. A freshly loaded graph may hold
+ * symbols: a negative dim d stands for g->symbols[-d - 1], and values other than inputs, constants
+ * and states are untyped.
  *
- * Errors stick: the first failure is kept in g->error, later builder calls do nothing and return a null value,
- * and whoever started the pass reads g->error once at its end. */
+ * Errors stick: the first failure is kept in g->error, later builder calls do nothing and return a
+ * null value, and whoever started the pass reads g->error once at its end. */
 #ifndef OG_GRAPH_GRAPH_H
 #define OG_GRAPH_GRAPH_H
 
@@ -22,13 +23,15 @@ typedef struct og_value og_value;
 typedef struct og_op og_op;           /* runtime/graph/op.h */
 typedef struct og_program og_program; /* runtime/graph/program.h */
 
-/* A value together with its graph, so that builder calls nest. `g` NULL: no value (an absent optional input). */
+/* A value together with its graph, so that builder calls nest. `g` NULL: no value (an absent
+ * optional input). */
 typedef struct og_val {
     og_graph *g;
     int id;
 } og_val;
 
-/* Shape and element type. rank -1: unknown. dims: numbers, or symbols (negative) before the infer pass. */
+/* Shape and element type. rank -1: unknown. dims: numbers, or symbols (negative) before the infer
+ * pass. */
 typedef struct og_type {
     og_dtype dtype;
     int rank;
@@ -39,7 +42,7 @@ typedef enum og_value_kind {
     OG_VALUE_NODE,  /* output of a node */
     OG_VALUE_INPUT, /* given by the caller at every run */
     OG_VALUE_CONST, /* known now: `data` */
-    OG_VALUE_STATE  /* lives across runs: parameter, moment, running statistic, counter (og_state) */
+    OG_VALUE_STATE /* lives across runs: parameter, moment, running statistic, counter (og_state) */
 } og_value_kind;
 
 struct og_value {
@@ -49,9 +52,10 @@ struct og_value {
     og_type type;
     og_node *producer; /* OG_VALUE_NODE only */
     int out_index;     /* of producer */
-    const void *data;  /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit types
-                          packed two a byte; in the arena or in a mapping that outlives the graph */
-    int storage;       /* OG_VALUE_STATE: index into the session's storages; else -1 */
+    const void
+        *data;   /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit types
+                    packed two a byte; in the arena or in a mapping that outlives the graph */
+    int storage; /* OG_VALUE_STATE: index into the session's storages; else -1 */
 };
 
 /* Numbered as AttributeProto.AttributeType. */
@@ -99,10 +103,11 @@ typedef enum og_role {
 /* Where a node comes from, for messages, profile and plan. Shared by nodes; immutable. */
 typedef struct og_origin {
     og_role role;
-    const char *node;   /* the user's node name ("" if unnamed) */
-    const char *op;     /* the user's op, "" where there is none */
-    int opset;          /* as the file declares it; 0 where there is none */
-    const char *file;   /* the rule that made the node: source file and line; NULL for the user's own */
+    const char *node; /* the user's node name ("" if unnamed) */
+    const char *op;   /* the user's op, "" where there is none */
+    int opset;        /* as the file declares it; 0 where there is none */
+    const char
+        *file; /* the rule that made the node: source file and line; NULL for the user's own */
     int line;
 } og_origin;
 
@@ -120,7 +125,8 @@ struct og_node {
     const og_program *program; /* op Fused only */
 };
 
-/* A piece of state as one graph sees it. `out` takes `in`'s storage; every read of the old value comes first. */
+/* A piece of state as one graph sees it. `out` takes `in`'s storage; every read of the old value
+ * comes first. */
 typedef struct og_state {
     int storage; /* index into the session's storages */
     int in;      /* value id of kind OG_VALUE_STATE */
@@ -158,13 +164,14 @@ struct og_graph {
 
     const og_origin *origin; /* given to nodes added from here on */
     bool owns_arena;
-    bool defer;              /* add nodes without inference (the loader): outputs stay untyped */
+    bool defer; /* add nodes without inference (the loader): outputs stay untyped */
 
     size_t cap_nodes, cap_values, cap_inputs, cap_outputs, cap_states, cap_symbols, cap_metadata;
 };
 
-/* NULL when out of memory. _in: everything lives in `arena`, which must outlive the graph and is not freed with it:
- * the graphs of a chain of passes share one arena, and so their names, attributes and constants. */
+/* NULL when out of memory. _in: everything lives in `arena`, which must outlive the graph and is
+ * not freed with it: the graphs of a chain of passes share one arena, and so their names,
+ * attributes and constants. */
 og_graph *og_graph_new(void);
 og_graph *og_graph_new_in(og_arena *arena);
 void og_graph_free(og_graph *graph);
@@ -184,16 +191,19 @@ int64_t og_graph_symbol(og_graph *g, const char *name);
 void og_graph_add_metadata(og_graph *g, const char *key, const char *value);
 const char *og_graph_metadata(const og_graph *g, const char *key); /* NULL if absent */
 
-/* Nodes. `in`: n_in value ids (-1 absent); attrs are copied shallowly (arrays and strings must live as long as
- * the graph). Unless g->defer, the op's inference types the outputs and a failure sets g->error. Returns NULL on error. */
-og_node *og_graph_add_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in, int n_out,
-                           const og_attr *attrs, int n_attrs);
-/* With given output types (n_out entries), without inference: copies of nodes that were typed before. */
-og_node *og_graph_add_typed_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in,
-                                 const og_type *types, int n_out, const og_attr *attrs, int n_attrs);
+/* Nodes. `in`: n_in value ids (-1 absent); attrs are copied shallowly (arrays and strings must live
+ * as long as the graph). Unless g->defer, the op's inference types the outputs and a failure sets
+ * g->error. Returns NULL on error. */
+og_node *og_graph_add_node(og_graph *g, const og_op *op, const char *name, const int *in, int n_in,
+                           int n_out, const og_attr *attrs, int n_attrs);
+/* With given output types (n_out entries), without inference: copies of nodes that were typed
+ * before. */
+og_node *og_graph_add_typed_node(og_graph *g, const og_op *op, const char *name, const int *in,
+                                 int n_in, const og_type *types, int n_out, const og_attr *attrs,
+                                 int n_attrs);
 /* The same as og_graph_add_node, looking up the newest form of domain::op; unknown: an error. */
-og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const char *name, const int *in,
-                         int n_in, int n_out, const og_attr *attrs, int n_attrs);
+og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const char *name,
+                         const int *in, int n_in, int n_out, const og_attr *attrs, int n_attrs);
 /* A shared copy of `origin` in the graph's arena becomes g->origin. */
 const og_origin *og_graph_set_origin(og_graph *g, const og_origin *origin);
 

@@ -1,5 +1,6 @@
-/* What an op is: one row, in the newest form the op has in ONNX. Rows live in ops/<family>.c; passes and
- * kernels ask rows and never switch on names. A row says nothing about how an op is computed. */
+/* What an op is: one row, in the newest form the op has in ONNX. Rows live in ops/<family>.c;
+ * passes and kernels ask rows and never switch on names. A row says nothing about how an op is
+ * computed. */
 #ifndef OG_GRAPH_OP_H
 #define OG_GRAPH_OP_H
 
@@ -9,52 +10,60 @@
 /* The internal ops' domain. */
 #define OG_DOMAIN "ai.ongrad"
 
-/* ---- inference: types of the outputs from the inputs -------------------------------------------- */
+/* ---- inference: types of the outputs from the inputs --------------------------------------------
+ */
 
 typedef struct og_infer {
     og_graph *g;
     const og_node *node;
     int nx, ny;
-    const og_value *const *x; /* nx entries; NULL = absent. Types are concrete; x[i]->data is non-NULL for constants */
-    og_type *y;               /* ny entries to fill; y of absent outputs are ignored */
+    const og_value *const *
+        x; /* nx entries; NULL = absent. Types are concrete; x[i]->data is non-NULL for constants */
+    og_type *y; /* ny entries to fill; y of absent outputs are ignored */
 } og_infer;
 
-/* Returns false after og_infer_error. A rule may rely on nx within the row's bounds and on required inputs
- * being present; nothing else is checked before. */
+/* Returns false after og_infer_error. A rule may rely on nx within the row's bounds and on required
+ * inputs being present; nothing else is checked before. */
 typedef bool og_infer_fn(og_infer *i);
 /* Sets g->error with the node in front; returns false. */
 bool og_infer_error(og_infer *i, const char *format, ...) OG_PRINTF(2, 3);
 
-/* ---- definition: the op in simpler ops ---------------------------------------------------------- */
+/* ---- definition: the op in simpler ops ----------------------------------------------------------
+ */
 
 typedef struct og_expand {
     og_graph *g;
     const og_node *node; /* attributes; not part of g */
     int nx, ny;
-    const og_val *x; /* x[i].g NULL = absent */
-    og_val *y;       /* to fill; one may be left out only if the node's output is absent */
+    const og_val *x;  /* x[i].g NULL = absent */
+    og_val *y;        /* to fill; one may be left out only if the node's output is absent */
     const bool *want; /* want[i]: output i is used */
 } og_expand;
 
 typedef void og_expand_fn(og_expand *e);
 
-/* ---- gradient: calculus only; the pass undoes broadcasting, sums contributions and prunes --------- */
+/* ---- gradient: calculus only; the pass undoes broadcasting, sums contributions and prunes
+ * --------- */
 
 typedef struct og_grad {
     og_graph *g;
     const og_node *node;
     int nx, ny;
     const og_val *x, *y;
-    const og_val *dy;  /* every float output has one (zeros where nothing flows); .g NULL for others */
-    const bool *need;  /* need[i]: dx[i] is wanted */
-    og_val *dx;        /* to fill; left out = zero. May have the broadcast shape, the pass reduces it to x's */
+    const og_val
+        *dy; /* every float output has one (zeros where nothing flows); .g NULL for others */
+    const bool *need; /* need[i]: dx[i] is wanted */
+    og_val *
+        dx; /* to fill; left out = zero. May have the broadcast shape, the pass reduces it to x's */
 } og_grad;
 
 typedef void og_grad_fn(og_grad *d);
 
-/* ---- upgrade: from an older opset's form to the next ------------------------------------------- */
+/* ---- upgrade: from an older opset's form to the next -------------------------------------------
+ */
 
-/* A node being loaded, before it is added. Steps edit it in place with og_draft_… (ops/upgrade.h). */
+/* A node being loaded, before it is added. Steps edit it in place with og_draft_… (ops/upgrade.h).
+ */
 typedef struct og_draft og_draft;
 typedef struct og_upgrade {
     int to; /* applies to models with opset < to; steps are listed in ascending order */
@@ -69,18 +78,22 @@ typedef struct og_layout {
     int64_t offset;
 } og_layout;
 
-/* The output's layout if it can be a view of input 0 as that lies now; false where a copy is needed.
- * `x`, `y`: types of input 0 and output `out`. `in`: all inputs, for constant starts, indices … */
+/* The output's layout if it can be a view of input 0 as that lies now; false where a copy is
+ * needed. `x`, `y`: types of input 0 and output `out`. `in`: all inputs, for constant starts,
+ * indices … */
 typedef bool og_view_fn(const og_node *node, int out, const og_value *const *in, const og_type *x,
                         const og_layout *lx, const og_type *y, og_layout *ly);
 
-/* Floating-point operations of one call, a multiplication and an addition counting as two; types are concrete. */
+/* Floating-point operations of one call, a multiplication and an addition counting as two; types
+ * are concrete. */
 typedef double og_flops_fn(const og_node *node, const og_value *const *x, const og_type *y);
 
-/* ---- the row ----------------------------------------------------------------------------------- */
+/* ---- the row -----------------------------------------------------------------------------------
+ */
 
 typedef enum og_diff {
-    OG_DIFF_TODO = 0, /* no gradient written yet (an error that names the node), unless .grad or .expand is set */
+    OG_DIFF_TODO = 0, /* no gradient written yet (an error that names the node), unless .grad or
+                         .expand is set */
     OG_DIFF_ZERO,     /* gradient zero almost everywhere: Floor, comparisons, Shape, ArgMax */
     OG_DIFF_NEVER     /* not differentiable by definition: an error if a gradient reaches it */
 } og_diff;
@@ -94,16 +107,17 @@ typedef enum og_precision {
 
 enum og_op_flags {
     OG_COMMUTATIVE = 1 << 0,
-    OG_RANDOM = 1 << 1,     /* result differs from call to call: never folded or merged */
-    OG_CHEAP = 1 << 2,      /* cheap to recompute in the backward pass */
-    OG_EAGER_ONLY = 1 << 3  /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
+    OG_RANDOM = 1 << 1, /* result differs from call to call: never folded or merged */
+    OG_CHEAP = 1 << 2,  /* cheap to recompute in the backward pass */
+    OG_EAGER_ONLY =
+        1 << 3 /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
 };
 
 #define OG_VARIADIC (-1)
 
 struct og_op {
     const char *name;
-    const char *domain; /* NULL: ONNX's own; OG_DOMAIN: internal */
+    const char *domain;                      /* NULL: ONNX's own; OG_DOMAIN: internal */
     int8_t min_in, max_in, min_out, max_out; /* max 0 is read as 1; OG_VARIADIC: any number */
     og_infer_fn *infer;
     og_scalar scalar;     /* elementwise with broadcasting, as one instruction; 0: none */
@@ -115,7 +129,8 @@ struct og_op {
     og_diff diff;
     og_precision precision;
     unsigned flags;
-    uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape, CastLike's second */
+    uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape,
+                          CastLike's second */
     og_upgrade upgrade[8];
 };
 

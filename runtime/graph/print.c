@@ -22,15 +22,23 @@ static void print_attr(og_text *text, const og_attr *a)
 {
     og_text_printf(text, ", %s=", a->name);
     switch (a->kind) {
-    case OG_ATTR_FLOAT: og_text_printf(text, "%g", a->f); break;
-    case OG_ATTR_INT: og_text_printf(text, "%lld", (long long)a->i); break;
-    case OG_ATTR_STRING: og_text_printf(text, "\"%s\"", a->s); break;
+    case OG_ATTR_FLOAT:
+        og_text_printf(text, "%g", a->f);
+        break;
+    case OG_ATTR_INT:
+        og_text_printf(text, "%lld", (long long)a->i);
+        break;
+    case OG_ATTR_STRING:
+        og_text_printf(text, "\"%s\"", a->s);
+        break;
     case OG_ATTR_INTS:
         for (int i = 0; i < a->n; i++)
             og_text_printf(text, "%s%lld", i ? " " : "[", (long long)a->ints[i]);
         og_text_add(text, a->n ? "]" : "[]");
         break;
-    default: og_text_add(text, "…"); break;
+    default:
+        og_text_add(text, "…");
+        break;
     }
 }
 
@@ -71,7 +79,8 @@ void og_graph_print(og_text *text, const og_graph *g)
 
 void og_graph_print_dot(og_text *text, const og_graph *g)
 {
-    og_text_printf(text, "digraph \"%s\" {\n  node [shape=box, fontname=\"sans-serif\"];\n", g->name);
+    og_text_printf(text, "digraph \"%s\" {\n  node [shape=box, fontname=\"sans-serif\"];\n",
+                   g->name);
     for (int i = 0; i < g->n_nodes; i++) {
         const og_node *n = g->nodes[i];
         og_text_printf(text, "  n%d [label=\"%s\\n%s\"];\n", n->id, n->op->name, n->name);

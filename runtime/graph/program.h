@@ -1,12 +1,14 @@
-/* Fused elementwise programs: what the op `Fused` runs once for every element of an iteration space.
+/* Fused elementwise programs: what the op `Fused` runs once for every element of an iteration
+ * space.
  *
  * A program is a list of scalar instructions in SSA form. An operand is a number:
  *     0 … n_in - 1                 an input of the node, broadcast to the iteration space
  *     n_in … n_in + n_instr - 1    the result of an earlier instruction
  *
- * Constants of one element are inputs like any other, or an instruction OG_SCALAR_Const with its value in imm.
- * Everything is computed in one domain: float (also for half inputs), double, or int64 (all integer types);
- * bool inputs are 0 or 1, and results of comparisons are 0 or 1. Inputs convert on load, outputs on store. */
+ * Constants of one element are inputs like any other, or an instruction OG_SCALAR_Const with its
+ * value in imm. Everything is computed in one domain: float (also for half inputs), double, or
+ * int64 (all integer types); bool inputs are 0 or 1, and results of comparisons are 0 or 1. Inputs
+ * convert on load, outputs on store. */
 #ifndef OG_GRAPH_PROGRAM_H
 #define OG_GRAPH_PROGRAM_H
 

@@ -29,7 +29,8 @@ const char *og_op_nearest(const char *name)
     int best_distance = 1 + (int)strlen(name) / 4;
     for (const og_op_table *t = og_op_tables; t->family; t++)
         for (const og_op *op = t->ops; op->name; op++) {
-            int d = is_onnx_domain(op->domain) ? og_edit_distance(op->name, name) : best_distance + 1;
+            int d =
+                is_onnx_domain(op->domain) ? og_edit_distance(op->name, name) : best_distance + 1;
             if (d <= best_distance && (!best || d < best_distance)) {
                 best = op->name;
                 best_distance = d;

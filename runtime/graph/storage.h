@@ -1,5 +1,6 @@
-/* State across runs: what lives in the arena for the whole session. Graphs name storages by index (og_value.storage),
- * so that the micro and update graphs of every batch shape mean the same memory. */
+/* State across runs: what lives in the arena for the whole session. Graphs name storages by index
+ * (og_value.storage), so that the micro and update graphs of every batch shape mean the same
+ * memory. */
 #ifndef OG_GRAPH_STORAGE_H
 #define OG_GRAPH_STORAGE_H
 
@@ -32,14 +33,15 @@ typedef struct og_storages {
 } og_storages;
 
 /* The index of the storage of that name, added if it is new; -1 when out of memory. */
-int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const og_type *type, const void *initial,
-                   double fill);
+int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const og_type *type,
+                   const void *initial, double fill);
 /* The same, as a state of `g`; one value for each storage and graph. */
-og_val og_storage_state(og_graph *g, og_storages *s, og_storage_kind kind, const char *name, const og_type *type,
-                        const void *initial, double fill);
-/* The state of that kind that belongs to storage `of`, named NAME.suffix, of its type; staged statistics begin with its
- * content, others with zeros. */
-og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int of, const char *suffix);
+og_val og_storage_state(og_graph *g, og_storages *s, og_storage_kind kind, const char *name,
+                        const og_type *type, const void *initial, double fill);
+/* The state of that kind that belongs to storage `of`, named NAME.suffix, of its type; staged
+ * statistics begin with its content, others with zeros. */
+og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int of,
+                          const char *suffix);
 /* "gradient sums" … for tables. */
 const char *og_storage_kind_name(og_storage_kind kind);
 

@@ -79,7 +79,8 @@ const char *og_type_text(char buffer[160], const og_graph *g, const og_type *t)
         if (t->dims[i] >= 0)
             at += (size_t)snprintf(buffer + at, 160 - at, "%s%lld", comma, (long long)t->dims[i]);
         else if (g && -t->dims[i] <= g->n_symbols)
-            at += (size_t)snprintf(buffer + at, 160 - at, "%s%.30s", comma, g->symbols[-t->dims[i] - 1]);
+            at += (size_t)snprintf(buffer + at, 160 - at, "%s%.30s", comma,
+                                   g->symbols[-t->dims[i] - 1]);
         else
             at += (size_t)snprintf(buffer + at, 160 - at, "%s?", comma);
     }
@@ -122,8 +123,10 @@ bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *f
     og_text_vprintf(&message, format, arguments);
     va_end(arguments);
     og_node_text(text, n);
-    if (strcmp(n->op->name, n->origin && n->origin->op && *n->origin->op ? n->origin->op : n->op->name) != 0)
-        og_fail(&g->error, status, "%s, its part %s: %s", text, n->op->name, message.s ? message.s : "");
+    if (strcmp(n->op->name,
+               n->origin && n->origin->op && *n->origin->op ? n->origin->op : n->op->name) != 0)
+        og_fail(&g->error, status, "%s, its part %s: %s", text, n->op->name,
+                message.s ? message.s : "");
     else
         og_fail(&g->error, status, "%s: %s", text, message.s ? message.s : "");
     og_text_free(&message);

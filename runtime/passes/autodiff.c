@@ -1,6 +1,7 @@
-/* Reverse-mode differentiation: walks the nodes backwards from y, asks each row's `grad` for the inputs' gradients,
- * undoes broadcasting and sums contributions. Gradient nodes are appended to the same graph, in the origin of the node
- * they differentiate. Prepared graphs only (prepare.c): every node on the way has a rule. */
+/* Reverse-mode differentiation: walks the nodes backwards from y, asks each row's `grad` for the
+ * inputs' gradients, undoes broadcasting and sums contributions. Gradient nodes are appended to the
+ * same graph, in the origin of the node they differentiate. Prepared graphs only (prepare.c): every
+ * node on the way has a rule. */
 #include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
 
@@ -32,8 +33,8 @@ static void contribute(autodiff *a, const og_node *n, int value, og_val dx)
     og_graph *g = a->g;
     const og_type *t = &g->values[value]->type;
     if (DType(dx) != t->dtype) {
-        og_node_fail(g, n, OG_INTERNAL, "its gradient is %s for a %s input", og_dtype_name(DType(dx)),
-                     og_dtype_name(t->dtype));
+        og_node_fail(g, n, OG_INTERNAL, "its gradient is %s for a %s input",
+                     og_dtype_name(DType(dx)), og_dtype_name(t->dtype));
         return;
     }
     if (!og_type_equal(og_type_of(dx), t))
@@ -52,9 +53,10 @@ static void differentiate(autodiff *a, const og_node *n)
     if (!any_dy || !any_need || n->op->diff == OG_DIFF_ZERO)
         return;
     if (!n->op->grad) {
-        og_node_fail(g, n, OG_UNSUPPORTED, n->op->diff == OG_DIFF_NEVER
-                                               ? "is not differentiable, and trained values flow through it"
-                                               : "has no gradient yet, and trained values flow through it");
+        og_node_fail(g, n, OG_UNSUPPORTED,
+                     n->op->diff == OG_DIFF_NEVER
+                         ? "is not differentiable, and trained values flow through it"
+                         : "has no gradient yet, and trained values flow through it");
         return;
     }
     size_t nx = (size_t)n->n_in + 1, ny = (size_t)n->n_out + 1;
@@ -82,7 +84,15 @@ static void differentiate(autodiff *a, const og_node *n)
         if (!dy[i].g && og_dtype_is_float(t->dtype))
             dy[i] = og_full(g, t, 0);
     }
-    og_grad d = {.g = g, .node = n, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y, .dy = dy, .need = need, .dx = dx};
+    og_grad d = {.g = g,
+                 .node = n,
+                 .nx = n->n_in,
+                 .ny = n->n_out,
+                 .x = x,
+                 .y = y,
+                 .dy = dy,
+                 .need = need,
+                 .dx = dx};
     n->op->grad(&d);
     for (int i = 0; i < n->n_in && g->error.status == OG_OK; i++)
         if (need[i] && dx[i].g)

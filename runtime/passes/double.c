@@ -1,5 +1,6 @@
-/* double: the same graph in float64, for finite differences and for comparing kernels with something better than
- * themselves. States become inputs, in the order of g->states, after the inputs the graph had. */
+/* double: the same graph in float64, for finite differences and for comparing kernels with
+ * something better than themselves. States become inputs, in the order of g->states, after the
+ * inputs the graph had. */
 #include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
 

@@ -1,17 +1,17 @@
 /* fuse: elementwise nodes that share an iteration space become one `Fused` node with a program.
  *
- * Every node starts as a group of its own. In topological order, an elementwise node joins the groups of its
- * producers where domain and shape agree and no path leaves the joined group and comes back: reach[a] is the set of
- * groups that group a depends on, kept transitively closed. A group is written where its last member stood, or earlier
- * if another group needs it. */
+ * Every node starts as a group of its own. In topological order, an elementwise node joins the
+ * groups of its producers where domain and shape agree and no path leaves the joined group and
+ * comes back: reach[a] is the set of groups that group a depends on, kept transitively closed. A
+ * group is written where its last member stood, or earlier if another group needs it. */
 #include <string.h>
 
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
 #define MAX_INSTRUCTIONS 48
-#define MAX_OPERANDS 24     /* inputs and outputs of a program */
-#define MAX_NODES 40000     /* reach takes n² / 8 bytes */
+#define MAX_OPERANDS 24 /* inputs and outputs of a program */
+#define MAX_NODES 40000 /* reach takes n² / 8 bytes */
 
 typedef struct fuse {
     og_rewrite rw;
@@ -100,8 +100,8 @@ static og_dtype node_domain(const og_graph *g, const og_node *n)
     return domain;
 }
 
-/* Inside a program nothing is rounded to a narrower type, so only values of the domain's own type (or bool) may pass
- * from instruction to instruction. */
+/* Inside a program nothing is rounded to a narrower type, so only values of the domain's own type
+ * (or bool) may pass from instruction to instruction. */
 static bool passes_in_register(const fuse *f, int node)
 {
     og_dtype out = f->g->values[f->g->nodes[node]->out[0]]->type.dtype;
@@ -187,9 +187,9 @@ static bool try_join(fuse *f, int node, int producer)
     int a = f->group[node], b = f->group[producer];
     if (a == b)
         return true;
-    if (f->domain[producer] != f->domain[node] || !passes_in_register(f, producer) || !same_space(f, node, producer) ||
-        f->count[a] + f->count[b] > MAX_INSTRUCTIONS || path_between(f, a, b) ||
-        operand_count(f, a, b) > MAX_OPERANDS)
+    if (f->domain[producer] != f->domain[node] || !passes_in_register(f, producer) ||
+        !same_space(f, node, producer) || f->count[a] + f->count[b] > MAX_INSTRUCTIONS ||
+        path_between(f, a, b) || operand_count(f, a, b) > MAX_OPERANDS)
         return false;
     merge_groups(f, a < b ? a : b, a < b ? b : a);
     return true;
@@ -223,7 +223,8 @@ static void group_nodes(fuse *f)
     }
 }
 
-/* ---- writing groups ------------------------------------------------------------------------------------- */
+/* ---- writing groups
+ * ------------------------------------------------------------------------------------- */
 
 static bool leaves_group(const fuse *f, int value, int group)
 {
@@ -286,20 +287,27 @@ static void write_program(fuse *f, int group)
                 operand[k] = (int16_t)at;
             }
         }
-        instr[i] = (og_instr){.op = node->op->scalar ? node->op->scalar : OG_SCALAR_Identity, .a = operand[0],
-                              .b = operand[1], .c = operand[2]};
+        instr[i] = (og_instr){.op = node->op->scalar ? node->op->scalar : OG_SCALAR_Identity,
+                              .a = operand[0],
+                              .b = operand[1],
+                              .c = operand[2]};
         if (leaves_group(f, node->out[0], group)) {
             types[n_out] = g->values[node->out[0]]->type;
             outs[n_out] = node->out[0];
             out[n_out++] = (int16_t)(n_in + i);
         }
     }
-    *p = (og_program){.domain = f->domain[members[0]], .n_in = n_in, .n_instr = n, .n_out = n_out, .instr = instr, .out = out};
+    *p = (og_program){.domain = f->domain[members[0]],
+                      .n_in = n_in,
+                      .n_instr = n,
+                      .n_out = n_out,
+                      .instr = instr,
+                      .out = out};
     for (int i = 0; i < n_in; i++)
         in[i] = og_rewrite_value(&f->rw, in[i]).id;
     to->origin = g->nodes[members[n - 1]]->origin;
-    og_node *node =
-        og_graph_add_typed_node(to, og_op_find(OG_DOMAIN, "Fused"), "", in, n_in, types, n_out, NULL, 0);
+    og_node *node = og_graph_add_typed_node(to, og_op_find(OG_DOMAIN, "Fused"), "", in, n_in, types,
+                                            n_out, NULL, 0);
     if (!node)
         return;
     node->program = p;

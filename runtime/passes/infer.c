@@ -1,8 +1,10 @@
-/* infer: a loaded graph with the types of its inputs bound → a typed graph without shape arithmetic.
+/* infer: a loaded graph with the types of its inputs bound → a typed graph without shape
+ * arithmetic.
  *
- * Nodes are re-added one by one with inference on. A node whose inputs are all constants is evaluated and becomes
- * constants; so does one that only reads shapes. A node that fails is noted, its outputs are poisoned, and what
- * depends on them is passed over in silence: one report lists the causes, not their consequences. */
+ * Nodes are re-added one by one with inference on. A node whose inputs are all constants is
+ * evaluated and becomes constants; so does one that only reads shapes. A node that fails is noted,
+ * its outputs are poisoned, and what depends on them is passed over in silence: one report lists
+ * the causes, not their consequences. */
 #include <string.h>
 
 #include "runtime/graph/build.h"
@@ -38,10 +40,14 @@ static og_val constant_value(og_graph *g, const og_node *n)
         int64_t dim = a->n;
         og_type floats = og_type_make(OG_FLOAT, 1, &dim);
         switch (a->kind) {
-        case OG_ATTR_TENSOR: return og_graph_add_const(g, "", &a->t->type, a->t->data);
-        case OG_ATTR_FLOAT: return og_const_double(g, OG_FLOAT, a->f);
-        case OG_ATTR_INT: return og_const_int(g, a->i);
-        case OG_ATTR_INTS: return og_const_ints(g, a->n, a->ints);
+        case OG_ATTR_TENSOR:
+            return og_graph_add_const(g, "", &a->t->type, a->t->data);
+        case OG_ATTR_FLOAT:
+            return og_const_double(g, OG_FLOAT, a->f);
+        case OG_ATTR_INT:
+            return og_const_int(g, a->i);
+        case OG_ATTR_INTS:
+            return og_const_ints(g, a->n, a->ints);
         case OG_ATTR_FLOATS: {
             float *f = og_arena_array(g->arena, (size_t)a->n + 1, sizeof(float));
             if (!f) {
@@ -52,7 +58,8 @@ static og_val constant_value(og_graph *g, const og_node *n)
                 f[k] = (float)a->floats[k];
             return og_graph_add_const(g, "", &floats, f);
         }
-        default: break;
+        default:
+            break;
         }
     }
     og_node_fail(g, n, OG_UNSUPPORTED, "has no numeric value");
@@ -79,8 +86,8 @@ static bool is_small(const og_graph *g, const og_node *n)
     return true;
 }
 
-/* The batch baked in by an export: a constant shape [k·baked, …] of Reshape or Expand becomes [k·batch, …] where the
- * shape as it stands does not fit. */
+/* The batch baked in by an export: a constant shape [k·baked, …] of Reshape or Expand becomes
+ * [k·batch, …] where the shape as it stands does not fit. */
 static void free_baked_batch(infer *f, const og_node *n, int *in)
 {
     const og_binding *b = f->binding;
@@ -90,16 +97,16 @@ static void free_baked_batch(infer *f, const og_node *n, int *in)
     const og_value *x = og_graph_value(f->to, in[0]), *shape = og_graph_value(f->to, in[1]);
     int64_t dims[OG_MAX_RANK], count = 1;
     int rank = og_value_ints(shape, OG_MAX_RANK, dims);
-    if (rank < 1 || dims[0] <= 0 || !x || x->type.rank < 1 ||
-        dims[0] % b->baked_batch != 0)
+    if (rank < 1 || dims[0] <= 0 || !x || x->type.rank < 1 || dims[0] % b->baked_batch != 0)
         return;
     for (int i = 0; i < rank; i++) {
         if (dims[i] < 0)
             return;
         count *= dims[i] == 0 && i < x->type.rank ? x->type.dims[i] : dims[i];
     }
-    bool misfit = reshape ? count != og_type_elements(&x->type)
-                          : x->type.rank == rank && x->type.dims[0] != 1 && x->type.dims[0] != dims[0];
+    bool misfit = reshape
+                      ? count != og_type_elements(&x->type)
+                      : x->type.rank == rank && x->type.dims[0] != 1 && x->type.dims[0] != dims[0];
     if (!misfit)
         return;
     dims[0] = dims[0] / b->baked_batch * b->batch;
@@ -134,7 +141,8 @@ static void add_node(infer *f, const og_node *n)
         return;
     }
     free_baked_batch(f, n, in);
-    og_node *copy = og_graph_add_node(g, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
+    og_node *copy =
+        og_graph_add_node(g, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
     if (copy && !(n->op->flags & OG_RANDOM) && all_constant(g, copy) && is_small(g, copy) &&
         f->evaluator.run)
         f->evaluator.run(f->evaluator.user, g, copy);
@@ -194,7 +202,8 @@ og_graph *og_pass_infer(const og_graph *loaded, const og_binding *binding, og_ev
         add_node(&f, loaded->nodes[i]);
     for (int i = 0; i < loaded->n_outputs; i++)
         if (f.map[loaded->outputs[i].value] >= 0)
-            og_graph_add_output(to, loaded->outputs[i].name, (og_val){to, f.map[loaded->outputs[i].value]});
+            og_graph_add_output(to, loaded->outputs[i].name,
+                                (og_val){to, f.map[loaded->outputs[i].value]});
     for (int i = 0; binding->values && i < loaded->n_values; i++)
         binding->values[i] = f.map[i];
     if (f.problems > 50)

@@ -1,4 +1,5 @@
-/* inference form: BatchNormalization uses its running statistics, whatever mode it was exported in. */
+/* inference form: BatchNormalization uses its running statistics, whatever mode it was exported in.
+ */
 #include <string.h>
 
 #include "runtime/passes/passes.h"

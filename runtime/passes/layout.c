@@ -1,8 +1,8 @@
 /* layout: where every value lies and which kernel runs every node.
  *
- * A node whose row has a view rule makes no new memory if the rule allows it. Another node gets the best kernel for
- * dense inputs; where that kernel does not take the layouts its inputs have, `Copy` nodes make them dense. Outputs and
- * new state values get memory of their own. */
+ * A node whose row has a view rule makes no new memory if the rule allows it. Another node gets the
+ * best kernel for dense inputs; where that kernel does not take the layouts its inputs have, `Copy`
+ * nodes make them dense. Outputs and new state values get memory of their own. */
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
@@ -16,7 +16,8 @@ typedef struct layout_pass {
 
 static og_tensor tensor_at(const og_value *v, const og_place *p)
 {
-    og_tensor t = og_tensor_dense(&v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
+    og_tensor t =
+        og_tensor_dense(&v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
     for (int i = 0; i < v->type.rank; i++)
         t.strides[i] = p->layout.strides[i];
     return t;
@@ -63,7 +64,8 @@ static const og_kernel *choose(layout_pass *l, const og_node *n, const bool *den
 static bool reserve(layout_pass *l, int n_out)
 {
     const og_graph *to = l->rw.to;
-    size_t need = (size_t)(to->n_values > to->n_nodes ? to->n_values : to->n_nodes) + (size_t)n_out + 1;
+    size_t need =
+        (size_t)(to->n_values > to->n_nodes ? to->n_values : to->n_nodes) + (size_t)n_out + 1;
     if (need <= l->capacity)
         return true;
     size_t capacity = 2 * need + 64;
@@ -90,7 +92,8 @@ static int copy_value(layout_pass *l, int value)
     const bool keep[1] = {false};
     if (!reserve(l, 1))
         return value;
-    og_node *n = og_graph_add_typed_node(to, l->copy, "", &value, 1, &to->values[value]->type, 1, NULL, 0);
+    og_node *n =
+        og_graph_add_typed_node(to, l->copy, "", &value, 1, &to->values[value]->type, 1, NULL, 0);
     if (!n)
         return value;
     place_own(l, n->out[0]);
@@ -111,7 +114,8 @@ static bool place_view(layout_pass *l, const og_node *n)
     const og_place *px = &l->out->places[n->in[0]];
     for (int k = 0; k < n->n_out; k++) {
         og_place p = {.root = px->root};
-        if (!n->op->view(n, k, in, &in[0]->type, &px->layout, &to->values[n->out[k]]->type, &p.layout))
+        if (!n->op->view(n, k, in, &in[0]->type, &px->layout, &to->values[n->out[k]]->type,
+                         &p.layout))
             return false;
         l->out->places[n->out[k]] = p;
     }
@@ -119,7 +123,8 @@ static bool place_view(layout_pass *l, const og_node *n)
     return true;
 }
 
-/* The node was copied to the new graph as its last node: give it a kernel, after copies of inputs if need be. */
+/* The node was copied to the new graph as its last node: give it a kernel, after copies of inputs
+ * if need be. */
 static void place_kernel(layout_pass *l, const og_node *from)
 {
     og_graph *to = l->rw.to;
@@ -136,7 +141,8 @@ static void place_kernel(layout_pass *l, const og_node *from)
     }
     const og_kernel *best = choose(l, n, densify), *now = any ? choose(l, n, as_is) : best;
     if (any && best && now != best) {
-        to->n_nodes--; /* take the node back, copy its inputs, add it again; its outputs stay as unused values */
+        to->n_nodes--; /* take the node back, copy its inputs, add it again; its outputs stay as
+                          unused values */
         for (int i = 0; i < from->n_in; i++)
             if (densify[i])
                 l->rw.map[from->in[i]] = copy_value(l, n->in[i]);
@@ -177,7 +183,8 @@ og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layou
     if (!og_rewrite_begin(&l.rw, g))
         return NULL;
     og_graph *to = l.rw.to;
-    for (int i = 0; i < g->n_values; i++) /* constants now, so that every value has its place when it is made */
+    for (int i = 0; i < g->n_values;
+         i++) /* constants now, so that every value has its place when it is made */
         if (g->values[i]->kind == OG_VALUE_CONST)
             og_rewrite_value(&l.rw, i);
     if (!reserve(&l, 1))
@@ -200,7 +207,8 @@ og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layou
         bool shared = false;
         for (int k = 0; k < i; k++)
             shared |= to->states[k].out == to->states[i].out;
-        to->states[i].out = shared ? copy_value(&l, to->states[i].out) : own_memory(&l, to->states[i].out, true);
+        to->states[i].out =
+            shared ? copy_value(&l, to->states[i].out) : own_memory(&l, to->states[i].out, true);
     }
     layouts->graph = to;
     return to;

@@ -1,5 +1,5 @@
-/* legalize: a composite or internal op stays if the device has a kernel that supports it, else it is expanded; what has
- * neither is reported, all of it at once. */
+/* legalize: a composite or internal op stays if the device has a kernel that supports it, else it
+ * is expanded; what has neither is reported, all of it at once. */
 #include <string.h>
 
 #include "runtime/passes/passes.h"
@@ -8,7 +8,8 @@
 #define MAX_ROUNDS 16
 
 /* A call with dense tensors, as far as it is known before layouts are. */
-static const og_kernel *dense_kernel(const og_graph *g, const og_device *device, const og_node *n, og_call *call)
+static const og_kernel *dense_kernel(const og_graph *g, const og_device *device, const og_node *n,
+                                     og_call *call)
 {
     size_t nx = (size_t)n->n_in + 1, ny = (size_t)n->n_out + 1;
     *call = (og_call){.node = n, .device = device, .nx = n->n_in, .ny = n->n_out};
@@ -19,7 +20,8 @@ static const og_kernel *dense_kernel(const og_graph *g, const og_device *device,
     for (int i = 0; i < n->n_in; i++) {
         const og_value *v = og_graph_value(g, n->in[i]);
         if (v)
-            call->x[i] = og_tensor_dense(&v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
+            call->x[i] = og_tensor_dense(
+                &v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
     }
     for (int i = 0; i < n->n_out; i++)
         call->y[i] = og_tensor_dense(&g->values[n->out[i]]->type, NULL);
@@ -46,9 +48,11 @@ static og_graph *expand_round(og_graph *g, const og_device *device, bool *change
             *changed = true;
         } else {
             char text[256], type[160];
-            const og_value *v = n->n_in && n->in[0] >= 0 ? g->values[n->in[0]] : g->values[n->out[0]];
-            og_fail_also(report, OG_UNSUPPORTED, "%s: %s has no kernel for %s %s", og_node_text(text, n), n->op->name,
-                         og_type_text(type, g, &v->type), device ? device->name : "in standard ONNX");
+            const og_value *v =
+                n->n_in && n->in[0] >= 0 ? g->values[n->in[0]] : g->values[n->out[0]];
+            og_fail_also(report, OG_UNSUPPORTED, "%s: %s has no kernel for %s %s",
+                         og_node_text(text, n), n->op->name, og_type_text(type, g, &v->type),
+                         device ? device->name : "in standard ONNX");
             og_rewrite_copy(&rw, n);
         }
     }
@@ -71,7 +75,8 @@ static og_graph *expand_all(og_graph *g, const og_device *device)
             return next;
         g = next;
     }
-    if (changed) /* ConvTranspose and ConvGradData define each other: a device has a kernel for one of them */
+    if (changed) /* ConvTranspose and ConvGradData define each other: a device has a kernel for one
+                    of them */
         og_fail(&g->error, OG_INTERNAL, "definitions do not end after %d rounds", MAX_ROUNDS);
     return g;
 }

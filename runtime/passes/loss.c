@@ -1,5 +1,6 @@
-/* Losses, as graphs: Σ weighted loss and Σ weight over a micro-batch, so that accumulation, short batches, ignored labels
- * and class weights stay exact (the mean is taken once, over the effective batch). Definitions are PyTorch's. */
+/* Losses, as graphs: Σ weighted loss and Σ weight over a micro-batch, so that accumulation, short
+ * batches, ignored labels and class weights stay exact (the mean is taken once, over the effective
+ * batch). Definitions are PyTorch's. */
 #include <string.h>
 
 #include "runtime/graph/build.h"
@@ -12,12 +13,15 @@ static bool same_dims(const og_type *a, const og_type *b)
     return a->rank == b->rank && memcmp(a->dims, b->dims, sizeof(int64_t) * (size_t)a->rank) == 0;
 }
 
-/* ---- elementwise losses: target of the output's shape --------------------------------------------------- */
+/* ---- elementwise losses: target of the output's shape
+ * --------------------------------------------------- */
 
 static og_loss_value elementwise(og_val loss)
 {
     double count = (double)Count(loss);
-    return (og_loss_value){.sum = Reduce("ReduceSum", loss, 0, NULL, false), .weight = Scalar(loss, count), .nominal = count};
+    return (og_loss_value){.sum = Reduce("ReduceSum", loss, 0, NULL, false),
+                           .weight = Scalar(loss, count),
+                           .nominal = count};
 }
 
 /* (y − t)² */
@@ -44,9 +48,11 @@ static const struct {
     og_val (*loss)(og_val y, og_val t);
 } elementwise_losses[] = {{"mse", mse}, {"l1", l1}, {"bce_with_logits", bce_with_logits}};
 
-/* ---- cross entropy ------------------------------------------------------------------------------------------ */
+/* ---- cross entropy
+ * ------------------------------------------------------------------------------------------ */
 
-/* The axis that holds classes: 1 as in PyTorch ([N, C, d…] with [N, d…]), or the last ([N, T, C] with [N, T]). */
+/* The axis that holds classes: 1 as in PyTorch ([N, C, d…] with [N, d…]), or the last ([N, T, C]
+ * with [N, T]). */
 static int class_axis(const og_type *output, const og_type *target)
 {
     if (output->rank < 2)
@@ -98,7 +104,8 @@ static og_loss_value soft_cross_entropy(const og_loss *l, og_val logp, og_val ta
     return (og_loss_value){.sum = sum, .weight = Scalar(sum, rows), .nominal = rows};
 }
 
-/* Row i with class t: w_t ((1 − ε) (−log p_t)) + ε / C Σ_c w_c (−log p_c), weight w_t; ignored rows count 0. */
+/* Row i with class t: w_t ((1 − ε) (−log p_t)) + ε / C Σ_c w_c (−log p_c), weight w_t; ignored rows
+ * count 0. */
 static og_loss_value cross_entropy(const og_loss *l, og_val y, og_val target)
 {
     int axis = class_axis(og_type_of(y), og_type_of(target));
@@ -123,14 +130,18 @@ static og_loss_value cross_entropy(const og_loss *l, og_val y, og_val target)
     og_val loss = Mul(w, Neg(Reshape(picked, 1, flat)));
     if (e > 0) {
         og_val all = l->class_weights ? Mul(logp, class_weights(l, logp)) : logp;
-        og_val spread = Mul(Cast(counts, DType(y)), Neg(Reduce("ReduceSum", all, 1, ((int[]){1}), false)));
+        og_val spread =
+            Mul(Cast(counts, DType(y)), Neg(Reduce("ReduceSum", all, 1, ((int[]){1}), false)));
         loss = Add(Mul(loss, Scalar(loss, 1 - e)), Mul(spread, Scalar(loss, e / c)));
     }
     return (og_loss_value){.sum = Reduce("ReduceSum", loss, 0, NULL, false),
-                           .weight = Reduce("ReduceSum", w, 0, NULL, false), .nominal = (double)rows};
+                           .weight = Reduce("ReduceSum", w, 0, NULL, false),
+                           .nominal = (double)rows};
 }
 
-/* ---- by name ------------------------------------------------------------------------------------------------ */
+/* ---- by name
+ * ------------------------------------------------------------------------------------------------
+ */
 
 bool og_loss_exists(const char *name)
 {
@@ -146,13 +157,15 @@ og_loss_value og_loss_build(const og_loss *l, og_val output, og_val target)
         return (og_loss_value){0};
     if (strcmp(l->name, "cross_entropy") == 0)
         return cross_entropy(l, output, target);
-    if (strcmp(l->name, "output") == 0) { /* the output is the loss: its mean over whatever elements it has */
+    if (strcmp(l->name, "output") ==
+        0) { /* the output is the loss: its mean over whatever elements it has */
         return elementwise(output);
     }
     for (size_t i = 0; i < sizeof(elementwise_losses) / sizeof(elementwise_losses[0]); i++)
         if (strcmp(l->name, elementwise_losses[i].name) == 0)
             return elementwise(elementwise_losses[i].loss(output, target));
-    og_fail(&output.g->error, OG_INVALID_ARGUMENT, "unknown loss %s; there are %s", l->name, og_loss_names);
+    og_fail(&output.g->error, OG_INVALID_ARGUMENT, "unknown loss %s; there are %s", l->name,
+            og_loss_names);
     return (og_loss_value){0};
 }
 
@@ -176,20 +189,22 @@ static bool matches_up_to_ones(const og_type *want, const og_type *given)
     return true;
 }
 
-static og_status misfit(const og_loss *l, const og_type *output, const og_type *given, const char *wanted,
-                        og_error *error)
+static og_status misfit(const og_loss *l, const og_type *output, const og_type *given,
+                        const char *wanted, og_error *error)
 {
     char a[160], b[160];
-    return og_fail(error, OG_INVALID_ARGUMENT, "%s: the target is %s, but the output %s wants %s", l->name,
-                   og_type_text(b, NULL, given), og_type_text(a, NULL, output), wanted);
+    return og_fail(error, OG_INVALID_ARGUMENT, "%s: the target is %s, but the output %s wants %s",
+                   l->name, og_type_text(b, NULL, given), og_type_text(a, NULL, output), wanted);
 }
 
-static og_status class_target(const og_loss *l, const og_type *output, const og_type *given, og_type *target,
-                              og_error *error)
+static og_status class_target(const og_loss *l, const og_type *output, const og_type *given,
+                              og_type *target, og_error *error)
 {
     if (output->rank < 2)
-        return og_fail(error, OG_INVALID_ARGUMENT,
-                       "cross_entropy needs an output of at least 2 axes (batch and classes), this one has %d", output->rank);
+        return og_fail(
+            error, OG_INVALID_ARGUMENT,
+            "cross_entropy needs an output of at least 2 axes (batch and classes), this one has %d",
+            output->rank);
     og_type first = *output, last = *output; /* class axis 1, class axis last */
     first.rank = last.rank = output->rank - 1;
     for (int i = 1; i < first.rank; i++)
@@ -204,11 +219,13 @@ static og_status class_target(const og_loss *l, const og_type *output, const og_
     *target = *output;
     if (og_dtype_is_float(given->dtype) && matches_up_to_ones(output, given))
         return OG_OK;
-    return misfit(l, output, given, "class indices (its shape without the class axis) or probabilities (its shape)", error);
+    return misfit(l, output, given,
+                  "class indices (its shape without the class axis) or probabilities (its shape)",
+                  error);
 }
 
-og_status og_loss_target_type(const og_loss *l, const og_type *output, const og_type *given, og_type *target,
-                              og_error *error)
+og_status og_loss_target_type(const og_loss *l, const og_type *output, const og_type *given,
+                              og_type *target, og_error *error)
 {
     if (strcmp(l->name, "cross_entropy") == 0)
         return class_target(l, output, given, target, error);

@@ -1,5 +1,5 @@
-/* The update graph (optimizer.h). Formulas as PyTorch's torch.optim and clip_grad_norm_ define them, in the vocabulary
- * of their documentation: g gradient, lr learning rate, wd weight decay. */
+/* The update graph (optimizer.h). Formulas as PyTorch's torch.optim and clip_grad_norm_ define
+ * them, in the vocabulary of their documentation: g gradient, lr learning rate, wd weight decay. */
 #include "runtime/passes/optimizer.h"
 
 #include <string.h>
@@ -59,7 +59,8 @@ static og_val adam_step(update *u, og_val w, og_val decayed, og_val g)
     og_val v1 = Add(Mul(Scalar(w, b2), v), Mul(Scalar(w, 1 - b2), Mul(g, g)));
     commit(u, m, m1);
     commit(u, v, v1);
-    og_val t = u->t, c1 = Sub(One(t), Pow(Scalar(t, b1), t)), c2 = Sub(One(t), Pow(Scalar(t, b2), t));
+    og_val t = u->t, c1 = Sub(One(t), Pow(Scalar(t, b1), t)),
+           c2 = Sub(One(t), Pow(Scalar(t, b2), t));
     og_val rate = scalar_as(Div(u->lr, c1), w), root = scalar_as(Reciprocal(Sqrt(c2)), w);
     og_val denominator = Add(Mul(Sqrt(v1), root), Scalar(w, u->o->eps));
     return Sub(decayed, Mul(rate, Div(m1, denominator)));
@@ -117,14 +118,16 @@ static void commit_statistics(update *u)
             continue;
         og_val staged = og_storage_state(u->g, u->storages, s.kind, s.name, &s.type, NULL, 0);
         const og_storage *buffer = &u->storages->items[s.of];
-        og_val running = og_storage_state(u->g, u->storages, buffer->kind, buffer->name, &s.type, NULL, 0);
+        og_val running =
+            og_storage_state(u->g, u->storages, buffer->kind, buffer->name, &s.type, NULL, 0);
         og_val kept = Where(u->finite, staged, running);
         og_graph_set_state(u->g, running, kept);
         og_graph_set_state(u->g, staged, kept);
     }
 }
 
-og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal, og_arena *arena)
+og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal,
+                          og_arena *arena)
 {
     og_graph *g = og_graph_new_in(arena);
     if (!g)
@@ -136,7 +139,8 @@ og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, 
     u.lr = og_graph_add_input(g, "lr", &scalar);
     og_val step = scalar_state(&u, "step", OG_DOUBLE);
     u.t = Add(step, One(step));
-    og_val loss_sum = scalar_state(&u, OG_STATE_LOSS, OG_DOUBLE), weight = scalar_state(&u, OG_STATE_WEIGHT, OG_DOUBLE);
+    og_val loss_sum = scalar_state(&u, OG_STATE_LOSS, OG_DOUBLE),
+           weight = scalar_state(&u, OG_STATE_WEIGHT, OG_DOUBLE);
 
     /* norm² = Σ g²; a value that is not finite anywhere makes the sum not finite */
     int n = storages->n;

@@ -18,10 +18,12 @@ bool og_optimizer_exists(const char *name);
 /* Outputs of the update graph, in this order. */
 enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_OUTPUTS };
 
-/* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage: the new parameter
- * and moments, and the sum set to zero; staged statistics are committed. If a sum is not finite every state keeps its
- * value and output finite is false. nominal: the weight by which micro normalized its gradients. */
-og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal, og_arena *arena);
+/* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
+ * the new parameter and moments, and the sum set to zero; staged statistics are committed. If a sum
+ * is not finite every state keeps its value and output finite is false. nominal: the weight by
+ * which micro normalized its gradients. */
+og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal,
+                          og_arena *arena);
 
 /* The scalar states of micro and update: Σ loss and Σ weight. */
 #define OG_STATE_LOSS "loss_sum"

@@ -1,9 +1,11 @@
 /* prepare: the forward graph in the form that is trained.
  *
- * - BatchNormalization whose statistics are state is computed from the batch, however it was exported, and its running
- *   statistics are staged: micro-batches update the staged ones, `update` commits them. Staging follows PyTorch
- *   (unbiased variance); the op's own outputs, where a graph reads them, follow ONNX (biased).
- * - A node on the way from a trained parameter whose op has no gradient rule is replaced by its definition.
+ * - BatchNormalization whose statistics are state is computed from the batch, however it was
+ * exported, and its running statistics are staged: micro-batches update the staged ones, `update`
+ * commits them. Staging follows PyTorch (unbiased variance); the op's own outputs, where a graph
+ * reads them, follow ONNX (biased).
+ * - A node on the way from a trained parameter whose op has no gradient rule is replaced by its
+ * definition.
  * - Outputs that a gradient rule reads are made present. */
 #include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
@@ -50,7 +52,8 @@ static void stage(og_graph *g, og_storages *storages, og_val buffer, og_val batc
         og_storage_derived(g, storages, OG_STORAGE_STAGED, og_value_of(buffer)->storage, "staged");
     if (!staged.g)
         return;
-    og_val old = staged; /* two nodes that share statistics: the later one blends into the earlier one's result */
+    og_val old = staged; /* two nodes that share statistics: the later one blends into the earlier
+                            one's result */
     for (int i = 0; i < g->n_states; i++)
         if (g->states[i].in == staged.id && g->states[i].out >= 0)
             old = og_val_of(g, g->states[i].out);
@@ -71,7 +74,8 @@ static void train_batch_normalization(og_rewrite *rw, const og_node *n, og_stora
     double count = Dim(x, 1) > 0 ? (double)Count(x) / (double)Dim(x, 1) : 0;
     if (count < 2) {
         og_node_fail(g, n, OG_INVALID_ARGUMENT,
-                     "trains on %g value a channel; batch statistics need at least 2 (a larger batch, or --freeze it)",
+                     "trains on %g value a channel; batch statistics need at least 2 (a larger "
+                     "batch, or --freeze it)",
                      count);
         return;
     }
@@ -92,7 +96,8 @@ static void add_saved_outputs(og_rewrite *rw, const og_node *n)
     for (int i = 0; i < n->n_in; i++)
         in[i] = og_rewrite_value(rw, n->in[i]).id;
     g->origin = n->origin;
-    og_node *copy = og_graph_add_node(g, n->op, n->name, in, n->n_in, n->op->saved, n->attrs, n->n_attrs);
+    og_node *copy =
+        og_graph_add_node(g, n->op, n->name, in, n->n_in, n->op->saved, n->attrs, n->n_attrs);
     for (int i = 0; copy && i < n->n_out; i++)
         og_rewrite_set(rw, n->out[i], og_val_of(g, copy->out[i]));
 }

@@ -16,7 +16,8 @@ bool *og_graph_live(og_graph *g)
             used[g->states[i].out] = true;
     for (int i = g->n_nodes - 1; i >= 0; i--) {
         const og_node *n = g->nodes[i];
-        for (int k = 0; k < n->n_out; k++) /* a folded output is a constant: nothing has to compute it */
+        for (int k = 0; k < n->n_out;
+             k++) /* a folded output is a constant: nothing has to compute it */
             live[i] |= used[n->out[k]] && g->values[n->out[k]]->kind == OG_VALUE_NODE;
         for (int k = 0; live[i] && k < n->n_in; k++)
             if (n->in[k] >= 0)
@@ -93,7 +94,8 @@ og_node *og_rewrite_copy(og_rewrite *rw, const og_node *n)
     for (int i = 0; i < n->n_out; i++)
         types[i] = rw->from->values[n->out[i]]->type;
     to->origin = n->origin;
-    og_node *copy = og_graph_add_typed_node(to, n->op, n->name, in, n->n_in, types, n->n_out, n->attrs, n->n_attrs);
+    og_node *copy = og_graph_add_typed_node(to, n->op, n->name, in, n->n_in, types, n->n_out,
+                                            n->attrs, n->n_attrs);
     if (!copy)
         return NULL;
     copy->program = n->program;
@@ -146,7 +148,8 @@ og_graph *og_rewrite_end(og_rewrite *rw)
 {
     og_graph *to = rw->to;
     for (int i = 0; i < rw->from->n_outputs; i++)
-        og_graph_add_output(to, rw->from->outputs[i].name, og_rewrite_value(rw, rw->from->outputs[i].value));
+        og_graph_add_output(to, rw->from->outputs[i].name,
+                            og_rewrite_value(rw, rw->from->outputs[i].value));
     for (int i = 0; i < rw->from->n_states; i++)
         to->states[i].out = og_rewrite_value(rw, rw->from->states[i].out).id;
     return to;

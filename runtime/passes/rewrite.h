@@ -6,8 +6,9 @@
  *         if (rw.live[n->id]) { og_rewrite_copy(&rw, n) or build something and og_rewrite_set … }
  *     return og_rewrite_end(&rw);
  *
- * The new graph lives in the old one's arena: names, attributes and constants are shared. Inputs and states come over
- * in order even if unused, so that indices into them stay valid; constants come over when first used. */
+ * The new graph lives in the old one's arena: names, attributes and constants are shared. Inputs
+ * and states come over in order even if unused, so that indices into them stay valid; constants
+ * come over when first used. */
 #ifndef OG_PASSES_REWRITE_H
 #define OG_PASSES_REWRITE_H
 
@@ -29,7 +30,8 @@ void og_rewrite_set(og_rewrite *rw, int id, og_val v);
 og_node *og_rewrite_copy(og_rewrite *rw, const og_node *n);
 /* The node replaced by its definition, in the origin of the node. */
 void og_rewrite_expand(og_rewrite *rw, const og_node *n);
-/* Outputs and new state values are mapped; the finished graph (its error may be set), NULL when out of memory. */
+/* Outputs and new state values are mapped; the finished graph (its error may be set), NULL when out
+ * of memory. */
 og_graph *og_rewrite_end(og_rewrite *rw);
 
 /* Which nodes are needed for outputs and states; in g's arena, NULL when out of memory. */

@@ -1,4 +1,5 @@
-/* simplify: equal nodes become one, nodes that change nothing go, dead nodes go. Values keep their meaning to the bit. */
+/* simplify: equal nodes become one, nodes that change nothing go, dead nodes go. Values keep their
+ * meaning to the bit. */
 #include <string.h>
 
 #include "runtime/graph/build.h"
@@ -23,12 +24,18 @@ static bool same_attr(const og_attr *a, const og_attr *b)
     if (a->kind != b->kind || strcmp(a->name, b->name) != 0)
         return false;
     switch (a->kind) {
-    case OG_ATTR_FLOAT: return a->f == b->f;
-    case OG_ATTR_INT: return a->i == b->i;
-    case OG_ATTR_STRING: return strcmp(a->s, b->s) == 0;
-    case OG_ATTR_INTS: return a->n == b->n && memcmp(a->ints, b->ints, sizeof(int64_t) * (size_t)a->n) == 0;
-    case OG_ATTR_FLOATS: return a->n == b->n && memcmp(a->floats, b->floats, sizeof(double) * (size_t)a->n) == 0;
-    default: return a->t == b->t && a->graph == b->graph && a->strings == b->strings;
+    case OG_ATTR_FLOAT:
+        return a->f == b->f;
+    case OG_ATTR_INT:
+        return a->i == b->i;
+    case OG_ATTR_STRING:
+        return strcmp(a->s, b->s) == 0;
+    case OG_ATTR_INTS:
+        return a->n == b->n && memcmp(a->ints, b->ints, sizeof(int64_t) * (size_t)a->n) == 0;
+    case OG_ATTR_FLOATS:
+        return a->n == b->n && memcmp(a->floats, b->floats, sizeof(double) * (size_t)a->n) == 0;
+    default:
+        return a->t == b->t && a->graph == b->graph && a->strings == b->strings;
     }
 }
 
@@ -66,7 +73,8 @@ static void share_constant(table *t, og_rewrite *rw, int id)
     int64_t bytes = og_type_bytes(&v->type);
     if (rw->map[id] >= 0 || v->kind != OG_VALUE_CONST || bytes < 0 || bytes > 256)
         return;
-    uint64_t h = mix(mix(14695981039346656037ull, &v->type, sizeof(v->type)), v->data, (size_t)bytes);
+    uint64_t h =
+        mix(mix(14695981039346656037ull, &v->type, sizeof(v->type)), v->data, (size_t)bytes);
     for (size_t i = h & (t->size - 1);; i = (i + 1) & (t->size - 1)) {
         if (!t->slots[i]) {
             og_val c = og_rewrite_value(rw, id);
@@ -84,13 +92,15 @@ static void share_constant(table *t, og_rewrite *rw, int id)
 
 static bool is_scalar_constant(const og_value *v, double value)
 {
-    return v && v->kind == OG_VALUE_CONST && og_type_elements(&v->type) == 1 && og_value_double(v, 0) == value;
+    return v && v->kind == OG_VALUE_CONST && og_type_elements(&v->type) == 1 &&
+           og_value_double(v, 0) == value;
 }
 
-/* The input that the node merely passes on, or -1: Identity, casts and reshapes to the type it has, x · 1, x / 1. */
+/* The input that the node merely passes on, or -1: Identity, casts and reshapes to the type it has,
+ * x · 1, x / 1. */
 static int passed_on(const og_graph *g, const og_node *n)
 {
-    static const char *const no_ops[] = {"Identity", "Cast",    "CastLike", "Reshape", "Expand",
+    static const char *const no_ops[] = {"Identity", "Cast",    "CastLike",  "Reshape", "Expand",
                                          "Squeeze",  "Flatten", "Unsqueeze", NULL};
     const og_value *x = og_graph_value(g, n->in[0]);
     const og_value *y = g->values[n->out[0]];
@@ -104,7 +114,8 @@ static int passed_on(const og_graph *g, const og_node *n)
     const og_value *b = og_graph_value(g, n->in[1]);
     if (is_scalar_constant(b, 1) && og_type_equal(&x->type, &y->type))
         return n->in[0];
-    if (n->op->scalar == OG_SCALAR_Mul && is_scalar_constant(x, 1) && og_type_equal(&b->type, &y->type))
+    if (n->op->scalar == OG_SCALAR_Mul && is_scalar_constant(x, 1) &&
+        og_type_equal(&b->type, &y->type))
         return n->in[1];
     return -1;
 }

@@ -1,5 +1,5 @@
-/* What is trained: the parameters of the exporter's signature if the file carries one, else named float initializers
- * that are not running statistics; the user's globs on top. */
+/* What is trained: the parameters of the exporter's signature if the file carries one, else named
+ * float initializers that are not running statistics; the user's globs on top. */
 #include <string.h>
 
 #include "runtime/passes/passes.h"
@@ -17,7 +17,8 @@ static bool signature_has(const char *signature, const char *kind, const char *n
         if (!at || (end && at > end))
             continue;
         const char *target = strstr(at, "target='");
-        if (target && (!end || target < end) && strncmp(target + 8, name, n) == 0 && target[8 + n] == '\'')
+        if (target && (!end || target < end) && strncmp(target + 8, name, n) == 0 &&
+            target[8 + n] == '\'')
             return true;
     }
     return false;
@@ -45,17 +46,21 @@ static bool matches(const char *const *globs, int n, const char *name, bool *hit
     return any;
 }
 
-static og_status check_hits(const char *option, const char *const *globs, const bool *hit, int n, og_error *error)
+static og_status check_hits(const char *option, const char *const *globs, const bool *hit, int n,
+                            og_error *error)
 {
     for (int i = 0; i < n; i++)
         if (!hit[i])
-            return og_fail(error, OG_INVALID_ARGUMENT,
-                           "--%s \"%s\" matches no trainable tensor; `ongrad check` lists their names", option, globs[i]);
+            return og_fail(
+                error, OG_INVALID_ARGUMENT,
+                "--%s \"%s\" matches no trainable tensor; `ongrad check` lists their names", option,
+                globs[i]);
     return OG_OK;
 }
 
-og_status og_classify(const og_graph *g, const char *const *trainable, int n_trainable, const char *const *freeze,
-                      int n_freeze, og_arena *arena, og_params *params, og_error *error)
+og_status og_classify(const og_graph *g, const char *const *trainable, int n_trainable,
+                      const char *const *freeze, int n_freeze, og_arena *arena, og_params *params,
+                      og_error *error)
 {
     size_t n_values = (size_t)g->n_values + 1;
     params->n = 0;
@@ -91,12 +96,14 @@ og_status og_classify(const og_graph *g, const char *const *trainable, int n_tra
         } else if (!used[i]) {
             p.reason = "no node reads it";
         } else if (v->type.dtype != OG_FLOAT && v->type.dtype != OG_DOUBLE) {
-            p.reason = "stored in reduced precision; only float32 and float64 parameters are trained";
+            p.reason =
+                "stored in reduced precision; only float32 and float64 parameters are trained";
         } else if (signature_helps && !signature_has(signature, "PARAMETER", v->name)) {
             p.reason = "not among the parameters of the exporter's signature";
         } else {
             p.trained = true;
-            p.reason = signature_helps ? "a parameter of the exporter's signature" : "a float initializer";
+            p.reason =
+                signature_helps ? "a parameter of the exporter's signature" : "a float initializer";
         }
         if (p.trained && n_trainable && !matches(trainable, n_trainable, v->name, hit_trainable)) {
             p.trained = false;

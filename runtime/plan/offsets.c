@@ -1,8 +1,9 @@
 /* Offsets: buffers that live at different times share memory.
  *
- * Greedy by size: buffers in descending size; each goes into the smallest gap, among the buffers already placed that
- * live at the same time, which holds it; else behind the last of them. (The heuristic of Pisarchyk and Lee,
- * "Efficient Memory Management for Deep Neural Net Inference", arXiv 2001.03288, section 5.) */
+ * Greedy by size: buffers in descending size; each goes into the smallest gap, among the buffers
+ * already placed that live at the same time, which holds it; else behind the last of them. (The
+ * heuristic of Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference",
+ * arXiv 2001.03288, section 5.) */
 #include <stdlib.h>
 
 #include "runtime/base/checked.h"
@@ -43,14 +44,16 @@ size_t og__place_buffers(og_buffer *buffers, int n, og_arena *scratch, og_error 
     size_t total = 0;
     for (int i = 0; i < count; i++) {
         og_buffer *b = order[i];
-        size_t size = og_align_up(b->bytes, OG_ALIGNMENT), best = SIZE_MAX, best_gap = SIZE_MAX, end = 0;
+        size_t size = og_align_up(b->bytes, OG_ALIGNMENT), best = SIZE_MAX, best_gap = SIZE_MAX,
+               end = 0;
         int m = 0;
         for (int k = 0; k < i; k++)
             if (overlap(order[k], b))
                 placed[m++] = order[k];
         qsort(placed, (size_t)m, sizeof(*placed), by_offset);
         for (int k = 0; k < m; k++) {
-            size_t start = placed[k]->offset, next = start + og_align_up(placed[k]->bytes, OG_ALIGNMENT);
+            size_t start = placed[k]->offset,
+                   next = start + og_align_up(placed[k]->bytes, OG_ALIGNMENT);
             if (start >= end && start - end >= size && start - end < best_gap) {
                 best = end;
                 best_gap = start - end;

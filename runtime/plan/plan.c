@@ -1,4 +1,5 @@
-/* Making a plan: which values share memory, when each lives, and the calls that use them (plan.h). */
+/* Making a plan: which values share memory, when each lives, and the calls that use them (plan.h).
+ */
 #include "runtime/plan/plan.h"
 
 #include "runtime/base/checked.h"
@@ -10,9 +11,10 @@ typedef struct planner {
     const og_storages *storages;
     const og_device *device;
     og_error *error;
-    int *step_of;    /* by node: its step, -1: a view */
-    int *last_read;  /* by root value: the last step that reads it or a view of it; n_steps for outputs */
-    int *defined;    /* by value: the step that writes it; -1 before the first */
+    int *step_of;   /* by node: its step, -1: a view */
+    int *last_read; /* by root value: the last step that reads it or a view of it; n_steps for
+                       outputs */
+    int *defined;   /* by value: the step that writes it; -1 before the first */
 } planner;
 
 size_t og_storages_place(og_storages *s)
@@ -30,14 +32,16 @@ static int root_of(const planner *p, int value)
     return p->plan->layouts.places[value].root;
 }
 
-/* ---- steps and lifetimes ------------------------------------------------------------------------------ */
+/* ---- steps and lifetimes
+ * ------------------------------------------------------------------------------ */
 
 static bool make_steps(planner *p)
 {
     og_graph *g = p->g;
     og_plan *plan = p->plan;
     size_t values = (size_t)g->n_values + 1;
-    plan->steps = og_arena_array(plan->arena, (size_t)g->n_nodes + (size_t)g->n_states + 1, sizeof(og_step));
+    plan->steps =
+        og_arena_array(plan->arena, (size_t)g->n_nodes + (size_t)g->n_states + 1, sizeof(og_step));
     p->step_of = og_arena_array(plan->arena, (size_t)g->n_nodes + 1, sizeof(int));
     p->last_read = og_arena_array(plan->arena, values, sizeof(int));
     p->defined = og_arena_array(plan->arena, values, sizeof(int));
@@ -77,9 +81,11 @@ static bool in_place(const planner *p, int step, int in, int out)
     const og_step *s = &p->plan->steps[step];
     const og_node *n = p->g->nodes[s->node];
     const og_value *a = p->g->values[in], *b = p->g->values[out];
-    if (!(s->kernel->flags & OG_KERNEL_INPLACE) || !og_type_equal(&a->type, &b->type) || p->last_read[in] != step)
+    if (!(s->kernel->flags & OG_KERNEL_INPLACE) || !og_type_equal(&a->type, &b->type) ||
+        p->last_read[in] != step)
         return false;
-    for (int k = 0; k < n->n_in; k++) /* every view of `in` it reads must be `in` itself, element for element */
+    for (int k = 0; k < n->n_in;
+         k++) /* every view of `in` it reads must be `in` itself, element for element */
         if (n->in[k] >= 0 && root_of(p, n->in[k]) == in && n->in[k] != in) {
             const og_value *v = p->g->values[n->in[k]];
             og_tensor t = og_tensor_dense(&v->type, NULL);
@@ -97,10 +103,12 @@ static bool commits_directly(const planner *p, const og_state *s)
     int step = p->defined[s->out];
     if (root_of(p, s->out) != s->out || step < 0)
         return false;
-    for (int i = 0; i < p->g->n_outputs; i++) /* an output is read by the caller; keep it apart from the state */
+    for (int i = 0; i < p->g->n_outputs;
+         i++) /* an output is read by the caller; keep it apart from the state */
         if (root_of(p, p->g->outputs[i].value) == s->in)
             return false;
-    return p->last_read[s->in] < step || (p->last_read[s->in] == step && in_place(p, step, s->in, s->out));
+    return p->last_read[s->in] < step ||
+           (p->last_read[s->in] == step && in_place(p, step, s->in, s->out));
 }
 
 /* States whose new value is made while the old one is still needed get it by a copy at the end. */
@@ -129,11 +137,16 @@ static bool add_commit_copies(planner *p)
         if (s->out < 0 || commits_directly(p, s))
             continue;
         const og_type *type = &g->values[s->out]->type;
-        og_node *n = og_graph_add_typed_node(g, og_op_find(OG_DOMAIN, "Copy"), "", &s->out, 1, type, 1, NULL, 0);
+        og_node *n = og_graph_add_typed_node(g, og_op_find(OG_DOMAIN, "Copy"), "", &s->out, 1, type,
+                                             1, NULL, 0);
         if (!n)
             return false;
-        og_call call = {.node = n, .device = p->device, .nx = 1, .ny = 1,
-                        .x = (og_tensor[]){og_tensor_dense(type, NULL)}, .y = (og_tensor[]){og_tensor_dense(type, NULL)}};
+        og_call call = {.node = n,
+                        .device = p->device,
+                        .nx = 1,
+                        .ny = 1,
+                        .x = (og_tensor[]){og_tensor_dense(type, NULL)},
+                        .y = (og_tensor[]){og_tensor_dense(type, NULL)}};
         kernels[n->id] = og_device_kernel(p->device, &call, false);
         places[n->out[0]] = (og_place){.root = n->out[0]};
         og_strides_dense(type, places[n->out[0]].layout.strides);
@@ -142,7 +155,8 @@ static bool add_commit_copies(planner *p)
     return make_steps(p);
 }
 
-/* ---- buffers -------------------------------------------------------------------------------------------- */
+/* ---- buffers
+ * -------------------------------------------------------------------------------------------- */
 
 static int add_buffer(og_plan *plan, og_buffer b)
 {
@@ -163,9 +177,13 @@ static bool make_buffers(planner *p)
         plan->buffer_of[v] = -1;
     for (int i = 0; i < g->n_states; i++) {
         const og_state *s = &g->states[i];
-        int b = add_buffer(plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[s->in]->type), .first = -1,
-                                             .last = plan->n_steps, .storage = s->storage, .value = s->in,
-                                             .offset = p->storages->items[s->storage].offset});
+        int b =
+            add_buffer(plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[s->in]->type),
+                                         .first = -1,
+                                         .last = plan->n_steps,
+                                         .storage = s->storage,
+                                         .value = s->in,
+                                         .offset = p->storages->items[s->storage].offset});
         plan->buffer_of[s->in] = b;
         if (s->out >= 0)
             plan->buffer_of[s->out] = b;
@@ -180,24 +198,31 @@ static bool make_buffers(planner *p)
             for (int j = 0; j < n->n_in && plan->buffer_of[y] < 0; j++) {
                 int x = n->in[j] < 0 ? -1 : root_of(p, n->in[j]);
                 int b = x < 0 ? -1 : plan->buffer_of[x];
-                /* the buffer's `last` still ends here only if no other output took it over already */
+                /* the buffer's `last` still ends here only if no other output took it over already
+                 */
                 if (b < 0 || g->values[x]->kind != OG_VALUE_NODE || plan->buffers[b].storage >= 0 ||
                     plan->buffers[b].last != i || !in_place(p, i, x, y))
                     continue;
                 plan->buffer_of[y] = b;
-                plan->buffers[b].last = last > i ? last : i + 1; /* + 1: taken, even if never read */
+                plan->buffers[b].last =
+                    last > i ? last : i + 1; /* + 1: taken, even if never read */
                 if (plan->buffers[b].last > plan->n_steps)
                     plan->buffers[b].last = plan->n_steps;
             }
             if (plan->buffer_of[y] < 0)
-                plan->buffer_of[y] = add_buffer(plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[y]->type),
-                                                                  .first = i, .last = last, .storage = -1, .value = y});
+                plan->buffer_of[y] = add_buffer(
+                    plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[y]->type),
+                                      .first = i,
+                                      .last = last,
+                                      .storage = -1,
+                                      .value = y});
         }
     }
     return true;
 }
 
-/* ---- calls ---------------------------------------------------------------------------------------------- */
+/* ---- calls
+ * ---------------------------------------------------------------------------------------------- */
 
 static og_tensor make_tensor(const planner *p, int value)
 {
@@ -208,7 +233,8 @@ static og_tensor make_tensor(const planner *p, int value)
     for (int i = 0; i < v->type.rank; i++)
         t.strides[i] = place->layout.strides[i];
     if (root->kind == OG_VALUE_CONST)
-        t.data = (char *)(uintptr_t)root->data + place->layout.offset * og_dtype_bits(v->type.dtype) / 8;
+        t.data =
+            (char *)(uintptr_t)root->data + place->layout.offset * og_dtype_bits(v->type.dtype) / 8;
     return t;
 }
 
@@ -227,7 +253,8 @@ static bool make_calls(planner *p)
                 x[k] = make_tensor(p, n->in[k]);
         for (int k = 0; k < n->n_out; k++)
             y[k] = make_tensor(p, n->out[k]);
-        s->call = (og_call){.node = n, .device = p->device, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y};
+        s->call = (og_call){
+            .node = n, .device = p->device, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y};
         if (s->kernel->prepare && s->kernel->prepare(&s->call, p->error) != OG_OK) {
             char text[256];
             og_error_prefix(p->error, "%s", og_node_text(text, n));
@@ -235,7 +262,11 @@ static bool make_calls(planner *p)
         }
         s->prepared = true;
         if (s->call.workspace_bytes)
-            add_buffer(plan, (og_buffer){.bytes = s->call.workspace_bytes, .first = i, .last = i, .storage = -1, .value = -1});
+            add_buffer(plan, (og_buffer){.bytes = s->call.workspace_bytes,
+                                         .first = i,
+                                         .last = i,
+                                         .storage = -1,
+                                         .value = -1});
     }
     return true;
 }
@@ -256,12 +287,14 @@ static bool collect_patches(planner *p)
                 int v = s->call.node->in[k];
                 if (v < 0 || root_of(p, v) != g->inputs[input])
                     continue;
-                og_patch *grown = og_arena_grow(plan->arena, plan->patches[input], (size_t)plan->n_patches[input],
-                                                &capacity, sizeof(og_patch));
+                og_patch *grown =
+                    og_arena_grow(plan->arena, plan->patches[input], (size_t)plan->n_patches[input],
+                                  &capacity, sizeof(og_patch));
                 if (!grown)
                     return false;
                 plan->patches[input] = grown;
-                int64_t offset = plan->layouts.places[v].layout.offset * og_dtype_bits(g->values[v]->type.dtype) / 8;
+                int64_t offset = plan->layouts.places[v].layout.offset *
+                                 og_dtype_bits(g->values[v]->type.dtype) / 8;
                 grown[plan->n_patches[input]++] = (og_patch){&s->call.x[k], offset};
             }
         }
@@ -269,8 +302,8 @@ static bool collect_patches(planner *p)
     return true;
 }
 
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, const og_device *device,
-                     og_error *error)
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
+                     const og_device *device, og_error *error)
 {
     og_plan *plan = og_arena_alloc(arena, sizeof(*plan));
     if (!plan) {
@@ -283,9 +316,10 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, 
     p.g = plan->graph = og_pass_layout(g, device, &plan->layouts);
     if (p.g && p.g->error.status != OG_OK)
         og_error_move(error, &p.g->error);
-    else if (!p.g || !make_steps(&p) || !add_commit_copies(&p) || !make_buffers(&p) || !make_calls(&p) ||
-             !collect_patches(&p))
-        og_fail_memory(error, og_arena_bytes(arena), "a plan"); /* keeps a more precise error that is already set */
+    else if (!p.g || !make_steps(&p) || !add_commit_copies(&p) || !make_buffers(&p) ||
+             !make_calls(&p) || !collect_patches(&p))
+        og_fail_memory(error, og_arena_bytes(arena),
+                       "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {
         plan->activation_bytes = og__place_buffers(plan->buffers, plan->n_buffers, arena, error);
         plan->lower_bound = og__live_bytes(plan->buffers, plan->n_buffers, plan->n_steps, arena);
@@ -297,7 +331,9 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, 
     return plan;
 }
 
-/* ---- use -------------------------------------------------------------------------------------------------- */
+/* ---- use
+ * --------------------------------------------------------------------------------------------------
+ */
 
 static char *buffer_address(const og_plan *plan, const og_buffer *b)
 {
@@ -309,7 +345,8 @@ static void bind_tensor(og_plan *plan, int value, og_tensor *t)
     const og_place *place = &plan->layouts.places[value];
     int b = plan->buffer_of[place->root];
     if (b >= 0)
-        t->data = buffer_address(plan, &plan->buffers[b]) + place->layout.offset * og_dtype_bits(t->type.dtype) / 8;
+        t->data = buffer_address(plan, &plan->buffers[b]) +
+                  place->layout.offset * og_dtype_bits(t->type.dtype) / 8;
 }
 
 void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
@@ -317,7 +354,8 @@ void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
     plan->state_base = state_base;
     plan->activation_base = activation_base;
     int workspace = plan->n_buffers;
-    for (int i = plan->n_steps - 1; i >= 0; i--) { /* workspaces are the last buffers, in the order of steps */
+    for (int i = plan->n_steps - 1; i >= 0;
+         i--) { /* workspaces are the last buffers, in the order of steps */
         og_step *s = &plan->steps[i];
         for (int k = 0; k < s->call.nx; k++)
             if (s->call.node->in[k] >= 0)
@@ -332,7 +370,8 @@ void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
 void og_plan_set_input(og_plan *plan, int input, const void *data)
 {
     for (int i = 0; i < plan->n_patches[input]; i++)
-        plan->patches[input][i].tensor->data = (char *)(uintptr_t)data + plan->patches[input][i].offset;
+        plan->patches[input][i].tensor->data =
+            (char *)(uintptr_t)data + plan->patches[input][i].offset;
 }
 
 const void *og_plan_output(const og_plan *plan, int output)
@@ -340,7 +379,8 @@ const void *og_plan_output(const og_plan *plan, int output)
     int value = plan->graph->outputs[output].value;
     const og_place *place = &plan->layouts.places[value];
     const og_buffer *b = &plan->buffers[plan->buffer_of[place->root]];
-    return buffer_address(plan, b) + place->layout.offset * og_dtype_bits(plan->graph->values[value]->type.dtype) / 8;
+    return buffer_address(plan, b) +
+           place->layout.offset * og_dtype_bits(plan->graph->values[value]->type.dtype) / 8;
 }
 
 void og_plan_free(og_plan *plan)

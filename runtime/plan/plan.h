@@ -1,9 +1,10 @@
-/* A plan: the flat list of kernel calls that runs a graph, with every tensor at a fixed offset of one arena.
+/* A plan: the flat list of kernel calls that runs a graph, with every tensor at a fixed offset of
+ * one arena.
  *
  *     arena = [ states of the session | activations and workspaces of the running plan ]
  *
- * Plans of one session share the state region and, since one runs at a time, the activation region. Making a plan
- * allocates no tensor memory: og_plan_bind later says where the arena lies. */
+ * Plans of one session share the state region and, since one runs at a time, the activation region.
+ * Making a plan allocates no tensor memory: og_plan_bind later says where the arena lies. */
 #ifndef OG_PLAN_PLAN_H
 #define OG_PLAN_PLAN_H
 
@@ -11,7 +12,8 @@
 
 #define OG_ALIGNMENT 256
 
-/* A piece of the activation region, or of a state: what several values (views, in-place results) may share. */
+/* A piece of the activation region, or of a state: what several values (views, in-place results)
+ * may share. */
 typedef struct og_buffer {
     size_t bytes;
     int first, last; /* steps during which it is live, both included; last = n_steps: to the end */
@@ -41,21 +43,22 @@ typedef struct og_plan {
     int n_steps;
     og_buffer *buffers;
     int n_buffers;
-    int *buffer_of;         /* by value: the root's buffer; -1: constant, input, or unused */
-    og_patch **patches;     /* by graph input */
+    int *buffer_of;     /* by value: the root's buffer; -1: constant, input, or unused */
+    og_patch **patches; /* by graph input */
     int *n_patches;
-    size_t activation_bytes; /* size of the activation region */
-    size_t lower_bound;      /* the largest sum of live bytes at any step */
+    size_t activation_bytes;            /* size of the activation region */
+    size_t lower_bound;                 /* the largest sum of live bytes at any step */
     char *state_base, *activation_base; /* set by og_plan_bind */
 } og_plan;
 
-/* Assign each storage its offset; returns the state region's size. Storages added later go behind. */
+/* Assign each storage its offset; returns the state region's size. Storages added later go behind.
+ */
 size_t og_storages_place(og_storages *storages);
 
-/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. The plan owns `arena` (in
- * which g lives) from here on, also on failure. NULL on error. */
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, const og_device *device,
-                     og_error *error);
+/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. The plan
+ * owns `arena` (in which g lives) from here on, also on failure. NULL on error. */
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
+                     const og_device *device, og_error *error);
 void og_plan_bind(og_plan *plan, void *state_base, void *activation_base);
 /* Set the memory of graph input i: dense row-major, and untouched while the plan runs. */
 void og_plan_set_input(og_plan *plan, int input, const void *data);
@@ -63,7 +66,8 @@ void og_plan_set_input(og_plan *plan, int input, const void *data);
 const void *og_plan_output(const og_plan *plan, int output);
 void og_plan_free(og_plan *plan);
 
-/* offsets.c: greedy placement by size, best fit; returns the region's size. Buffers of states are skipped. */
+/* offsets.c: greedy placement by size, best fit; returns the region's size. Buffers of states are
+ * skipped. */
 size_t og__place_buffers(og_buffer *buffers, int n, og_arena *scratch, og_error *error);
 /* The largest sum of bytes live at one step. */
 size_t og__live_bytes(const og_buffer *buffers, int n, int n_steps, og_arena *scratch);

@@ -1,4 +1,5 @@
-/* The session's graphs: micro (one micro-batch: loss, gradients, sums), forward (evaluation), update. */
+/* The session's graphs: micro (one micro-batch: loss, gradients, sums), forward (evaluation),
+ * update. */
 #include <string.h>
 
 #include "runtime/graph/build.h"
@@ -25,9 +26,12 @@ static og_type bound_target(const og_session *s, int64_t samples)
 static og_graph *typed_graph(og_session *s, int64_t samples, og_arena *arena)
 {
     og_error *error = &s->context->error;
-    og_binding binding = {.inputs = bound_inputs(s, samples, arena), .storage = s->storage_of,
-                          .baked_batch = s->baked_batch, .batch = samples};
-    og_graph *g = binding.inputs ? og_pass_infer(s->model->graph, &binding, og_eager_evaluator(s->context->device), arena)
+    og_binding binding = {.inputs = bound_inputs(s, samples, arena),
+                          .storage = s->storage_of,
+                          .baked_batch = s->baked_batch,
+                          .batch = samples};
+    og_graph *g = binding.inputs ? og_pass_infer(s->model->graph, &binding,
+                                                 og_eager_evaluator(s->context->device), arena)
                                  : NULL;
     if (!g)
         og_fail_memory(error, sizeof(og_type), "a graph");
@@ -63,10 +67,12 @@ static void accumulate_scalar(og_session *s, og_graph *g, const char *name, og_v
 {
     og_type type = og_type_make(OG_DOUBLE, 0, NULL);
     og_val sum = og_storage_state(g, &s->storages, OG_STORAGE_SCALAR, name, &type, NULL, 0);
-    og_graph_set_state(g, sum, Add(sum, DType(value) == OG_DOUBLE ? value : Cast(value, OG_DOUBLE)));
+    og_graph_set_state(g, sum,
+                       Add(sum, DType(value) == OG_DOUBLE ? value : Cast(value, OG_DOUBLE)));
 }
 
-og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena, og_loss_value *loss)
+og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
+                                     og_loss_value *loss)
 {
     og_graph *g = typed_graph(s, samples, arena);
     g = g ? checked(s, og_pass_prepare(g, &s->storages)) : NULL;
@@ -105,8 +111,8 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     for (int i = 0; i < n; i++) {
         if (!dx[i].g)
             continue;
-        og_val sum =
-            og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT, og_value_of(x[i])->storage, "grad");
+        og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
+                                        og_value_of(x[i])->storage, "grad");
         og_graph_set_state(g, sum, Add(sum, dx[i]));
     }
     return checked(s, g);

@@ -1,5 +1,6 @@
-/* The graph's gradients against central differences, both in double, on the plain kernels. The graph evaluated is the
- * one training runs (training forms, rules, loss), before it is made legal and fused for a device. */
+/* The graph's gradients against central differences, both in double, on the plain kernels. The
+ * graph evaluated is the one training runs (training forms, rules, loss), before it is made legal
+ * and fused for a device. */
 #include <math.h>
 #include <string.h>
 
@@ -58,7 +59,8 @@ static double loss_at(check *c)
 }
 
 /* The largest disagreement among `count` elements of input `index`. */
-static og_status check_tensor(check *c, int index, const double *gradient, int count, og_gradient_check *out)
+static og_status check_tensor(check *c, int index, const double *gradient, int count,
+                              og_gradient_check *out)
 {
     const og_type *t = &c->inputs[index].type;
     double *x = (double *)(uintptr_t)c->inputs[index].data;
@@ -89,7 +91,8 @@ static og_status check_tensor(check *c, int index, const double *gradient, int c
     return OG_OK;
 }
 
-/* The two graphs, in double: the mean loss, and its gradients by trained tensor. trained[i]: state of gradient output i. */
+/* The two graphs, in double: the mean loss, and its gradients by trained tensor. trained[i]: state
+ * of gradient output i. */
 static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_trained)
 {
     og_session *s = c->s;
@@ -133,7 +136,8 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
     return og_error_move(error, &gradients->error);
 }
 
-static og_status fill_inputs(check *c, const void *const *inputs, const void *const *targets, int64_t samples)
+static og_status fill_inputs(check *c, const void *const *inputs, const void *const *targets,
+                             int64_t samples)
 {
     og_session *s = c->s;
     const og_graph *g = c->gradients;
@@ -167,8 +171,9 @@ static og_status fill_inputs(check *c, const void *const *inputs, const void *co
     return OG_OK;
 }
 
-og_status og_session_check_gradients(og_session *s, const void *const *inputs, const void *const *targets,
-                                     int64_t samples, int count, og_gradient_check *results, int *n)
+og_status og_session_check_gradients(og_session *s, const void *const *inputs,
+                                     const void *const *targets, int64_t samples, int count,
+                                     og_gradient_check *results, int *n)
 {
     og_error *error = &s->context->error;
     int room = *n, n_trained = 0;
@@ -177,13 +182,15 @@ og_status og_session_check_gradients(og_session *s, const void *const *inputs, c
     if (!s->has_loss)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no loss to differentiate");
     if (samples < 1 || samples > s->batch)
-        return og_fail(error, OG_INVALID_ARGUMENT, "%lld samples were given; the session was planned for 1 to %lld",
+        return og_fail(error, OG_INVALID_ARGUMENT,
+                       "%lld samples were given; the session was planned for 1 to %lld",
                        (long long)samples, (long long)s->batch);
     check c = {.s = s, .arena = og_arena_new(), .first_state = s->n_inputs + s->has_target};
     og_arena *scratch = og_arena_new();
     int *trained = c.arena ? og_arena_array(c.arena, (size_t)s->storages.n + 1, sizeof(int)) : NULL;
-    og_status status = trained && scratch ? build_graphs(&c, samples, trained, &n_trained)
-                                          : og_fail_memory(error, sizeof(int), "the gradient check");
+    og_status status = trained && scratch
+                           ? build_graphs(&c, samples, trained, &n_trained)
+                           : og_fail_memory(error, sizeof(int), "the gradient check");
     if (status == OG_OK)
         status = fill_inputs(&c, inputs, targets, samples);
     og_graph *g = status == OG_OK ? evaluate(&c, c.gradients, scratch) : NULL;

@@ -27,7 +27,8 @@ static void judge(og_node_info *info, const og_node *n, bool typed)
 }
 
 /* The inputs' types: as declared, or 1 for every symbol. */
-static og_status input_types(og_model *m, const og_tensor_info *inputs, og_arena *arena, og_type **types)
+static og_status input_types(og_model *m, const og_tensor_info *inputs, og_arena *arena,
+                             og_type **types)
 {
     const og_graph *g = m->graph;
     *types = og_arena_array(arena, (size_t)g->n_inputs + 1, sizeof(og_type));
@@ -87,12 +88,16 @@ int og_model_inspect(og_model *m, const og_tensor_info *inputs)
     for (int i = 0; i < g->n_nodes; i++) {
         const og_node *n = g->nodes[i];
         og_node_info *info = &m->node_info[i];
-        *info = (og_node_info){.name = n->name, .op = n->origin && *n->origin->op ? n->origin->op : n->op->name,
-                               .inputs = n->n_in, .outputs = n->n_out, .output = {.name = "", .rank = -1}};
+        *info = (og_node_info){.name = n->name,
+                               .op = n->origin && *n->origin->op ? n->origin->op : n->op->name,
+                               .inputs = n->n_in,
+                               .outputs = n->n_out,
+                               .output = {.name = "", .rank = -1}};
         int out = n->n_out ? map[n->out[0]] : -1;
         if (out >= 0) {
             const og_type *t = &typed->values[out]->type;
-            info->output = (og_tensor_info){.name = g->values[n->out[0]]->name, .dtype = t->dtype, .rank = t->rank};
+            info->output = (og_tensor_info){
+                .name = g->values[n->out[0]]->name, .dtype = t->dtype, .rank = t->rank};
             memcpy(info->output.dims, t->dims, sizeof(t->dims));
             if (typed->values[out]->producer)
                 info->flops = og_node_flops(typed, typed->values[out]->producer);
@@ -117,8 +122,8 @@ og_status og_model_node(const og_model *m, int index, og_node_info *info)
 {
     if (!node_exists(m, index)) {
         og__context_begin(m->context);
-        return og_fail(&m->context->error, OG_INVALID_ARGUMENT, "node %d does not exist; %d were inspected", index,
-                       m->n_node_info);
+        return og_fail(&m->context->error, OG_INVALID_ARGUMENT,
+                       "node %d does not exist; %d were inspected", index, m->n_node_info);
     }
     *info = m->node_info[index];
     return OG_OK;

@@ -1,4 +1,5 @@
-/* The session's memory: the budget, one block for states and one for activations, and the states' first content. */
+/* The session's memory: the budget, one block for states and one for activations, and the states'
+ * first content. */
 #include <string.h>
 
 #include "runtime/base/checked.h"
@@ -26,10 +27,18 @@ static void count_states(og_session *s)
         const og_storage *st = &s->storages.items[i];
         uint64_t bytes = og_align_up((size_t)og_type_bytes(&st->type), OG_ALIGNMENT);
         switch (st->kind) {
-        case OG_STORAGE_PARAMETER: m->parameters += bytes; break;
-        case OG_STORAGE_GRADIENT: m->gradients += bytes; break;
-        case OG_STORAGE_MOMENT: m->optimizer += bytes; break;
-        default: m->other_state += bytes; break;
+        case OG_STORAGE_PARAMETER:
+            m->parameters += bytes;
+            break;
+        case OG_STORAGE_GRADIENT:
+            m->gradients += bytes;
+            break;
+        case OG_STORAGE_MOMENT:
+            m->optimizer += bytes;
+            break;
+        default:
+            m->other_state += bytes;
+            break;
         }
     }
 }
@@ -57,11 +66,13 @@ og_status og__session_allocate(og_session *s, size_t activation_bytes)
     if (m->peak > m->budget) {
         char need[32], have[32], states[32];
         return og_fail(error, OG_OUT_OF_MEMORY,
-                       "training at batch size %lld needs %s (%s of it for parameters, gradients and optimizer), the budget "
-                       "is %s; use a smaller --batch_size with --gradient_accumulation_steps, or a larger --memory_budget "
+                       "training at batch size %lld needs %s (%s of it for parameters, gradients "
+                       "and optimizer), the budget "
+                       "is %s; use a smaller --batch_size with --gradient_accumulation_steps, or a "
+                       "larger --memory_budget "
                        "or --memory_fraction",
-                       (long long)s->batch, og_format_bytes(need, m->peak), og_format_bytes(states, s->state_bytes),
-                       og_format_bytes(have, m->budget));
+                       (long long)s->batch, og_format_bytes(need, m->peak),
+                       og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget));
     }
     s->states = d->alloc(d, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
     s->activations = d->alloc(d, s->activation_bytes);

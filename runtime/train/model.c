@@ -70,7 +70,8 @@ static void describe_type(const og_graph *g, const og_type *t, og_tensor_info *i
 static og_status out_of_range(og_context *c, const char *what, int index, int n)
 {
     og__context_begin(c);
-    return og_fail(&c->error, OG_INVALID_ARGUMENT, "%s %d does not exist; there are %d", what, index, n);
+    return og_fail(&c->error, OG_INVALID_ARGUMENT, "%s %d does not exist; there are %d", what,
+                   index, n);
 }
 
 og_status og_model_input(const og_model *m, int index, og_tensor_info *info)
@@ -94,12 +95,14 @@ og_status og_model_output(const og_model *m, int index, og_tensor_info *info)
     return OG_OK;
 }
 
-og_status og__model_classify(og_model *m, const og_options *options, og_arena *arena, og_params *params)
+og_status og__model_classify(og_model *m, const og_options *options, og_arena *arena,
+                             og_params *params)
 {
     int n_freeze = 0, n_trainable = 0;
     const char *const *freeze = og__option_list(options, "freeze", &n_freeze);
     const char *const *trainable = og__option_list(options, "trainable", &n_trainable);
-    return og_classify(m->graph, trainable, n_trainable, freeze, n_freeze, arena, params, &m->context->error);
+    return og_classify(m->graph, trainable, n_trainable, freeze, n_freeze, arena, params,
+                       &m->context->error);
 }
 
 int og_model_parameter_count(og_model *m, const og_options *options)
@@ -114,8 +117,12 @@ og_status og_model_parameter(const og_model *m, int index, og_parameter_info *in
         return out_of_range(m->context, "parameter", index, m->params.n);
     const og_param *p = &m->params.items[index];
     const og_type *t = &m->graph->values[p->value]->type;
-    *info = (og_parameter_info){.name = p->name, .dtype = t->dtype, .rank = t->rank, .trained = p->trained,
-                                .buffer = p->buffer, .reason = p->reason};
+    *info = (og_parameter_info){.name = p->name,
+                                .dtype = t->dtype,
+                                .rank = t->rank,
+                                .trained = p->trained,
+                                .buffer = p->buffer,
+                                .reason = p->reason};
     memcpy(info->dims, t->dims, sizeof(info->dims));
     return OG_OK;
 }
@@ -123,14 +130,17 @@ og_status og_model_parameter(const og_model *m, int index, og_parameter_info *in
 void og_model_describe(const og_model *m, og_model_info *info)
 {
     og_params params = {0};
-    *info = (og_model_info){.ir_version = og_onnx_ir_version(m->onnx), .opset = og_onnx_opset(m->onnx),
-                            .producer = og_onnx_producer(m->onnx), .nodes = m->graph->n_nodes};
+    *info = (og_model_info){.ir_version = og_onnx_ir_version(m->onnx),
+                            .opset = og_onnx_opset(m->onnx),
+                            .producer = og_onnx_producer(m->onnx),
+                            .nodes = m->graph->n_nodes};
     og_error ignored = {0};
     og_classify(m->graph, NULL, 0, NULL, 0, m->arena, &params, &ignored);
     og_error_clear(&ignored);
     for (int i = 0; i < params.n; i++)
         if (params.items[i].trained) {
             info->parameters++;
-            info->parameter_elements += og_type_elements(&m->graph->values[params.items[i].value]->type);
+            info->parameter_elements +=
+                og_type_elements(&m->graph->values[params.items[i].value]->type);
         }
 }

@@ -8,9 +8,12 @@
 #include "runtime/train/train.h"
 
 static const og_option_info table[] = {
-    {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME", "cross_entropy, mse, l1, bce_with_logits, output (the model's output is the loss), or none"},
-    {"label_smoothing", OG_OPTION_FLOAT, "0", "E", "cross_entropy: move this share of each label to all classes"},
-    {"ignore_index", OG_OPTION_INT, "-100", "N", "cross_entropy: labels of this value do not count"},
+    {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME",
+     "cross_entropy, mse, l1, bce_with_logits, output (the model's output is the loss), or none"},
+    {"label_smoothing", OG_OPTION_FLOAT, "0", "E",
+     "cross_entropy: move this share of each label to all classes"},
+    {"ignore_index", OG_OPTION_INT, "-100", "N",
+     "cross_entropy: labels of this value do not count"},
     {"class_weights", OG_OPTION_TEXT, NULL, "W,W,...", "cross_entropy: a weight for each class"},
     {"optimizer", OG_OPTION_TEXT, "adamw", "NAME", "adamw, adam or sgd"},
     {"lr", OG_OPTION_FLOAT, "1e-3", "X", "learning rate"},
@@ -19,18 +22,25 @@ static const og_option_info table[] = {
     {"nesterov", OG_OPTION_FLAG, "off", NULL, "sgd: Nesterov's form of momentum"},
     {"betas", OG_OPTION_TEXT, "0.9,0.999", "B1,B2", "adam, adamw: decay of the two moments"},
     {"eps", OG_OPTION_FLOAT, "1e-8", "X", "adam, adamw: added to the denominator"},
-    {"max_norm", OG_OPTION_FLOAT, "1.0", "X", "clip the norm of all gradients together; 0 turns it off"},
-    {"gradient_accumulation_steps", OG_OPTION_INT, "1", "N", "micro-batches summed for one optimizer step"},
+    {"max_norm", OG_OPTION_FLOAT, "1.0", "X",
+     "clip the norm of all gradients together; 0 turns it off"},
+    {"gradient_accumulation_steps", OG_OPTION_INT, "1", "N",
+     "micro-batches summed for one optimizer step"},
     {"freeze", OG_OPTION_LIST, NULL, "GLOB", "do not train tensors of this name"},
     {"trainable", OG_OPTION_LIST, NULL, "GLOB", "train only tensors of this name"},
-    {"use_scheduler", OG_OPTION_FLAG, "off", NULL, "cosine learning-rate schedule with 5 % warm-up"},
+    {"use_scheduler", OG_OPTION_FLAG, "off", NULL,
+     "cosine learning-rate schedule with 5 % warm-up"},
     {"scheduler", OG_OPTION_TEXT, NULL, "NAME", "constant, linear or cosine"},
-    {"warmup_steps", OG_OPTION_INT, "0", "N", "optimizer steps during which the learning rate rises from 0"},
-    {"amp", OG_OPTION_TEXT, "off", "MODE", "mixed precision: off (this version computes in float32)"},
+    {"warmup_steps", OG_OPTION_INT, "0", "N",
+     "optimizer steps during which the learning rate rises from 0"},
+    {"amp", OG_OPTION_TEXT, "off", "MODE",
+     "mixed precision: off (this version computes in float32)"},
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
-    {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X", "share of the device's memory that may be used"},
+    {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
+     "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
-    {"check_memory", OG_OPTION_FLAG, "off", NULL, "fill unused memory with NaN and check every kernel's writes; slow"},
+    {"check_memory", OG_OPTION_FLAG, "off", NULL,
+     "fill unused memory with NaN and check every kernel's writes; slow"},
     {"device", OG_OPTION_TEXT, "auto", "NAME", "auto or cpu"},
     {NULL, OG_OPTION_TEXT, NULL, NULL, NULL},
 };
@@ -110,7 +120,8 @@ static bool parse_int(const char *text, int64_t *out)
 
 static bool parse_flag(const char *text, bool *out)
 {
-    static const char *const on[] = {"on", "true", "1", "yes"}, *const off[] = {"off", "false", "0", "no"};
+    static const char *const on[] = {"on", "true", "1", "yes"}, *const off[] = {"off", "false", "0",
+                                                                                "no"};
     for (int i = 0; i < 4; i++) {
         *out = strcmp(text, on[i]) == 0;
         if (*out || strcmp(text, off[i]) == 0)
@@ -124,9 +135,9 @@ bool og__parse_bytes(const char *text, uint64_t *bytes)
     static const struct {
         const char *unit;
         double factor;
-    } units[] = {{"", 1},        {"b", 1},           {"kb", 1e3},        {"mb", 1e6},           {"gb", 1e9},
-                 {"tb", 1e12},   {"kib", 1024},      {"mib", 1048576},   {"gib", 1073741824.0}, {"k", 1e3},
-                 {"m", 1e6},     {"g", 1e9}};
+    } units[] = {{"", 1},      {"b", 1},      {"kb", 1e3},      {"mb", 1e6},           {"gb", 1e9},
+                 {"tb", 1e12}, {"kib", 1024}, {"mib", 1048576}, {"gib", 1073741824.0}, {"k", 1e3},
+                 {"m", 1e6},   {"g", 1e9}};
     char *end, unit[8] = {0};
     double value = strtod(text, &end);
     while (*end == ' ')
@@ -147,10 +158,14 @@ static bool parses(og_option_kind kind, const char *value)
     int64_t i;
     bool b;
     switch (kind) {
-    case OG_OPTION_FLAG: return parse_flag(value, &b);
-    case OG_OPTION_INT: return parse_int(value, &i);
-    case OG_OPTION_FLOAT: return parse_float(value, &d);
-    default: return true;
+    case OG_OPTION_FLAG:
+        return parse_flag(value, &b);
+    case OG_OPTION_INT:
+        return parse_int(value, &i);
+    case OG_OPTION_FLOAT:
+        return parse_float(value, &d);
+    default:
+        return true;
     }
 }
 
@@ -171,12 +186,13 @@ og_status og_options_set(og_options *o, const char *name, const char *value)
             }
         }
         return og_fail(&c->error, OG_INVALID_ARGUMENT, "unknown option \"%s\"%s%s%s", name,
-                       nearest ? "; did you mean " : "", nearest ? nearest : "", nearest ? "?" : "");
+                       nearest ? "; did you mean " : "", nearest ? nearest : "",
+                       nearest ? "?" : "");
     }
     og_option_kind kind = table[row].kind;
     if (!parses(kind, value))
-        return og_fail(&c->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s", table[row].name, value,
-                       wanted[kind]);
+        return og_fail(&c->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s",
+                       table[row].name, value, wanted[kind]);
     char *copy = strdup(value);
     int n = kind == OG_OPTION_LIST ? o->counts[row] : 0;
     char **list = copy ? realloc(o->values[row], sizeof(char *) * (size_t)(n + 1)) : NULL;

@@ -1,5 +1,5 @@
-/* Learning-rate schedules, with the meaning they have in PyTorch's and Transformers' schedulers of these names: the
- * factor at step s of n, after w warm-up steps that rise linearly from 0. */
+/* Learning-rate schedules, with the meaning they have in PyTorch's and Transformers' schedulers of
+ * these names: the factor at step s of n, after w warm-up steps that rise linearly from 0. */
 #include <math.h>
 #include <string.h>
 

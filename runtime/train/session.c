@@ -7,12 +7,13 @@
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
-/* ---- options ---------------------------------------------------------------------------------------- */
+/* ---- options
+ * ---------------------------------------------------------------------------------------- */
 
 static og_status invalid(og_session *s, const char *option, const char *wanted)
 {
-    return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s", option,
-                   og_options_get(s->options, option), wanted);
+    return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s",
+                   option, og_options_get(s->options, option), wanted);
 }
 
 static og_status parse_optimizer(og_session *s)
@@ -30,12 +31,13 @@ static og_status parse_optimizer(og_session *s)
     opt->eps = og__option_float(o, "eps");
     opt->max_norm = og__option_float(o, "max_norm");
     char tail;
-    if (sscanf(og_options_get(o, "betas"), "%lf,%lf%c", &opt->beta1, &opt->beta2, &tail) != 2 || opt->beta1 < 0 ||
-        opt->beta1 >= 1 || opt->beta2 < 0 || opt->beta2 >= 1)
+    if (sscanf(og_options_get(o, "betas"), "%lf,%lf%c", &opt->beta1, &opt->beta2, &tail) != 2 ||
+        opt->beta1 < 0 || opt->beta1 >= 1 || opt->beta2 < 0 || opt->beta2 >= 1)
         return invalid(s, "betas", "two numbers from 0 to below 1, such as 0.9,0.999");
     if (opt->nesterov && opt->momentum <= 0)
         return invalid(s, "nesterov", "off, unless momentum is above 0");
-    static const char *const not_negative[] = {"lr", "weight_decay", "momentum", "eps", "max_norm", NULL};
+    static const char *const not_negative[] = {"lr",  "weight_decay", "momentum",
+                                               "eps", "max_norm",     NULL};
     for (int i = 0; not_negative[i]; i++)
         if (og__option_float(o, not_negative[i]) < 0)
             return invalid(s, not_negative[i], "a number that is not negative");
@@ -57,7 +59,8 @@ static og_status parse_run(og_session *s)
     s->check_memory = og__option_flag(o, "check_memory");
     if (!(fraction > 0 && fraction <= 1))
         return invalid(s, "memory_fraction", "a number above 0 and at most 1");
-    if (og_options_get(o, "memory_budget") && !og__parse_bytes(og_options_get(o, "memory_budget"), &bytes))
+    if (og_options_get(o, "memory_budget") &&
+        !og__parse_bytes(og_options_get(o, "memory_budget"), &bytes))
         return invalid(s, "memory_budget", "a size such as 6GiB, 24GB or 1500000");
     if (og__option_int(o, "warmup_steps") < 0)
         return invalid(s, "warmup_steps", "a number that is not negative");
@@ -87,7 +90,8 @@ static og_status parse_class_weights(og_session *s)
         char *end;
         w[i] = strtof(text, &end);
         if (end == text || (*end != ',' && *end) || !(w[i] >= 0) || isinf(w[i]))
-            return invalid(s, "class_weights", "numbers that are not negative, separated by commas");
+            return invalid(s, "class_weights",
+                           "numbers that are not negative, separated by commas");
         text = end + 1;
     }
     s->loss.class_weights = w;
@@ -103,7 +107,8 @@ static og_status parse_loss(og_session *s)
     int n = 0;
     const char *const *list = og__option_list(s->options, "loss", &n);
     if (n > 1)
-        return og_fail(error, OG_UNSUPPORTED, "%d losses were given; this version trains with one", n);
+        return og_fail(error, OG_UNSUPPORTED, "%d losses were given; this version trains with one",
+                       n);
     if (n == 0 || strcmp(list[0], "none") == 0)
         return OG_OK;
     char *text = og_arena_strdup(s->arena, list[0]);
@@ -123,7 +128,8 @@ static og_status parse_loss(og_session *s)
             og_text names = {0};
             for (int i = 0; i < g->n_outputs; i++)
                 og_text_printf(&names, "%s\"%s\"", i ? ", " : "", g->outputs[i].name);
-            og_fail(error, OG_INVALID_ARGUMENT, "option loss: the model has no output \"%s\"; its outputs are %s", text,
+            og_fail(error, OG_INVALID_ARGUMENT,
+                    "option loss: the model has no output \"%s\"; its outputs are %s", text,
                     names.s ? names.s : "none");
             og_text_free(&names);
             return error->status;
@@ -131,8 +137,11 @@ static og_status parse_loss(og_session *s)
         text = equals + 1;
     }
     if (!og_loss_exists(text))
-        return og_fail(error, OG_INVALID_ARGUMENT, "unknown loss \"%s\"; there are %s", text, og_loss_names);
-    s->loss = (og_loss){.name = text, .weight = 1, .label_smoothing = og__option_float(s->options, "label_smoothing"),
+        return og_fail(error, OG_INVALID_ARGUMENT, "unknown loss \"%s\"; there are %s", text,
+                       og_loss_names);
+    s->loss = (og_loss){.name = text,
+                        .weight = 1,
+                        .label_smoothing = og__option_float(s->options, "label_smoothing"),
                         .ignore_index = og__option_int(s->options, "ignore_index")};
     while (rest) {
         char *next = strchr(rest, ','), *end, *value = strchr(rest, '=');
@@ -140,7 +149,8 @@ static og_status parse_loss(og_session *s)
             *next++ = 0;
         double v = value ? strtod(value + 1, &end) : 0;
         if (!value || end == value + 1 || *end)
-            return og_fail(error, OG_INVALID_ARGUMENT, "option loss: \"%s\" is no KEY=NUMBER", rest);
+            return og_fail(error, OG_INVALID_ARGUMENT, "option loss: \"%s\" is no KEY=NUMBER",
+                           rest);
         *value = 0;
         if (strcmp(rest, "weight") == 0)
             s->loss.weight = v;
@@ -150,31 +160,37 @@ static og_status parse_loss(og_session *s)
             s->loss.ignore_index = (int64_t)v;
         else
             return og_fail(error, OG_INVALID_ARGUMENT,
-                           "option loss: unknown key \"%s\"; there are weight, label_smoothing and ignore_index", rest);
+                           "option loss: unknown key \"%s\"; there are weight, label_smoothing and "
+                           "ignore_index",
+                           rest);
         rest = next;
     }
     if (!(s->loss.label_smoothing >= 0 && s->loss.label_smoothing <= 1))
-        return og_fail(error, OG_INVALID_ARGUMENT, "label_smoothing is %g, expected 0 to 1", s->loss.label_smoothing);
+        return og_fail(error, OG_INVALID_ARGUMENT, "label_smoothing is %g, expected 0 to 1",
+                       s->loss.label_smoothing);
     s->has_loss = true;
     s->has_target = strcmp(s->loss.name, "output") != 0;
     return parse_class_weights(s);
 }
 
-/* ---- shapes ----------------------------------------------------------------------------------------------- */
+/* ---- shapes
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void type_from_info(const og_tensor_info *info, og_type *t)
 {
     *t = og_type_make(info->dtype, info->rank, info->dims);
 }
 
-/* The declared inputs against the model's: rank, literal dims, symbols bound alike. A literal first dim that differs is
- * a batch baked in by the export. */
+/* The declared inputs against the model's: rank, literal dims, symbols bound alike. A literal first
+ * dim that differs is a batch baked in by the export. */
 static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_inputs)
 {
     const og_graph *g = s->model->graph;
     og_error *error = &s->context->error;
     if (n_inputs != g->n_inputs)
-        return og_fail(error, OG_INVALID_ARGUMENT, "the model has %d inputs, %d were declared", g->n_inputs, n_inputs);
+        return og_fail(error, OG_INVALID_ARGUMENT, "the model has %d inputs, %d were declared",
+                       g->n_inputs, n_inputs);
     s->n_inputs = n_inputs;
     s->inputs = og_arena_array(s->arena, (size_t)n_inputs + 1, sizeof(og_type));
     int64_t *bound = og_arena_array(s->arena, (size_t)g->n_symbols + 1, sizeof(int64_t));
@@ -185,7 +201,8 @@ static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_
         og_type *t = &s->inputs[i];
         type_from_info(&inputs[i], t);
         if (v->type.rank < 0) {
-            og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\" has no shape in the model", v->name);
+            og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\" has no shape in the model",
+                         v->name);
             continue;
         }
         if (t->rank != v->type.rank || t->dtype != v->type.dtype) {
@@ -198,17 +215,20 @@ static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_
             int64_t want = v->type.dims[k], have = t->dims[k];
             int64_t *symbol = want < 0 ? &bound[-want - 1] : NULL;
             if (have < 1)
-                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d is %lld, expected at least 1", v->name, k,
+                og_fail_also(error, OG_INVALID_ARGUMENT,
+                             "input \"%s\": dim %d is %lld, expected at least 1", v->name, k,
                              (long long)have);
             else if (symbol && *symbol && *symbol != have)
-                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d (%s) is %lld, but it is %lld elsewhere",
-                             v->name, k, g->symbols[-want - 1], (long long)have, (long long)*symbol);
+                og_fail_also(error, OG_INVALID_ARGUMENT,
+                             "input \"%s\": dim %d (%s) is %lld, but it is %lld elsewhere", v->name,
+                             k, g->symbols[-want - 1], (long long)have, (long long)*symbol);
             else if (symbol)
                 *symbol = have;
             else if (k == 0 && want != have && (!s->baked_batch || s->baked_batch == want))
                 s->baked_batch = want;
             else if (want != have)
-                og_fail_also(error, OG_INVALID_ARGUMENT, "input \"%s\": dim %d is %lld, the model says %lld", v->name, k,
+                og_fail_also(error, OG_INVALID_ARGUMENT,
+                             "input \"%s\": dim %d is %lld, the model says %lld", v->name, k,
                              (long long)have, (long long)want);
         }
         if (i == 0)
@@ -232,8 +252,9 @@ static og_status name_states(og_session *s)
         const og_value *v = g->values[p->value];
         if (!p->trained && !p->buffer)
             continue;
-        s->storage_of[p->value] = og_storage_get(&s->storages, p->trained ? OG_STORAGE_PARAMETER : OG_STORAGE_BUFFER,
-                                                 p->name, &v->type, v->data, 0);
+        s->storage_of[p->value] =
+            og_storage_get(&s->storages, p->trained ? OG_STORAGE_PARAMETER : OG_STORAGE_BUFFER,
+                           p->name, &v->type, v->data, 0);
         if (s->storage_of[p->value] < 0)
             return og_fail_memory(error, sizeof(og_storage), "states");
     }
@@ -263,23 +284,27 @@ static og_status bind_target(og_session *s, const og_tensor_info *targets, int n
     const og_type *y = &s->outputs[s->loss_output];
     og_type given;
     if (!og_dtype_is_float(y->dtype))
-        return og_fail(error, OG_INVALID_ARGUMENT, "the loss reads output \"%s\", which is %s, not floating point",
+        return og_fail(error, OG_INVALID_ARGUMENT,
+                       "the loss reads output \"%s\", which is %s, not floating point",
                        s->model->graph->outputs[s->loss_output].name, og_dtype_name(y->dtype));
     if (n_targets != (s->has_target ? 1 : 0))
-        return og_fail(error, OG_INVALID_ARGUMENT, "loss %s takes %d targets, %d were declared", s->loss.name,
-                       s->has_target ? 1 : 0, n_targets);
+        return og_fail(error, OG_INVALID_ARGUMENT, "loss %s takes %d targets, %d were declared",
+                       s->loss.name, s->has_target ? 1 : 0, n_targets);
     if (!s->has_target)
         return OG_OK;
     type_from_info(&targets[0], &given);
     OG_TRY(og_loss_target_type(&s->loss, y, &given, &s->target, error));
     int64_t classes = y->rank > 1 ? y->dims[1] : 0;
-    if (s->loss.n_class_weights && s->loss.n_class_weights != classes && s->loss.n_class_weights != y->dims[y->rank - 1])
-        return og_fail(error, OG_INVALID_ARGUMENT, "option class_weights has %d numbers, the output %lld classes",
+    if (s->loss.n_class_weights && s->loss.n_class_weights != classes &&
+        s->loss.n_class_weights != y->dims[y->rank - 1])
+        return og_fail(error, OG_INVALID_ARGUMENT,
+                       "option class_weights has %d numbers, the output %lld classes",
                        s->loss.n_class_weights, (long long)classes);
     return OG_OK;
 }
 
-/* Floating-point operations of a plan: products by their rows, programs by instruction, the rest by element. */
+/* Floating-point operations of a plan: products by their rows, programs by instruction, the rest by
+ * element. */
 static double plan_flops(const og_plan *plan)
 {
     double sum = 0;
@@ -296,7 +321,8 @@ static og_status make_plans(og_session *s)
     og_arena *arena = og_arena_new();
     if (!arena)
         return og_fail_memory(error, 64, "a plan");
-    og_graph *g = s->has_loss ? og__build_micro(s, s->batch, arena) : og__build_forward(s, s->batch, false, arena);
+    og_graph *g = s->has_loss ? og__build_micro(s, s->batch, arena)
+                              : og__build_forward(s, s->batch, false, arena);
     og_plan *plan = og__plan_graph(s, g, arena);
     if (!plan)
         return error->status;
@@ -328,8 +354,8 @@ static og_status make_plans(og_session *s)
     return OG_OK;
 }
 
-og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs, int n_inputs,
-                           const og_tensor_info *targets, int n_targets)
+og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs,
+                           int n_inputs, const og_tensor_info *targets, int n_targets)
 {
     og_context *c = model->context;
     og__context_begin(c);
@@ -342,7 +368,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
     s->model = model;
     s->arena = og_arena_new();
     s->options = og__options_copy(options);
-    og_status status = s->arena && s->options ? OG_OK : og_fail_memory(&c->error, sizeof(*s), "a session");
+    og_status status =
+        s->arena && s->options ? OG_OK : og_fail_memory(&c->error, sizeof(*s), "a session");
     if (status == OG_OK)
         status = parse_optimizer(s);
     if (status == OG_OK)

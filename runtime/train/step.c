@@ -5,7 +5,8 @@
 #include "runtime/graph/print.h"
 #include "runtime/train/train.h"
 
-/* ---- plans by number of samples ----------------------------------------------------------------------- */
+/* ---- plans by number of samples
+ * ----------------------------------------------------------------------- */
 
 static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
 {
@@ -14,7 +15,8 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
         if (s->plans[i].kind == kind && s->plans[i].samples == samples)
             return s->plans[i].plan;
     og_arena *arena = og_arena_new();
-    og_plan_entry *grown = og_arena_grow(s->arena, s->plans, (size_t)s->n_plans, &s->plans_capacity, sizeof(*grown));
+    og_plan_entry *grown =
+        og_arena_grow(s->arena, s->plans, (size_t)s->n_plans, &s->plans_capacity, sizeof(*grown));
     if (!arena || !grown) {
         og_fail_memory(error, sizeof(*grown), "a plan");
         og_arena_free(arena);
@@ -22,13 +24,16 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     }
     s->plans = grown;
     int n_storages = s->storages.n;
-    og_graph *g = kind == OG_PLAN_MICRO ? og__build_micro(s, samples, arena)
-                                        : og__build_forward(s, samples, kind == OG_PLAN_EVAL, arena);
+    og_graph *g = kind == OG_PLAN_MICRO
+                      ? og__build_micro(s, samples, arena)
+                      : og__build_forward(s, samples, kind == OG_PLAN_EVAL, arena);
     og_plan *plan = og__plan_graph(s, g, arena);
     if (!plan)
         return NULL;
     if (s->storages.n != n_storages) {
-        og_fail(error, OG_INTERNAL, "a plan for %lld samples needs state that the full batch does not", (long long)samples);
+        og_fail(error, OG_INTERNAL,
+                "a plan for %lld samples needs state that the full batch does not",
+                (long long)samples);
         og_plan_free(plan);
         return NULL;
     }
@@ -56,10 +61,12 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
 static og_status run_plan(og_session *s, og_plan *plan, const atomic_bool *cancel)
 {
     og_error *error = &s->context->error;
-    return s->check_memory ? og_plan_run_checked(plan, s->state_bytes, error) : og_plan_run(plan, cancel, error);
+    return s->check_memory ? og_plan_run_checked(plan, s->state_bytes, error)
+                           : og_plan_run(plan, cancel, error);
 }
 
-/* ---- training ------------------------------------------------------------------------------------------- */
+/* ---- training
+ * ------------------------------------------------------------------------------------------- */
 
 static og_status begin(og_session *s, int64_t samples)
 {
@@ -68,7 +75,8 @@ static og_status begin(og_session *s, int64_t samples)
     if (s->broken)
         return og_fail(error, OG_INTERNAL, "an earlier error left this session unusable");
     if (samples < 1 || samples > s->batch)
-        return og_fail(error, OG_INVALID_ARGUMENT, "%lld samples were given; the session was planned for 1 to %lld",
+        return og_fail(error, OG_INVALID_ARGUMENT,
+                       "%lld samples were given; the session was planned for 1 to %lld",
                        (long long)samples, (long long)s->batch);
     return OG_OK;
 }
@@ -113,20 +121,25 @@ static og_status update(og_session *s, og_step_result *result)
     }
     s->pending = 0;
     s->step++;
-    *result = (og_step_result){.updated = true, .step = s->step, .lr = s->lr, .loss_scale = 1,
-                               .loss = *(const double *)og_plan_output(plan, OG_UPDATE_LOSS),
-                               .grad_norm = *(const double *)og_plan_output(plan, OG_UPDATE_GRAD_NORM),
-                               .skipped = !*(const uint8_t *)og_plan_output(plan, OG_UPDATE_FINITE)};
+    *result =
+        (og_step_result){.updated = true,
+                         .step = s->step,
+                         .lr = s->lr,
+                         .loss_scale = 1,
+                         .loss = *(const double *)og_plan_output(plan, OG_UPDATE_LOSS),
+                         .grad_norm = *(const double *)og_plan_output(plan, OG_UPDATE_GRAD_NORM),
+                         .skipped = !*(const uint8_t *)og_plan_output(plan, OG_UPDATE_FINITE)};
     if (result->skipped)
         return og_fail(error, OG_NON_FINITE,
-                       "step %lld: the loss is %g and the gradient norm %g; nothing was changed by this step. Look for NaN in "
+                       "step %lld: the loss is %g and the gradient norm %g; nothing was changed by "
+                       "this step. Look for NaN in "
                        "the data, or lower the learning rate (%g)",
                        (long long)s->step, result->loss, result->grad_norm, s->lr);
     return OG_OK;
 }
 
-og_status og_session_train_step(og_session *s, const void *const *inputs, const void *const *targets, int64_t samples,
-                                og_step_result *result)
+og_status og_session_train_step(og_session *s, const void *const *inputs,
+                                const void *const *targets, int64_t samples, og_step_result *result)
 {
     og_error *error = &s->context->error;
     *result = (og_step_result){.step = s->step, .lr = s->lr, .loss_scale = 1};
@@ -163,10 +176,11 @@ void og_session_cancel(og_session *s)
     atomic_store(&s->cancel, true);
 }
 
-/* ---- evaluation -------------------------------------------------------------------------------------------- */
+/* ---- evaluation
+ * -------------------------------------------------------------------------------------------- */
 
-og_status og_session_eval_step(og_session *s, const void *const *inputs, const void *const *targets, int64_t samples,
-                               void *const *outputs, og_eval_result *result)
+og_status og_session_eval_step(og_session *s, const void *const *inputs, const void *const *targets,
+                               int64_t samples, void *const *outputs, og_eval_result *result)
 {
     og_error *error = &s->context->error;
     OG_TRY(begin(s, samples));
@@ -178,8 +192,9 @@ og_status og_session_eval_step(og_session *s, const void *const *inputs, const v
     OG_TRY(run_plan(s, plan, &s->cancel));
     for (int i = 0; outputs && i < s->n_outputs; i++)
         if (outputs[i])
-            memcpy(outputs[i], og_plan_output(plan, i),
-                   (size_t)og_type_bytes(&plan->graph->values[plan->graph->outputs[i].value]->type));
+            memcpy(
+                outputs[i], og_plan_output(plan, i),
+                (size_t)og_type_bytes(&plan->graph->values[plan->graph->outputs[i].value]->type));
     if (with_loss) {
         result->loss_sum = *(const double *)og_plan_output(plan, s->n_outputs);
         result->weight_sum = *(const double *)og_plan_output(plan, s->n_outputs + 1);
@@ -187,12 +202,14 @@ og_status og_session_eval_step(og_session *s, const void *const *inputs, const v
     return OG_OK;
 }
 
-og_status og_session_predict(og_session *s, const void *const *inputs, int64_t samples, void *const *outputs)
+og_status og_session_predict(og_session *s, const void *const *inputs, int64_t samples,
+                             void *const *outputs)
 {
     return og_session_eval_step(s, inputs, NULL, samples, outputs, NULL);
 }
 
-/* ---- what a session knows ---------------------------------------------------------------------------------- */
+/* ---- what a session knows
+ * ---------------------------------------------------------------------------------- */
 
 static void info_from_type(const char *name, const og_type *t, og_tensor_info *info)
 {
@@ -214,8 +231,8 @@ og_status og_session_output(const og_session *s, int index, og_tensor_info *info
 {
     if (index < 0 || index >= s->n_outputs) {
         og__context_begin(s->context);
-        return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "output %d does not exist; there are %d", index,
-                       s->n_outputs);
+        return og_fail(&s->context->error, OG_INVALID_ARGUMENT,
+                       "output %d does not exist; there are %d", index, s->n_outputs);
     }
     info_from_type(s->model->graph->outputs[index].name, &s->outputs[index], info);
     return OG_OK;
@@ -226,7 +243,8 @@ void og_session_memory(const og_session *s, og_memory_report *report)
     *report = s->memory;
 }
 
-/* ---- parameters -------------------------------------------------------------------------------------------- */
+/* ---- parameters
+ * -------------------------------------------------------------------------------------------- */
 
 /* The storage of a parameter or buffer; its size checked. -1 on error. */
 static int find_parameter(og_session *s, const char *name, size_t bytes)
@@ -235,7 +253,8 @@ static int find_parameter(og_session *s, const char *name, size_t bytes)
     og__context_begin(s->context);
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *st = &s->storages.items[i];
-        if ((st->kind != OG_STORAGE_PARAMETER && st->kind != OG_STORAGE_BUFFER) || strcmp(st->name, name) != 0)
+        if ((st->kind != OG_STORAGE_PARAMETER && st->kind != OG_STORAGE_BUFFER) ||
+            strcmp(st->name, name) != 0)
             continue;
         if (bytes == (size_t)og_type_bytes(&st->type))
             return i;
@@ -243,7 +262,8 @@ static int find_parameter(og_session *s, const char *name, size_t bytes)
                 (long long)og_type_bytes(&st->type), bytes);
         return -1;
     }
-    og_fail(error, OG_INVALID_ARGUMENT, "there is no trained parameter or running statistic \"%s\"", name);
+    og_fail(error, OG_INVALID_ARGUMENT, "there is no trained parameter or running statistic \"%s\"",
+            name);
     return -1;
 }
 
@@ -281,8 +301,9 @@ static og_status save(og_session *s, const char *path, og_write_fn *write, void 
         if (st->kind == OG_STORAGE_PARAMETER || st->kind == OG_STORAGE_BUFFER)
             weights[n++] = (og_onnx_weight){.name = st->name, .data = state_at(s, i)};
     }
-    og_status status = path ? og_onnx_save(s->model->onnx, path, weights, n, NULL, 0, (uint64_t)1 << 30, error)
-                            : og_onnx_write(s->model->onnx, write, user, weights, n, NULL, 0, error);
+    og_status status =
+        path ? og_onnx_save(s->model->onnx, path, weights, n, NULL, 0, (uint64_t)1 << 30, error)
+             : og_onnx_write(s->model->onnx, write, user, weights, n, NULL, 0, error);
     free(weights);
     return status;
 }
@@ -301,15 +322,17 @@ og_status og_session_print_plan(og_session *s, const char *which, og_write_fn *w
 {
     og_error *error = &s->context->error;
     og__context_begin(s->context);
-    const og_plan *plan = strcmp(which, "update") == 0 ? s->update : s->n_plans ? s->plans[0].plan : NULL;
+    const og_plan *plan = strcmp(which, "update") == 0 ? s->update
+                          : s->n_plans                 ? s->plans[0].plan
+                                                       : NULL;
     if (!plan)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no plan \"%s\"", which);
     og_text text = {0};
     for (int i = 0; i < plan->n_steps; i++) {
         const og_step *step = &plan->steps[i];
         int b = plan->buffer_of[step->call.node->out[0]];
-        og_text_printf(&text, "%4d  %-8s %10zu %10zu  ", i, step->kernel->name, b < 0 ? 0 : plan->buffers[b].offset,
-                       step->call.workspace_bytes);
+        og_text_printf(&text, "%4d  %-8s %10zu %10zu  ", i, step->kernel->name,
+                       b < 0 ? 0 : plan->buffers[b].offset, step->call.workspace_bytes);
         og_node_print(&text, plan->graph, step->call.node);
         og_text_add(&text, "\n");
     }
@@ -333,7 +356,8 @@ og_status og_session_save_graph(og_session *s, const char *which, const char *pa
     else if (strcmp(which, "forward") == 0)
         g = og__build_forward(s, s->batch, s->has_loss, arena);
     else
-        og_fail(error, OG_INVALID_ARGUMENT, "there is no graph \"%s\"; there are micro, update (with a loss) and forward",
+        og_fail(error, OG_INVALID_ARGUMENT,
+                "there is no graph \"%s\"; there are micro, update (with a loss) and forward",
                 which);
     if (g)
         g = og_pass_simplify(g);

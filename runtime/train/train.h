@@ -45,9 +45,15 @@ struct og_model {
 };
 
 /* The parameters under the options' globs, in `arena`. */
-og_status og__model_classify(og_model *model, const og_options *options, og_arena *arena, og_params *params);
+og_status og__model_classify(og_model *model, const og_options *options, og_arena *arena,
+                             og_params *params);
 
-typedef enum og_plan_kind { OG_PLAN_MICRO, OG_PLAN_EVAL, OG_PLAN_PREDICT, OG_PLAN_KINDS } og_plan_kind;
+typedef enum og_plan_kind {
+    OG_PLAN_MICRO,
+    OG_PLAN_EVAL,
+    OG_PLAN_PREDICT,
+    OG_PLAN_KINDS
+} og_plan_kind;
 
 /* A plan made for a number of samples; kept for the session's life. */
 typedef struct og_plan_entry {
@@ -72,10 +78,10 @@ struct og_session {
     int64_t batch;       /* samples of a full micro-batch */
     int64_t baked_batch; /* the literal batch of the export; 0: none */
     int accumulation;
-    double nominal; /* weight of an effective batch whose samples count once */
+    double nominal;  /* weight of an effective batch whose samples count once */
     og_type *inputs; /* declared, full batch */
     int n_inputs;
-    og_type target;  /* as the loss wants it, full batch */
+    og_type target;   /* as the loss wants it, full batch */
     og_type *outputs; /* full batch */
     int n_outputs;
 
@@ -96,7 +102,8 @@ struct og_session {
     bool broken; /* an error left states half written */
 };
 
-/* build.c: graphs of the session, before anything device-specific. `arena` takes them. NULL on error. */
+/* build.c: graphs of the session, before anything device-specific. `arena` takes them. NULL on
+ * error. */
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
 og_graph *og__build_update_graph(og_session *s, og_arena *arena);
@@ -104,9 +111,11 @@ og_graph *og__build_update_graph(og_session *s, og_arena *arena);
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
 /* The typed graph in its training form with the loss appended; *loss is set. For checks. */
-og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena, og_loss_value *loss);
+og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
+                                     og_loss_value *loss);
 
-/* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without it. */
+/* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without
+ * it. */
 og_status og__verify_free_batch(og_session *s);
 
 /* memory.c: the budget, the arena, and the states' first content. */

@@ -1,9 +1,8 @@
 /* A node test on disk, as test_node.py writes it:
  *
  *     ROOT/NAME/model.onnx   the model
- *     ROOT/NAME/data.onnx    a model without nodes whose initializers are i0, i1 … (the inputs, in the
- *                            order of the model's) and o0, o1 … (the outputs expected); its metadata
- *                            holds rtol and atol
+ *     ROOT/NAME/data.onnx    a model without nodes whose initializers are i0, i1 … (the inputs, in
+ * the order of the model's) and o0, o1 … (the outputs expected); its metadata holds rtol and atol
  *
  * Our own loader reads both, so that every element type it knows can be compared. */
 #ifndef OG_TESTS_NODE_CASE_H
@@ -90,7 +89,8 @@ static const char *one_line(og_error *error)
     return og_error_text(error);
 }
 
-/* NAME<tab>verdict<tab>text: what test_node.py reads. Flushed, so that a crash shows where it was. */
+/* NAME<tab>verdict<tab>text: what test_node.py reads. Flushed, so that a crash shows where it was.
+ */
 static void verdict(const char *name, const char *word, const char *text)
 {
     printf("%s\t%s\t%s\n", name, word, text);

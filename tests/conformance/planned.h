@@ -1,5 +1,5 @@
-/* A graph run as sessions run it: simplified, legalized, fused, planned, and executed with the plan's
- * promises checked (og_plan_run_checked), on the device's best kernels. */
+/* A graph run as sessions run it: simplified, legalized, fused, planned, and executed with the
+ * plan's promises checked (og_plan_run_checked), on the device's best kernels. */
 #ifndef OG_TESTS_PLANNED_H
 #define OG_TESTS_PLANNED_H
 
@@ -48,8 +48,10 @@ static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storag
     if (!p->plan)
         return error->status;
     p->states = aligned_alloc(OG_ALIGNMENT, state_bytes + OG_ALIGNMENT);
-    p->activations = aligned_alloc(OG_ALIGNMENT, og_align_up(p->plan->activation_bytes, OG_ALIGNMENT) + OG_ALIGNMENT);
-    og_status status = p->states && p->activations ? OG_OK : og_fail_memory(error, state_bytes, "a plan");
+    p->activations = aligned_alloc(
+        OG_ALIGNMENT, og_align_up(p->plan->activation_bytes, OG_ALIGNMENT) + OG_ALIGNMENT);
+    og_status status =
+        p->states && p->activations ? OG_OK : og_fail_memory(error, state_bytes, "a plan");
     for (int i = 0; i < storages->n && status == OG_OK; i++) {
         const og_storage *s = &storages->items[i];
         if (s->initial)

@@ -1,22 +1,21 @@
 /* Gradients of node tests (node_case.h) against finite differences: run_gradients ROOT NAME…
  *
- * Every float32 or float64 input of the model is made a trained parameter, as far as the model allows.
- * loss = Σ w · y over the float outputs, w fixed and random. Autodiff differentiates it, the graph is
- * widened to double, and some elements of each parameter are moved up and down by h. An element where
- * the two one-sided differences disagree, or those of h and h / 2, lies at a kink or a jump and is
- * passed over. At last the gradients are computed once more as sessions do, in float32 on the best
- * kernels, and compared with those in double. One line a test:
- *     pass          with the number of elements compared
- *     fail          with the input, the index and both derivatives, or the error
- *     kinks         every element was passed over, or there is none
- *     unsupported   nothing to differentiate, or what the library says it cannot do */
+ * Every float32 or float64 input of the model is made a trained parameter, as far as the model
+ * allows. loss = Σ w · y over the float outputs, w fixed and random. Autodiff differentiates it,
+ * the graph is widened to double, and some elements of each parameter are moved up and down by h.
+ * An element where the two one-sided differences disagree, or those of h and h / 2, lies at a kink
+ * or a jump and is passed over. At last the gradients are computed once more as sessions do, in
+ * float32 on the best kernels, and compared with those in double. One line a test: pass with the
+ * number of elements compared fail          with the input, the index and both derivatives, or the
+ * error kinks         every element was passed over, or there is none unsupported   nothing to
+ * differentiate, or what the library says it cannot do */
 #include <stdio.h>
 
 #include "tests/conformance/node_case.h"
 #include "tests/conformance/planned.h"
 
-enum { ELEMENTS = 6 };     /* compared in each parameter */
-#define TOLERANCE 2e-5     /* of a derivative, relative to the largest of the parameter, or 1 */
+enum { ELEMENTS = 6 };      /* compared in each parameter */
+#define TOLERANCE 2e-5      /* of a derivative, relative to the largest of the parameter, or 1 */
 #define KINK_TOLERANCE 1e-3 /* between differences that should agree, likewise */
 
 typedef struct check {
@@ -28,9 +27,9 @@ typedef struct check {
     og_graph *plain;           /* the same as it was made */
     og_storages storages;      /* the parameters */
     bool changed;              /* elements that are not finite were replaced in `inputs` */
-    int *of;                   /* by output of `gradients`: the input of both graphs it belongs to */
+    int *of; /* by output of `gradients`: the input of both graphs it belongs to */
     int n_inputs;
-    og_const *inputs;          /* by input of both graphs: content in double */
+    og_const *inputs; /* by input of both graphs: content in double */
     int compared, skipped;
 } check;
 
@@ -66,7 +65,8 @@ static og_graph *evaluate(check *k, const og_graph *g, og_arena *arena, og_error
     for (int i = 0; overrides && i < g->n_inputs; i++)
         overrides[g->inputs[i]] = k->inputs[i];
     og_binding binding = {.overrides = overrides};
-    og_graph *r = overrides ? og_pass_infer(g, &binding, og_eager_evaluator(k->device), arena) : NULL;
+    og_graph *r =
+        overrides ? og_pass_infer(g, &binding, og_eager_evaluator(k->device), arena) : NULL;
     if (!r)
         og_fail_memory(error, sizeof *overrides, "an evaluation");
     else
@@ -108,7 +108,8 @@ static og_status build(check *k, const bool *trained, og_error *error)
     k->storages.arena = arena;
     size_t room = (size_t)model->n_values + 1;
     og_graph typed_model = *model; /* its own inputs and values: some inputs become initializers */
-    typed_model.values = og_arena_copy(arena, model->values, room * sizeof(og_value *) - sizeof(og_value *));
+    typed_model.values =
+        og_arena_copy(arena, model->values, room * sizeof(og_value *) - sizeof(og_value *));
     typed_model.inputs = og_arena_array(arena, room, sizeof(int));
     int *storage = og_arena_array(arena, room, sizeof(int));
     og_type *types = og_arena_array(arena, room, sizeof *types);
@@ -133,7 +134,8 @@ static og_status build(check *k, const bool *trained, og_error *error)
         v->type = c->type;
         v->data = c->data;
         typed_model.values[id] = v;
-        storage[id] = og_storage_get(&k->storages, OG_STORAGE_PARAMETER, v->name, &v->type, v->data, 0);
+        storage[id] =
+            og_storage_get(&k->storages, OG_STORAGE_PARAMETER, v->name, &v->type, v->data, 0);
     }
     og_binding binding = {.inputs = types, .storage = storage, .overrides = overrides};
     og_graph *g = og_pass_infer(&typed_model, &binding, og_eager_evaluator(k->device), arena);
@@ -151,8 +153,9 @@ static og_status build(check *k, const bool *trained, og_error *error)
         loss = Has(loss) && Has(part) ? Add(loss, part) : Has(part) ? part : loss;
     }
     if (!Has(loss))
-        return og_error_move(error, &g->error) != OG_OK ? error->status
-                                                          : og_fail(error, OG_UNSUPPORTED, "no float output");
+        return og_error_move(error, &g->error) != OG_OK
+                   ? error->status
+                   : og_fail(error, OG_UNSUPPORTED, "no float output");
     size_t n = (size_t)g->n_states + 1;
     og_val *x = og_arena_array(arena, n, sizeof *x), *dx = og_arena_array(arena, n, sizeof *dx);
     k->of = og_arena_array(arena, n, sizeof(int));
@@ -220,8 +223,8 @@ static bool compare(check *k, int index, const og_value *gradient, og_text *text
         }
         k->compared++;
         if (!(fabs(difference - dx) <= TOLERANCE * scale)) {
-            og_text_printf(text, "input %d [%lld]: the gradient is %.9g, the difference %.9g", index, (long long)i,
-                           dx, difference);
+            og_text_printf(text, "input %d [%lld]: the gradient is %.9g, the difference %.9g",
+                           index, (long long)i, dx, difference);
             return false;
         }
     }
@@ -239,8 +242,8 @@ static bool agree(const og_value *got, const og_value *wide, int index, og_text 
         double a = og_value_double(got, i), b = og_value_double(wide, i);
         if (a == b || (isnan(a) && isnan(b)) || fabs(a - b) <= 1e-4 * scale + 1e-6)
             continue;
-        og_text_printf(text, "input %d [%lld]: the planned gradient is %.9g, in double it is %.9g", index,
-                       (long long)i, a, b);
+        og_text_printf(text, "input %d [%lld]: the planned gradient is %.9g, in double it is %.9g",
+                       index, (long long)i, a, b);
         return false;
     }
     return true;
@@ -276,8 +279,8 @@ static bool check_all(check *k, og_text *text, og_error *error)
 }
 
 /* One check with these parameters. false: `text` or `error` says why. */
-static bool attempt(const og_device *device, const node_case *c, const bool *trained, int *compared, int *skipped,
-                    og_text *text, og_error *error)
+static bool attempt(const og_device *device, const node_case *c, const bool *trained, int *compared,
+                    int *skipped, og_text *text, og_error *error)
 {
     check k = {.device = device, .c = c, .arena = og_arena_new()};
     bool good = k.arena && build(&k, trained, error) == OG_OK && check_all(&k, text, error);

@@ -1,9 +1,8 @@
 /* Runs node tests (node_case.h): run_node folded|planned ROOT NAME…
  *
- * folded: every input is bound as a constant, so that folding evaluates the whole graph on the plain
- * kernels; what it leaves as constants are the outputs.
- * planned: the inputs stay inputs, as far as inference allows, and the graph is run as sessions run
- * it, on the best kernels.
+ * folded: every input is bound as a constant, so that folding evaluates the whole graph on the
+ * plain kernels; what it leaves as constants are the outputs. planned: the inputs stay inputs, as
+ * far as inference allows, and the graph is run as sessions run it, on the best kernels.
  *
  * One line a test:
  *     pass          type, shape and elements are as expected
@@ -62,7 +61,8 @@ static bool same(const og_value *got, const og_value *expected, const node_case 
             wrong++;
         }
     if (wrong)
-        og_text_printf(text, "output %d, %s: %lld of %lld elements differ, [%lld] is %.9g, expected %.9g",
+        og_text_printf(text,
+                       "output %d, %s: %lld of %lld elements differ, [%lld] is %.9g, expected %.9g",
                        out, og_type_text(a, NULL, &got->type), (long long)wrong, (long long)n,
                        (long long)first, element(got, first), element(expected, first));
     return wrong == 0;
@@ -81,7 +81,9 @@ static og_status folded(const node_case *c, const og_device *device, og_text *te
 {
     og_arena *arena = og_arena_new();
     og_binding binding = {.overrides = c->values};
-    og_graph *g = arena ? og_pass_infer(og_onnx_graph(c->model), &binding, og_eager_evaluator(device), arena) : NULL;
+    og_graph *g =
+        arena ? og_pass_infer(og_onnx_graph(c->model), &binding, og_eager_evaluator(device), arena)
+              : NULL;
     if (g)
         og_error_move(error, &g->error);
     else
@@ -98,8 +100,8 @@ static og_status folded(const node_case *c, const og_device *device, og_text *te
 }
 
 /* One run with those inputs constant. */
-static og_status planned_with(const node_case *c, const bool *constant, const og_device *device, og_text *text,
-                              og_error *error)
+static og_status planned_with(const node_case *c, const bool *constant, const og_device *device,
+                              og_text *text, og_error *error)
 {
     const og_graph *model = og_onnx_graph(c->model);
     size_t room = (size_t)model->n_values + 1;
@@ -141,8 +143,10 @@ cleanup:
     return error->status;
 }
 
-/* With all inputs variable if that works; else with those of integers, all but the first, or all of them constant. */
-static og_status planned_best(const node_case *c, const og_device *device, og_text *text, og_error *error)
+/* With all inputs variable if that works; else with those of integers, all but the first, or all of
+ * them constant. */
+static og_status planned_best(const node_case *c, const og_device *device, og_text *text,
+                              og_error *error)
 {
     const og_graph *model = og_onnx_graph(c->model);
     bool *constant = calloc((size_t)model->n_inputs + 1, sizeof *constant);
@@ -150,8 +154,9 @@ static og_status planned_best(const node_case *c, const og_device *device, og_te
         return og_fail_memory(error, 1, "a test");
     for (int attempt = 0; attempt < 4; attempt++) {
         for (int i = 0; i < model->n_inputs; i++)
-            constant[i] = (attempt == 1 && !og_dtype_is_float(c->values[model->inputs[i]].type.dtype)) ||
-                          (attempt == 2 && i > 0) || attempt == 3;
+            constant[i] =
+                (attempt == 1 && !og_dtype_is_float(c->values[model->inputs[i]].type.dtype)) ||
+                (attempt == 2 && i > 0) || attempt == 3;
         og_error_clear(error);
         og_status status = planned_with(c, constant, device, text, error);
         if (status != OG_UNSUPPORTED && status != OG_INVALID_MODEL)

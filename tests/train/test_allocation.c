@@ -1,6 +1,7 @@
-/* Every allocation of ours fails once: loading, planning, training and saving must each end in an error message or in
- * success, never in a crash, and a later try with memory must work. Linked with --wrap for malloc and its kin, so that only
- * the library's own calls are counted, not those of the libraries it uses. */
+/* Every allocation of ours fails once: loading, planning, training and saving must each end in an
+ * error message or in success, never in a crash, and a later try with memory must work. Linked with
+ * --wrap for malloc and its kin, so that only the library's own calls are counted, not those of the
+ * libraries it uses. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* --config FILE: YAML, by libyaml. One mapping of option names to scalars, lists or, for --data and its like, a mapping of
- * names one level deeper:
+/* --config FILE: YAML, by libyaml. One mapping of option names to scalars, lists or, for --data and
+ * its like, a mapping of names one level deeper:
  *
  *     batch_size: 64
  *     shuffle: off
@@ -24,7 +24,8 @@ typedef struct reader {
 
 static int refuse(const reader *r, size_t line, const char *what)
 {
-    return og__say_error(r->arguments->command->name, OG__EXIT_USAGE, "%s:%zu: %s", r->path, line, what);
+    return og__say_error(r->arguments->command->name, OG__EXIT_USAGE, "%s:%zu: %s", r->path, line,
+                         what);
 }
 
 static size_t line_of(const yaml_node_t *n)
@@ -41,7 +42,8 @@ static const char *text_of(const yaml_node_t *n)
 static bool is_null(const yaml_node_t *n)
 {
     const char *s = text_of(n);
-    return n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE && (!*s || !strcmp(s, "~") || !strcmp(s, "null"));
+    return n->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
+           (!*s || !strcmp(s, "~") || !strcmp(s, "null"));
 }
 
 /* One scalar. name: "name=" goes before it; NULL: nothing. */
@@ -49,7 +51,8 @@ static int add_scalar(reader *r, const char *key, const char *name, const yaml_n
 {
     char where[512];
     if (value->type != YAML_SCALAR_NODE)
-        return refuse(r, line_of(value), "nested too deeply: options take a scalar, a list or one mapping");
+        return refuse(r, line_of(value),
+                      "nested too deeply: options take a scalar, a list or one mapping");
     if (strlen(text_of(value)) != value->data.scalar.length)
         return refuse(r, line_of(value), "a NUL character in a value");
     if (is_null(value))
@@ -67,13 +70,15 @@ static int add_option(reader *r, const char *key, const yaml_node_t *value)
 {
     yaml_document_t *d = &r->document;
     if (value->type == YAML_SEQUENCE_NODE) {
-        for (yaml_node_item_t *i = value->data.sequence.items.start; i < value->data.sequence.items.top; i++)
+        for (yaml_node_item_t *i = value->data.sequence.items.start;
+             i < value->data.sequence.items.top; i++)
             OG__TRY(add_scalar(r, key, NULL, yaml_document_get_node(d, *i)));
         return OG__EXIT_DONE;
     }
     if (value->type != YAML_MAPPING_NODE)
         return add_scalar(r, key, NULL, value);
-    for (yaml_node_pair_t *p = value->data.mapping.pairs.start; p < value->data.mapping.pairs.top; p++) {
+    for (yaml_node_pair_t *p = value->data.mapping.pairs.start; p < value->data.mapping.pairs.top;
+         p++) {
         const yaml_node_t *name = yaml_document_get_node(d, p->key);
         if (name->type != YAML_SCALAR_NODE)
             return refuse(r, line_of(name), "expected a name");
@@ -89,7 +94,8 @@ static int read_document(reader *r)
         return OG__EXIT_DONE;
     if (root->type != YAML_MAPPING_NODE)
         return refuse(r, line_of(root), "expected `name: value`");
-    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
+         p++) {
         const yaml_node_t *key = yaml_document_get_node(&r->document, p->key);
         if (key->type != YAML_SCALAR_NODE)
             return refuse(r, line_of(key), "expected an option's name");
@@ -104,7 +110,8 @@ int og__config_read(og__arguments *a, const char *path)
     yaml_parser_t parser;
     FILE *file = fopen(path, "re");
     if (!file)
-        return og__say_error(a->command->name, OG__EXIT_FAILED, "cannot read %s: %s", path, strerror(errno));
+        return og__say_error(a->command->name, OG__EXIT_FAILED, "cannot read %s: %s", path,
+                             strerror(errno));
     if (!yaml_parser_initialize(&parser)) {
         fclose(file);
         return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
@@ -115,7 +122,8 @@ int og__config_read(og__arguments *a, const char *path)
         status = read_document(&r);
         yaml_document_delete(&r.document);
     } else {
-        status = refuse(&r, parser.problem_mark.line + 1, parser.problem ? parser.problem : "not YAML");
+        status =
+            refuse(&r, parser.problem_mark.line + 1, parser.problem ? parser.problem : "not YAML");
     }
     yaml_parser_delete(&parser);
     fclose(file);
