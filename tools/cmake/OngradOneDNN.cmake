@@ -7,4 +7,8 @@ if(ONGRAD_ONEDNN_INCLUDE AND ONGRAD_ONEDNN_LIBRARY)
     add_library(DNNL::dnnl UNKNOWN IMPORTED)
     set_target_properties(DNNL::dnnl PROPERTIES IMPORTED_LOCATION ${ONGRAD_ONEDNN_LIBRARY}
         INTERFACE_INCLUDE_DIRECTORIES ${ONGRAD_ONEDNN_INCLUDE})
+    get_filename_component(folder ${ONGRAD_ONEDNN_LIBRARY} DIRECTORY)
+    if(NOT folder IN_LIST CMAKE_C_IMPLICIT_LINK_DIRECTORIES)
+        list(APPEND CMAKE_INSTALL_RPATH ${folder}) # what is installed finds it again
+    endif()
 endif()
