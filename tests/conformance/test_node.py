@@ -4,8 +4,9 @@
     ONGRAD=build/release/ongrad python3 tests/conformance/test_node.py [--only GLOB] [--verbose] [--update]
 
 Needs onnx, which carries the tests, and the programs run_node and run_gradients, which are built beside the C tests.
-The lists beside this file say what passes: a listed test that does not pass fails the run. Tests that pass and are not
-listed are printed, and --update adds them. What the library does not support is counted by op."""
+The lists beside this file say what passes: a listed test that does not pass fails the run, and so does any wrong result.
+Tests that pass and are not listed are printed, and --update adds them. What the library does not support is counted by
+op."""
 import argparse
 import collections
 import fnmatch
@@ -94,7 +95,10 @@ def run(command, root, names):
 
 
 def read_list(path):
-    return set(path.read_text().split()) if path.exists() else set()
+    """Names, one a line; the rest of a line after # is a comment."""
+    if not path.exists():
+        return set()
+    return {line.split("#")[0].strip() for line in path.read_text().splitlines()} - {""}
 
 
 def report(title, results, ops, listed, only="*", verbose=False):
@@ -138,9 +142,13 @@ def test_node(cases, suite):
     root, ops = cases
     for title, command, names, path in suites(ops):
         if title == suite:
+            listed = read_list(path)
+            assert listed, f"{path.name} is missing or empty: nothing would be checked"
+            assert not listed - set(ops), f"{path.name} names no test of this onnx: {sorted(listed - set(ops))}"
             results = run(command, root, names)
-            lost, _ = report(title, results, ops, read_list(path))
-            assert not lost, "\n".join(f"{name}: {' '.join(results[name])}" for name in lost)
+            lost, _ = report(title, results, ops, listed)
+            bad = sorted({*lost, *(name for name, (word, _) in results.items() if word in ("fail", "crash"))})
+            assert not bad, "\n".join(f"{name}: {' '.join(results[name])}" for name in bad)
 
 
 def main():
@@ -158,7 +166,7 @@ def main():
         for title, command, names, path in suites(ops):
             results = run(command, root, names)
             lost, new = report(title, results, ops, read_list(path), args.only, args.verbose)
-            failed |= bool(lost)
+            failed |= bool(lost) or any(word in ("fail", "crash") for word, _ in results.values())
             if args.update and new:
                 path.write_text("".join(f"{name}\n" for name in sorted(read_list(path) | set(new))))
     return 1 if failed else 0
