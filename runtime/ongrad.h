@@ -292,6 +292,44 @@ OG_API og_status og_session_print_plan(og_session *session, const char *which, o
 /* The step as standard ONNX: "micro", "update" or "forward"; internal ops are expanded. */
 OG_API og_status og_session_save_graph(og_session *session, const char *which, const char *path);
 
+/* ---- profile: where the time of training steps goes (option "profile")
+ * ------------------------ */
+
+typedef enum og_profile_by {
+    OG_PROFILE_BY_OP,   /* calls of the same op, kernel and role are one row */
+    OG_PROFILE_BY_NODE, /* and that come from the same node of the model */
+    OG_PROFILE_BY_CALL  /* each call of the plans is a row */
+} og_profile_by;
+
+/* Kernel calls, summed over all measured steps. */
+typedef struct og_profile_row {
+    const char *op;       /* of the planned graph: "Conv", "Fused", "ConvGradData" */
+    const char *kernel;   /* which of the op's kernels ran */
+    const char *role;     /* "forward", "loss", "gradient", "accumulate" or "update" */
+    const char *node;     /* the model's node (its op where it has no name); "" by op, or if none */
+    const char *shapes;   /* by call: types of inputs and outputs, instructions of Fused; else "" */
+    int64_t calls;        /* made */
+    double seconds;       /* that they took */
+    double least_seconds; /* had each taken what it took at its fastest */
+    double flops;         /* floating-point operations; multiply and add count as two */
+    double bytes;         /* of inputs and outputs, each as if read or written once */
+} og_profile_row;
+
+/* The first three steps only warm up; they are measured where no others followed. */
+typedef struct og_profile_summary {
+    int64_t steps, warmup_steps; /* measured; left out */
+    double seconds; /* of the measured steps, inside og_session_train_step and _flush */
+    double kernel_seconds, least_seconds, flops, bytes; /* sums of the rows */
+    int64_t calls;
+} og_profile_summary;
+
+/* What the steps so far took, the longest first. The count of rows; -1 on error, such as a session
+ * without the option. Rows and their texts live until the next og_session_profile. */
+OG_API int og_session_profile(og_session *session, og_profile_by by, og_profile_summary *summary);
+OG_API og_status og_session_profile_row(const og_session *session, int index, og_profile_row *row);
+/* The first three measured steps call by call, as JSON for chrome://tracing or Perfetto. */
+OG_API og_status og_session_profile_trace(og_session *session, og_write_fn *write, void *user);
+
 /* Finite differences in double on one micro-batch: for `count` random elements of each trained
  * tensor, the largest difference between the graph's gradient and a central difference, relative to
  * the tensor's largest gradient. */

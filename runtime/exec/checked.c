@@ -73,11 +73,7 @@ static og_status run_step(og_plan *plan, int i, region *states, region *activati
         allow(activations, s->call.y[k].data, bytes);
     }
     allow(activations, s->call.workspace, s->call.workspace_bytes);
-    og_status status = s->kernel->run(&s->call, error);
-    if (status != OG_OK) {
-        og_error_prefix(error, "%s", og_node_text(text, s->call.node));
-        return status;
-    }
+    OG_TRY(og__run_step(s, NULL, error));
     const char *stray = stray_write(activations);
     const char *where = "activations";
     if (!stray) {

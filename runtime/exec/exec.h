@@ -10,6 +10,9 @@
  * states may then be half written, so that the session must not go on. */
 og_status og_plan_run(og_plan *plan, const atomic_bool *cancel, og_error *error);
 
+/* One step of it. */
+og_status og__run_step(const og_step *step, const atomic_bool *cancel, og_error *error);
+
 /* checked.c: the same, with dead memory poisoned and every write checked; slow. */
 og_status og_plan_run_checked(og_plan *plan, size_t state_bytes, og_error *error);
 

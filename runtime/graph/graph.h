@@ -99,6 +99,8 @@ typedef enum og_role {
     OG_ROLE_UPDATE,     /* optimizer, clipping, loss scale */
     OG_ROLE_COUNT
 } og_role;
+/* "forward", "loss", "gradient", "accumulate", "update" */
+const char *og_role_name(og_role role);
 
 /* Where a node comes from, for messages, profile and plan. Shared by nodes; immutable. */
 typedef struct og_origin {

@@ -42,7 +42,7 @@ static void print_attr(og_text *text, const og_attr *a)
     }
 }
 
-static void print_program(og_text *text, const og_program *p)
+void og_program_print(og_text *text, const og_program *p)
 {
     for (int i = 0; i < p->n_instr; i++)
         og_text_printf(text, "%s%s", i ? " " : " {", og_scalar_name(p->instr[i].op));
@@ -63,7 +63,7 @@ void og_node_print(og_text *text, const og_graph *g, const og_node *n)
         print_attr(text, &n->attrs[i]);
     og_text_add(text, ")");
     if (n->program)
-        print_program(text, n->program);
+        og_program_print(text, n->program);
     og_text_printf(text, " : %s", og_type_text(type, g, &g->values[n->out[0]]->type));
     if (n->origin)
         og_text_printf(text, "   ; %s", og_node_text(node, n));

@@ -89,6 +89,16 @@ const char *og_type_text(char buffer[160], const og_graph *g, const og_type *t)
     return buffer;
 }
 
+const char *og_role_name(og_role role)
+{
+    static const char *const name[OG_ROLE_COUNT] = {
+        [OG_ROLE_FORWARD] = "forward",   [OG_ROLE_LOSS] = "loss",
+        [OG_ROLE_GRADIENT] = "gradient", [OG_ROLE_ACCUMULATE] = "accumulate",
+        [OG_ROLE_UPDATE] = "update",
+    };
+    return role < OG_ROLE_COUNT ? name[role] : "";
+}
+
 static const char *role_prefix(og_role role)
 {
     static const char *const prefix[OG_ROLE_COUNT] = {

@@ -41,6 +41,8 @@ static const og_option_info table[] = {
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
     {"check_memory", OG_OPTION_FLAG, "off", NULL,
      "fill unused memory with NaN and check every kernel's writes; slow"},
+    {"profile", OG_OPTION_FLAG, "off", NULL,
+     "time every kernel call of the training steps, for og_session_profile"},
     {"device", OG_OPTION_TEXT, "auto", "NAME", "auto or cpu"},
     {NULL, OG_OPTION_TEXT, NULL, NULL, NULL},
 };

@@ -57,6 +57,13 @@ static og_status parse_run(og_session *s)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
     s->accumulation = (int)accumulation;
     s->check_memory = og__option_flag(o, "check_memory");
+    if (og__option_flag(o, "profile")) {
+        if (s->check_memory)
+            return invalid(s, "profile", "off together with check_memory, which is slow");
+        s->profile = og_profile_new();
+        if (!s->profile)
+            return og_fail_memory(&s->context->error, 64, "a profile");
+    }
     if (!(fraction > 0 && fraction <= 1))
         return invalid(s, "memory_fraction", "a number above 0 and at most 1");
     if (og_options_get(o, "memory_budget") &&
@@ -411,6 +418,7 @@ void og_session_free(og_session *s)
         d->free(d, s->states, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
     if (s->activations)
         d->free(d, s->activations, s->activation_bytes);
+    og_profile_free(s->profile);
     og_options_free(s->options);
     og_arena_free(s->arena);
     free(s);

@@ -58,11 +58,16 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     return plan;
 }
 
-static og_status run_plan(og_session *s, og_plan *plan, const atomic_bool *cancel)
+/* profile NULL: not timed. */
+static og_status run_plan(og_session *s, og_plan *plan, og_profile *profile,
+                          const atomic_bool *cancel)
 {
     og_error *error = &s->context->error;
-    return s->check_memory ? og_plan_run_checked(plan, s->state_bytes, error)
-                           : og_plan_run(plan, cancel, error);
+    if (s->check_memory)
+        return og_plan_run_checked(plan, s->state_bytes, error);
+    if (profile)
+        return og_plan_run_profiled(plan, profile, cancel, error);
+    return og_plan_run(plan, cancel, error);
 }
 
 /* ---- training
@@ -114,7 +119,7 @@ static og_status update(og_session *s, og_step_result *result)
     og_error *error = &s->context->error;
     og_plan *plan = s->update;
     og_plan_set_input(plan, 0, &s->lr);
-    og_status status = run_plan(s, plan, NULL);
+    og_status status = run_plan(s, plan, s->profile, NULL);
     if (status != OG_OK) {
         s->broken = true;
         return status;
@@ -138,8 +143,8 @@ static og_status update(og_session *s, og_step_result *result)
     return OG_OK;
 }
 
-og_status og_session_train_step(og_session *s, const void *const *inputs,
-                                const void *const *targets, int64_t samples, og_step_result *result)
+static og_status train_step(og_session *s, const void *const *inputs, const void *const *targets,
+                            int64_t samples, og_step_result *result)
 {
     og_error *error = &s->context->error;
     *result = (og_step_result){.step = s->step, .lr = s->lr, .loss_scale = 1};
@@ -150,7 +155,7 @@ og_status og_session_train_step(og_session *s, const void *const *inputs,
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, s->has_target ? targets[0] : NULL);
-    og_status status = run_plan(s, plan, &s->cancel);
+    og_status status = run_plan(s, plan, s->profile, &s->cancel);
     if (status != OG_OK) {
         discard_sums(s);
         return status;
@@ -159,11 +164,25 @@ og_status og_session_train_step(og_session *s, const void *const *inputs,
     return s->pending == s->accumulation ? update(s, result) : OG_OK;
 }
 
+og_status og_session_train_step(og_session *s, const void *const *inputs,
+                                const void *const *targets, int64_t samples, og_step_result *result)
+{
+    og_profile_enter(s->profile);
+    og_status status = train_step(s, inputs, targets, samples, result);
+    og_profile_leave(s->profile, result->updated);
+    return status;
+}
+
 og_status og_session_flush(og_session *s, og_step_result *result)
 {
     *result = (og_step_result){.step = s->step, .lr = s->lr, .loss_scale = 1};
     OG_TRY(begin(s, 1));
-    return s->pending ? update(s, result) : OG_OK;
+    if (!s->pending)
+        return OG_OK;
+    og_profile_enter(s->profile);
+    og_status status = update(s, result);
+    og_profile_leave(s->profile, result->updated);
+    return status;
 }
 
 void og_session_set_lr(og_session *s, double lr)
@@ -189,7 +208,7 @@ og_status og_session_eval_step(og_session *s, const void *const *inputs, const v
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, with_loss && s->has_target ? targets[0] : NULL);
-    OG_TRY(run_plan(s, plan, &s->cancel));
+    OG_TRY(run_plan(s, plan, NULL, &s->cancel));
     for (int i = 0; outputs && i < s->n_outputs; i++)
         if (outputs[i])
             memcpy(

@@ -2,7 +2,7 @@
 #ifndef OG_TRAIN_TRAIN_H
 #define OG_TRAIN_TRAIN_H
 
-#include "runtime/exec/exec.h"
+#include "runtime/exec/profile.h"
 #include "runtime/onnx/onnx.h"
 #include "runtime/passes/optimizer.h"
 
@@ -99,7 +99,9 @@ struct og_session {
     int64_t step;
     atomic_bool cancel;
     bool check_memory;
-    bool broken; /* an error left states half written */
+    og_profile *profile; /* NULL: nothing is timed */
+    int n_profile_rows;  /* of its last report */
+    bool broken;         /* an error left states half written */
 };
 
 /* build.c: graphs of the session, before anything device-specific. `arena` takes them. NULL on

@@ -8,6 +8,7 @@ Needs Python alone: the model (a linear layer of 4 inputs and 3 classes) and the
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import struct
@@ -129,6 +130,12 @@ class Case(unittest.TestCase):
         self.assertEqual(r.stdout, "")
         return r
 
+    def train(self, *more, status=0, env=None):
+        return self.run_command("train", "m.onnx", *DATA, *LOSS, *more, status=status, env=env)
+
+    def log(self, name="run.jsonl"):
+        return [json.loads(line) for line in read(self.path(name)).splitlines()]
+
 
 class Usage(Case):
     def test_help_and_version(self):
@@ -200,12 +207,6 @@ class Usage(Case):
 
 
 class Train(Case):
-    def train(self, *more, status=0, env=None):
-        return self.run_command("train", "m.onnx", *DATA, *LOSS, *more, status=status, env=env)
-
-    def log(self, name="run.jsonl"):
-        return [json.loads(line) for line in read(self.path(name)).splitlines()]
-
     def test_trains_and_logs(self):
         r = self.train("--epochs", "3", "--batch_size", "16", "--lr", "0.05", "--log", "run.jsonl")
         self.assertEqual(r.stdout, "")
@@ -340,6 +341,109 @@ class Train(Case):
         full = json.loads(self.run_command("plan", "m.onnx", *LOSS, "--batch_size", "4096", "--json").stdout)
         r = self.train("--batch_size", "4096", "--memory_budget", str(full["peak_bytes"] - 1), status=1)
         self.assertIn("--batch_size 2048 --gradient_accumulation_steps 2", r.stderr)
+
+
+class Profile(Case):
+    """--profile: the table adds up to the steps, and the trace nests."""
+    ROWS = 20000  # a step of milliseconds, so that what is between the calls is little
+
+    def setUp(self):
+        super().setUp()
+        rng = random.Random(3)
+        npy(self.path("x.npy"), "<f4", (self.ROWS, 4), [rng.gauss(0, 1) for _ in range(4 * self.ROWS)])
+        npy(self.path("t.npy"), "<i8", (self.ROWS,), [i % 3 for i in range(self.ROWS)])
+
+    def profile(self, *more, steps=8):
+        return self.train("--batch_size", str(self.ROWS), "--steps", str(steps), "--log", "run.jsonl", *more).stderr
+
+    def table(self, text):
+        """(ms of a step as the heading says it, rows as dictionaries)."""
+        lines = text[text.index("Profile of "):].splitlines()
+        end = next(i for i, line in enumerate(lines) if "(between calls)" in line) + 1
+        heading, rows = lines[1].split(), []
+        for line in lines[2:end]:
+            rows.append(dict(zip(heading, line.replace(" %", "%").split(maxsplit=len(heading) - 1))))
+        return float(re.search(r": ([\d.]+) ms a step", lines[0])[1]), rows
+
+    def test_table_adds_up(self):
+        text = self.profile("--profile")
+        self.assertIn("Profile of 5 steps, after 3 to warm up", text)
+        ms, rows = self.table(text)
+        *calls, between = rows
+        # Rows are rounded to half of their last digit: 0.5 % of three digits, 0.005 of what is smaller.
+        self.assertAlmostEqual(sum(float(r["ms"]) for r in rows), ms, delta=.005 * ms + .005 * len(rows))
+        self.assertAlmostEqual(sum(float(r["share"][:-1]) for r in rows), 100, delta=.05 * len(rows))
+        # Between calls only inputs are set and results read.
+        self.assertLess(float(between["ms"]), .5 * ms)
+        # The log's time of a step encloses the session's.
+        logged = [s["step_ms"] for s in self.log()[3:-1]]
+        self.assertLess(ms, sum(logged) / len(logged))
+        self.assertEqual({r["role"] for r in calls}, {"forward", "loss", "gradient", "accumulate", "update"})
+        self.assertEqual(calls, sorted(calls, key=lambda r: -float(r["ms"])))
+        for r in calls:
+            self.assertLessEqual(float(r["fastest"]), float(r["ms"]))
+
+    def test_rows(self):
+        _, rows = self.table(self.profile("--profile", "--profile_by", "node"))
+        self.assertIn(("MatMul", "gradient", "linear"), {(r["op"], r["role"], r.get("node")) for r in rows[:-1]})
+        _, rows = self.table(self.profile("--profile", "--profile_by=call"))
+        self.assertTrue(any(r["node"].startswith(f"linear float32 [{self.ROWS}, 4]") for r in rows[:-1]))
+
+    def test_short_runs_count_the_warm_up(self):
+        self.assertIn("Profile of 1 step:", self.profile("--profile", steps=1))
+        self.assertIn("Profile of 3 steps:", self.profile("--profile", steps=3))
+        self.assertIn("Profile of 1 step, after 3 to warm up", self.profile("--profile", steps=4))
+
+    def test_trace(self):
+        text = self.profile("--profile", "trace.json", "--gradient_accumulation_steps", "2", "--batch_size",
+                            str(self.ROWS // 4))
+        self.assertIn("wrote trace.json", text)
+        trace = json.loads(read(self.path("trace.json")))
+        events = [e for e in trace["traceEvents"] if e["ph"] == "X"]
+        steps = [e for e in events if e["cat"] == "step"]
+        plans = [e for e in events if e["cat"] == "plan"]
+        calls = [e for e in events if "args" in e]
+        self.assertEqual([e["name"] for e in steps], ["step 4", "step 5", "step 6"])
+        self.assertEqual([e["name"] for e in sorted(plans, key=lambda e: e["ts"])], ["micro", "micro", "update"] * 3)
+        self.assertEqual(len(events), len(steps) + len(plans) + len(calls))
+
+        def inside(inner, outer):
+            slack = 1e-3  # a nanosecond: microseconds are written in decimal
+            return inner["ts"] > outer["ts"] - slack and \
+                inner["ts"] + inner["dur"] < outer["ts"] + outer["dur"] + slack
+
+        for children, parents in ((plans, steps), (calls, plans)):
+            for e in children:
+                self.assertEqual(sum(inside(e, p) for p in parents), 1, e)
+        for p in plans:  # the calls of a run follow each other without gaps
+            self.assertAlmostEqual(sum(e["dur"] for e in calls if inside(e, p)), p["dur"], delta=1e-2 * len(calls))
+        product = next(e for e in calls if e["args"]["op"] in ("MatMul", "Gemm") and e["cat"] == "forward")["args"]
+        rows = self.ROWS // 4
+        self.assertEqual(product["flops"], 2 * rows * 4 * 3)
+        self.assertIn(product["bytes"], [4 * (rows * 4 + 4 * 3 + rows * 3 + bias) for bias in (0, 3)])
+        self.assertIn(f"float32 [{rows}, 4]", product["dims"])
+        self.assertEqual(product["node"], "linear")
+
+    def test_quiet_off_and_wrong(self):
+        self.assertEqual(self.profile("--profile", "t.json", "-q"), "")
+        json.loads(read(self.path("t.json")))
+        self.assertNotIn("Profile", self.profile("--no_profile"))
+        self.assertNotIn("Profile", self.profile("--profile=off"))
+        self.write("run.yaml", "profile: from_config.json\n")
+        self.profile("--config", "run.yaml", "-q")
+        json.loads(read(self.path("from_config.json")))
+        rows = [
+            (2, "expected on, off or FILE.json", "--profile=maybe"),
+            (2, "expected op, node or call", "--profile_by=ops"),
+            (2, "--profile and --log are both run.json", "--profile", "run.json", "--log", "run.json"),
+            (2, "is being read", "--profile=./link.json"),
+            (1, "the folder nowhere", "--profile=nowhere/t.json"),
+            (2, "together with check_memory", "--profile", "--check_memory"),
+        ]
+        os.symlink("m.onnx", self.path("link.json"))
+        for status, message, *arguments in rows:
+            with self.subTest(arguments):
+                self.assertIn(message, self.train(*arguments, status=status).stderr)
 
 
 class Others(Case):

@@ -54,7 +54,7 @@ static bool swallow(void *user, const void *bytes, size_t size)
 
 enum { BATCH = 8, FEATURES = 12 };
 
-/* Load, plan, one step, save. true: everything worked. */
+/* Load, plan, one step, what it took, save. true: everything worked. */
 static bool whole_run(og_context *c)
 {
     static const float x[BATCH * FEATURES], t[BATCH];
@@ -62,15 +62,19 @@ static bool whole_run(og_context *c)
     og_tensor_info input = {.name = "x", .dtype = OG_FLOAT, .rank = 2, .dims = {BATCH, FEATURES}};
     og_tensor_info target = {.name = "target", .dtype = OG_FLOAT, .rank = 1, .dims = {BATCH}};
     og_step_result result;
+    og_profile_summary profile;
     size_t written = 0;
     bool good = false;
     og_session *s = NULL;
     og_model *m = og_model_load(c, OG_TEST_SOURCE_DIR "/../fixtures/tabular/model.onnx");
     og_options *o = m ? og_options_new(c) : NULL;
-    if (o && og_options_set(o, "loss", "bce_with_logits") == OG_OK)
+    if (o && og_options_set(o, "loss", "bce_with_logits") == OG_OK &&
+        og_options_set(o, "profile", "on") == OG_OK)
         s = og_session_new(m, o, &input, 1, &target, 1);
     if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK)
-        good = og_session_save_to(s, swallow, &written) == OG_OK;
+        good = og_session_profile(s, OG_PROFILE_BY_CALL, &profile) > 0 &&
+               og_session_profile_trace(s, swallow, &written) == OG_OK &&
+               og_session_save_to(s, swallow, &written) == OG_OK;
     og_session_free(s);
     og_options_free(o);
     og_model_free(m);

@@ -55,6 +55,8 @@ static void add_row(og_text *out, const og__row *row)
     og_text_printf(&left, "--%s%s", on ? "[no_]" : "", info->name);
     if (!flag)
         og_text_printf(&left, " %s", info->argument ? info->argument : "VALUE");
+    else if (info->argument)
+        og_text_printf(&left, "[=%s]", info->argument);
     og_text_add(&right, info->help);
     if (info->kind == OG_OPTION_LIST)
         og_text_add(&right, "; repeatable");

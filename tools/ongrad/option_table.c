@@ -65,6 +65,15 @@ static const og__row own_rows[] = {
      0,
      'o'},
     {{"log", OG_OPTION_TEXT, NULL, "FILE", "one JSON object an optimizer step"}, OG__TRAIN, output},
+    {{"profile", OG_OPTION_FLAG, "off", "FILE.json",
+      "time every kernel call, and print where the time of a step goes; the file is a trace of "
+      "three steps for chrome://tracing or Perfetto"},
+     OG__TRAIN,
+     output},
+    {{"profile_by", OG_OPTION_TEXT, "op", "WHAT",
+      "rows of the profile: op, node (of the model) or call (each one, with its shapes)"},
+     OG__TRAIN,
+     output},
     {{"json", OG_OPTION_FLAG, "off", NULL, "print JSON instead of a table"},
      OG__EVAL | OG__INSPECT | OG__PLAN | OG__CHECK | OG__DEVICES,
      output},
@@ -147,7 +156,7 @@ static const struct {
 
 static const char *const future[] = {
     "checkpoint", "checkpoint_every", "resume",     "ema",     "tensorboard", "device_memory",
-    "metric",     "model_type",       "num_layers", "d_model", "recompute",   "profile",
+    "metric",     "model_type",       "num_layers", "d_model", "recompute",
 };
 
 bool og__same_name(const char *a, const char *b)

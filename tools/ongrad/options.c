@@ -109,6 +109,15 @@ static bool parse_int(const char *text, int64_t *value)
     return end != text && !*end && !errno;
 }
 
+/* A switch may take a file: its row then names one, "FILE.json". Is `value` such a file? */
+static bool is_file_of(const og__row *row, const char *value)
+{
+    const char *ending = row->info.argument ? strrchr(row->info.argument, '.') : NULL;
+    size_t length = strlen(value), n = ending ? strlen(ending) : 0;
+    return row->info.kind == OG_OPTION_FLAG && n && length > n &&
+           !strcmp(value + length - n, ending);
+}
+
 static int check_value(const og__arguments *a, const char *where, const og__row *row,
                        const char *value)
 {
@@ -118,9 +127,10 @@ static int check_value(const og__arguments *a, const char *where, const og__row 
     char *end;
     switch (row->info.kind) {
     case OG_OPTION_FLAG:
-        if (!parse_flag(value, &on))
-            return og__say_error(command, OG__EXIT_USAGE, "%s%s is \"%s\", expected on or off",
-                                 where, name, value);
+        if (!parse_flag(value, &on) && !is_file_of(row, value))
+            return og__say_error(command, OG__EXIT_USAGE, "%s%s is \"%s\", expected %s%s", where,
+                                 name, value, row->info.argument ? "on, off or " : "on or off",
+                                 row->info.argument ? row->info.argument : "");
         break;
     case OG_OPTION_INT:
         if (!parse_int(value, &whole))
@@ -225,6 +235,8 @@ static int parse_long(og__arguments *a, int argc, char **argv, int *at)
     if (row && !(row->commands & a->command->bit)) {
         status = misplaced(a, row);
     } else if (row && row->info.kind == OG_OPTION_FLAG) {
+        if (!value && *at + 1 < argc && is_file_of(row, argv[*at + 1]))
+            value = argv[++*at];
         status = add_setting(a, "--", row, value ? value : "on", false);
     } else if (row || stem) {
         if (!value)
@@ -363,7 +375,18 @@ bool og__argument_flag(const og__arguments *a, const char *name)
 {
     const char *text = og__argument(a, name);
     bool on = false;
-    return text && parse_flag(text, &on) && on;
+    return text && (og__argument_file(a, name) || (parse_flag(text, &on) && on));
+}
+
+const char *og__argument_file(const og__arguments *a, const char *name)
+{
+    const og__setting *setting = last_setting(a, name);
+    return setting && is_file_of(setting->row, setting->value) ? setting->value : NULL;
+}
+
+const char *og__setting_for_library(const og__setting *setting)
+{
+    return is_file_of(setting->row, setting->value) ? "on" : setting->value;
 }
 
 int64_t og__argument_int(const og__arguments *a, const char *name)

@@ -49,6 +49,10 @@ const char *og__argument(const og__arguments *a, const char *name);
 bool og__argument_is_set(const og__arguments *a, const char *name);
 bool og__argument_flag(const og__arguments *a, const char *name);
 int64_t og__argument_int(const og__arguments *a, const char *name);
+/* The file that a switch was given: --profile=FILE.json; NULL: it is just on or off. */
+const char *og__argument_file(const og__arguments *a, const char *name);
+/* What the library gets: a switch without its file. */
+const char *og__setting_for_library(const og__setting *setting);
 /* The k-th value of a list as it was given; NULL past the end. */
 const char *og__argument_at(const og__arguments *a, const char *name, int k);
 

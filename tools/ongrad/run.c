@@ -36,8 +36,8 @@ static int set_options(og__run *run)
      */
     for (int i = 0; i < a->n_settings; i++) {
         const og__row *row = a->settings[i].row;
-        if (row->library &&
-            og_options_set(run->options, row->info.name, a->settings[i].value) != OG_OK)
+        if (row->library && og_options_set(run->options, row->info.name,
+                                           og__setting_for_library(&a->settings[i])) != OG_OK)
             return og__run_failed(run);
     }
     return OG__EXIT_DONE;

@@ -10,6 +10,7 @@
 
 #include "tools/ongrad/log.h"
 #include "tools/ongrad/metrics.h"
+#include "tools/ongrad/profile.h"
 #include "tools/ongrad/progress.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -72,21 +73,32 @@ static void count_steps(trainer *t)
     }
 }
 
+/* The files that will be written: none is read, none is another. */
 static int check_outputs(trainer *t)
 {
-    const char *log = og__argument(t->run.arguments, "log");
-    OG__TRY(og__run_check_writable(&t->run, "--output", t->output));
-    if (!log)
-        return OG__EXIT_DONE;
-    if (!strcmp(log, t->output))
-        return og__say_error(t->run.command, OG__EXIT_USAGE, "--log and --output are both %s", log);
-    return og__run_check_writable(&t->run, "--log", log);
+    const og__arguments *a = t->run.arguments;
+    const struct {
+        const char *option, *path;
+    } files[] = {{"--output", t->output},
+                 {"--log", og__argument(a, "log")},
+                 {"--profile", og__argument_file(a, "profile")}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (!files[i].path)
+            continue;
+        OG__TRY(og__run_check_writable(&t->run, files[i].option, files[i].path));
+        for (size_t k = 0; k < i; k++)
+            if (files[k].path && !strcmp(files[k].path, files[i].path))
+                return og__say_error(t->run.command, OG__EXIT_USAGE, "%s and %s are both %s",
+                                     files[i].option, files[k].option, files[i].path);
+    }
+    return OG__EXIT_DONE;
 }
 
 static int prepare(trainer *t, const og__arguments *a)
 {
     OG__TRY(og__run_open(&t->run, a));
     OG__TRY(og__run_need_loss(&t->run));
+    OG__TRY(og__profile_check(&t->run));
     OG__TRY(og__run_bind_data(&t->run, true));
     t->output = og__argument_is_set(a, "output") ? og__argument(a, "output") : "trained.onnx";
     OG__TRY(check_outputs(t));
@@ -261,6 +273,8 @@ static int save(trainer *t, int trained)
     if (!t->run.quiet && t->feed.wait > 0.1 * seconds && seconds > 1)
         og__say("%.0f %% of the time went by waiting for data; try --num_workers %d",
                 100 * t->feed.wait / seconds, t->feed.workers + 1);
+    if (og__profile_say(&t->run) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
+        trained = OG__EXIT_FAILED;
     write_final(t, seconds);
     if (og__run_log_close(&t->log) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
         trained = OG__EXIT_FAILED;
