@@ -14,7 +14,8 @@ static bool loss_infer(og_infer *i)
 {
     const og_type *x = &i->x[0]->type, *labels = &i->x[1]->type;
     const char *reduction = og_attr_string(i->node, "reduction", "mean");
-    if (strcmp(reduction, "none") && strcmp(reduction, "sum") && strcmp(reduction, "mean"))
+    if (strcmp(reduction, "none") != 0 && strcmp(reduction, "sum") != 0 &&
+        strcmp(reduction, "mean") != 0)
         return og_infer_error(i, "reduction is \"%s\", expected none, sum or mean", reduction);
     if (!need_float(i, 0) || !need_rank_from(i, 0, "scores", 2) || !need_index(i, 1) ||
         !need_rank(i, 1, "labels", x->rank - 1))

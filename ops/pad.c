@@ -40,7 +40,7 @@ static bool pad_infer(og_infer *i)
     bool constant = strcmp(mode, "constant") == 0, reflect = strcmp(mode, "reflect") == 0;
     int64_t begin[OG_MAX_RANK], end[OG_MAX_RANK], list[2 * OG_MAX_RANK];
     int n;
-    if (!constant && !reflect && strcmp(mode, "edge") && strcmp(mode, "wrap"))
+    if (!constant && !reflect && strcmp(mode, "edge") != 0 && strcmp(mode, "wrap") != 0)
         return og_infer_error(i, "mode is \"%s\", expected constant, reflect, edge or wrap", mode);
     if (!need_ints(i, 1, "pads", 2 * OG_MAX_RANK, list, &n) ||
         (present(i, 3) && !need_ints(i, 3, "axes", OG_MAX_RANK, list, &n)))
@@ -114,7 +114,7 @@ static og_val repeated_grad(og_grad *d, const char *mode, const int64_t *begin, 
 static void pad_grad(og_grad *d)
 {
     const char *mode = og_attr_string(d->node, "mode", "constant");
-    int64_t begin[OG_MAX_RANK], end[OG_MAX_RANK], back[2 * OG_MAX_RANK];
+    int64_t begin[OG_MAX_RANK], end[OG_MAX_RANK], back[2 * OG_MAX_RANK] = {0};
     int rank = Rank(d->x[0]);
     if (!pads_of(d, begin, end))
         return;

@@ -49,7 +49,7 @@ static bool accept_word(cursor *c, const char *word)
 {
     size_t n = strlen(word);
     skip_space(c);
-    if ((size_t)(c->end - c->p) < n || memcmp(c->p, word, n))
+    if ((size_t)(c->end - c->p) < n || memcmp(c->p, word, n) != 0)
         return false;
     c->p += n;
     return true;
@@ -191,7 +191,7 @@ static og_status read_dictionary(cursor *c, og_array *array)
 og_status og__npy_header_bytes(og__bytes prefix, size_t *bytes, og_error *error)
 {
     const uint8_t *p = prefix.p;
-    if (prefix.n < 10 || memcmp(p, "\x93NUMPY", 6) || (p[6] >= 2 && prefix.n < 12))
+    if (prefix.n < 10 || memcmp(p, "\x93NUMPY", 6) != 0 || (p[6] >= 2 && prefix.n < 12))
         return og_fail(error, OG_INVALID_DATA, "not a .npy file, or cut off in its header");
     if (p[6] < 1 || p[6] > 3 || p[7] != 0)
         return og_fail(error, OG_UNSUPPORTED, ".npy version %d.%d; 1.0, 2.0 and 3.0 are read", p[6],

@@ -68,7 +68,7 @@ static og_status find_directory(og__bytes file, directory *dir, og_error *error)
     if (end >= LOCATOR_BYTES && !memcmp(e - LOCATOR_BYTES, "PK\6\7", 4)) {
         uint64_t at = get(e - LOCATOR_BYTES + 8, 8);
         if (end < LOCATOR_BYTES + END64_BYTES || at > end - LOCATOR_BYTES - END64_BYTES ||
-            memcmp(file.p + at, "PK\6\6", 4) ||
+            memcmp(file.p + at, "PK\6\6", 4) != 0 ||
             get(file.p + at + 4, 8) != end - LOCATOR_BYTES - at - 12)
             return damaged(error, "bad zip64 end record");
         e = file.p + at;
@@ -121,7 +121,7 @@ static bool read_zip64(og__bytes extra, entry *m)
 static og_status next_entry(og__bytes *rest, entry *m, og_error *error)
 {
     const uint8_t *p = rest->p;
-    if (rest->n < ENTRY_BYTES || memcmp(p, "PK\1\2", 4))
+    if (rest->n < ENTRY_BYTES || memcmp(p, "PK\1\2", 4) != 0)
         return damaged(error, "bad entry in its directory");
     size_t name = get(p + 28, 2), extra = get(p + 30, 2), comment = get(p + 32, 2);
     size_t length = ENTRY_BYTES + name + extra + comment;
@@ -219,8 +219,8 @@ static og_status member_bytes(og__bytes file, const directory *dir, const entry 
     const uint8_t *p = file.p + m->offset;
     size_t name = get(p + 26, 2), extra = get(p + 28, 2),
            room = limit - (size_t)m->offset - LOCAL_BYTES;
-    if (memcmp(p, "PK\3\4", 4) || get(p + 8, 2) != m->method || name != m->name.n || name > room ||
-        memcmp(p + LOCAL_BYTES, m->name.p, name))
+    if (memcmp(p, "PK\3\4", 4) != 0 || get(p + 8, 2) != m->method || name != m->name.n ||
+        name > room || memcmp(p + LOCAL_BYTES, m->name.p, name) != 0)
         return damaged(error, "a member's header does not match the directory");
     if (extra > room - name || m->packed > room - name - extra)
         return damaged(error, "a member longer than the file");
