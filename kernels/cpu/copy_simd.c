@@ -1,7 +1,6 @@
 /* Transposing a rectangle of elements: W rows of W elements at a time in vector registers, the rim
  * element by element. Compiled once for each instruction set. */
-#include <stddef.h>
-#include <stdint.h>
+#include "kernels/cpu/iterate.h"
 
 void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int64_t ys,
                             int64_t rows, int64_t columns);
@@ -14,7 +13,6 @@ void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int
     typedef T T##_u __attribute__((vector_size(sizeof(T) * (W)), aligned(1), may_alias));      \
     static inline void square_##T(const char *x, int64_t xs, char *y, int64_t ys)              \
     {                                                                                          \
-        const T##_v low = LOW, high = HIGH;                                                    \
         T##_v a[W], b[W];                                                                      \
         _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] =                          \
             *(const T##_u *)(x + i * xs);                                                      \
@@ -22,26 +20,22 @@ void OG_SIMD(og__transpose)(size_t size, const char *x, int64_t xs, char *y, int
         {                                                                                      \
             _Pragma("GCC unroll 16") for (int i = 0; i < (W) / 2; i++)                         \
             {                                                                                  \
-                b[2 * i] = __builtin_shuffle(a[i], a[i + (W) / 2], low);                       \
-                b[2 * i + 1] = __builtin_shuffle(a[i], a[i + (W) / 2], high);                  \
+                b[2 * i] = OG__SHUFFLE(T##_v, a[i], a[i + (W) / 2], LOW);                      \
+                b[2 * i + 1] = OG__SHUFFLE(T##_v, a[i], a[i + (W) / 2], HIGH);                 \
             }                                                                                  \
             _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) a[i] = b[i];                \
         }                                                                                      \
         _Pragma("GCC unroll 16") for (int i = 0; i < (W); i++) * (T##_u *)(y + i * ys) = a[i]; \
     }
 
-#define LIST(...)   \
-    {               \
-        __VA_ARGS__ \
-    }
-#define LOW2 LIST(0, 2)
-#define HIGH2 LIST(1, 3)
-#define LOW4 LIST(0, 4, 1, 5)
-#define HIGH4 LIST(2, 6, 3, 7)
-#define LOW8 LIST(0, 8, 1, 9, 2, 10, 3, 11)
-#define HIGH8 LIST(4, 12, 5, 13, 6, 14, 7, 15)
-#define LOW16 LIST(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
-#define HIGH16 LIST(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define LOW2 0, 2
+#define HIGH2 1, 3
+#define LOW4 0, 4, 1, 5
+#define HIGH4 2, 6, 3, 7
+#define LOW8 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH8 4, 12, 5, 13, 6, 14, 7, 15
+#define LOW16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
 #if OG_SIMD_LEVEL == 4
 #define W2 16

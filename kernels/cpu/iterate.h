@@ -21,6 +21,14 @@
 #define OG__PICK(name) name##_v2
 #endif
 
+/* OG__SHUFFLE(indices_type, a, b, indices…): these elements of the vectors a and b, counted through
+ * both. */
+#if defined(__clang__)
+#define OG__SHUFFLE(indices_type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define OG__SHUFFLE(indices_type, a, b, ...) __builtin_shuffle(a, b, (indices_type){__VA_ARGS__})
+#endif
+
 /* ---- copies ------------------------------------------------------------------ */
 
 #define OG__COPY_RANK (2 * OG_MAX_RANK)
@@ -51,6 +59,10 @@ int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints);
 /* NODE: message. Returns `status`. */
 og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format,
                         ...) OG_PRINTF(4, 5);
+#ifdef __clang_analyzer__ /* see runtime/base/status.h */
+#define og__call_fail(call, error, status, ...) \
+    ((og__call_fail)(call, error, status, __VA_ARGS__), (status))
+#endif
 
 /* Does every tensor of the call that is present have elements of whole bytes? What data movement
  * supports. */

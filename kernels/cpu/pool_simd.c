@@ -73,38 +73,28 @@ typedef int32_t ints_u __attribute__((vector_size(LANES * 4), aligned(4), may_al
     {                                                        \
         0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 \
     }
-#define EVENS                                                     \
-    {                                                             \
-        0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31 \
-    }
+#define EVENS 0, 2, 4, 6, 8, 10, 12, 14, 17, 19, 21, 23, 25, 27, 29, 31
 #elif OG_SIMD_LEVEL == 3
 #define LANE_NUMBERS           \
     {                          \
         0, 1, 2, 3, 4, 5, 6, 7 \
     }
-#define EVENS                     \
-    {                             \
-        0, 2, 4, 6, 9, 11, 13, 15 \
-    }
+#define EVENS 0, 2, 4, 6, 9, 11, 13, 15
 #else
 #define LANE_NUMBERS \
     {                \
         0, 1, 2, 3   \
     }
-#define EVENS      \
-    {              \
-        0, 2, 5, 7 \
-    }
+#define EVENS 0, 2, 5, 7
 #endif
 
 static inline floats load_lanes(const float *x, int32_t step)
 {
-    const ints evens = EVENS;
     if (step == 1)
         return *(const floats_u *)x;
     if (step == 2)
-        return __builtin_shuffle(*(const floats_u *)x, *(const floats_u *)(x + LANES - 1), evens);
-    floats v;
+        return OG__SHUFFLE(ints, *(const floats_u *)x, *(const floats_u *)(x + LANES - 1), EVENS);
+    floats v = {0};
     for (int l = 0; l < LANES; l++)
         v[l] = x[l * step];
     return v;
@@ -120,7 +110,8 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
         for (int32_t w = 0; w < line->kernel; w++) {
             int32_t at = line->rows[r] + line->start + first * line->step + w * line->dilation;
             floats v = load_lanes(x + at, line->step);
-            ints win = (v > b) | (v != v) | (k < 0);
+            ints nan = v != v; /* NOLINT(misc-redundant-expression): only a NaN is unlike itself */
+            ints win = (v > b) | nan | (k < 0);
             b = (floats)(((ints)v & win) | ((ints)b & ~win));
             k = ((steps + at) & win) | (k & ~win);
         }
