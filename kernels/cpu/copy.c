@@ -37,8 +37,8 @@ static bool simplify(plan *p, int rank, const og__copy_axis *axes, size_t size)
     }
     int kept = 0;
     for (int i = 0; i < n; i++) {
-        og__copy_axis *last = &p->a[kept - 1], a = p->a[i];
-        if (kept && last->to == a.to * a.n && last->from == a.from * a.n)
+        og__copy_axis *last = kept ? &p->a[kept - 1] : NULL, a = p->a[i];
+        if (last && last->to == a.to * a.n && last->from == a.from * a.n)
             *last = (og__copy_axis){last->n * a.n, a.to, a.from};
         else
             p->a[kept++] = a;
@@ -207,8 +207,7 @@ static void copy_crossed(const og_call *call, const plan *p, int crossed, char *
             outer.a[outer.rank++] = p->a[a];
     int64_t row_tiles = (r.n + TILE - 1) / TILE, column_tiles = (c.n + TILE - 1) / TILE;
     int64_t tiles = row_tiles * column_tiles, all = axes_product(&outer, outer.rank) * tiles;
-    int threads = og__threads(call, axes_product(p, p->rank));
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, axes_product(p, p->rank))) schedule(static)
     for (int64_t i = 0; i < all; i++) {
         walk w = walk_from(&outer, outer.rank, i / tiles);
         int64_t r0 = i % tiles / column_tiles * TILE, c0 = i % column_tiles * TILE;
@@ -308,8 +307,8 @@ int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints)
     return n;
 }
 
-og_status og__call_fail(const og_call *call, og_error *error, og_status status, const char *format,
-                        ...)
+og_status(og__call_fail)(const og_call *call, og_error *error, og_status status, const char *format,
+                         ...)
 {
     char node[256];
     va_list arguments;

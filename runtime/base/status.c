@@ -37,7 +37,7 @@ og_status og_failv(og_error *error, og_status status, const char *format, va_lis
     return status;
 }
 
-og_status og_fail(og_error *error, og_status status, const char *format, ...)
+og_status(og_fail)(og_error *error, og_status status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -49,16 +49,14 @@ og_status og_fail(og_error *error, og_status status, const char *format, ...)
 /* text = a + separator + b; the old text stays when memory is refused. */
 static void join_text(og_error *error, const char *a, const char *separator, const char *b)
 {
-    size_t na = strlen(a), ns = strlen(separator), nb = strlen(b);
-    char *joined = malloc(na + ns + nb + 1);
+    size_t length = strlen(a) + strlen(separator) + strlen(b);
+    char *joined = malloc(length + 1);
     if (!joined)
         return;
-    memcpy(joined, a, na);
-    memcpy(joined + na, separator, ns);
-    memcpy(joined + na + ns, b, nb + 1);
+    snprintf(joined, length + 1, "%s%s%s", a, separator, b);
     free(error->text);
     error->text = joined;
-    error->length = na + ns + nb;
+    error->length = length;
 }
 
 og_status og_fail_also(og_error *error, og_status status, const char *format, ...)
@@ -80,7 +78,7 @@ og_status og_fail_also(og_error *error, og_status status, const char *format, ..
     return status;
 }
 
-og_status og_fail_memory(og_error *error, size_t bytes, const char *what)
+og_status(og_fail_memory)(og_error *error, size_t bytes, const char *what)
 {
     return og_fail(error, OG_OUT_OF_MEMORY, "out of memory: %zu bytes for %s", bytes, what);
 }

@@ -54,4 +54,11 @@ void og_error_clear(og_error *error);
  */
 og_status og_error_move(og_error *to, og_error *from);
 
+/* Static analysis sees one source file at a time. Functions of other files that report failures are
+ * told to it by macros like these: what they return, it could not know otherwise. */
+#ifdef __clang_analyzer__
+#define og_fail(error, status, ...) ((og_fail)(error, status, __VA_ARGS__), (status))
+#define og_fail_memory(error, bytes, what) ((og_fail_memory)(error, bytes, what), OG_OUT_OF_MEMORY)
+#endif
+
 #endif

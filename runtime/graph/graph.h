@@ -235,6 +235,9 @@ const char *og_node_text(char buffer[256], const og_node *n);
 /* Sets g->error: the node, then the message. Always returns false, for `return og_node_fail(…)`. */
 bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *format, ...)
     OG_PRINTF(4, 5);
+#ifdef __clang_analyzer__ /* see base/status.h */
+#define og_node_fail(...) ((og_node_fail)(__VA_ARGS__), false)
+#endif
 
 static inline og_value *og_value_of(og_val v)
 {

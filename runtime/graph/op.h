@@ -27,6 +27,9 @@ typedef struct og_infer {
 typedef bool og_infer_fn(og_infer *i);
 /* Sets g->error with the node in front; returns false. */
 bool og_infer_error(og_infer *i, const char *format, ...) OG_PRINTF(2, 3);
+#ifdef __clang_analyzer__ /* see base/status.h */
+#define og_infer_error(...) ((og_infer_error)(__VA_ARGS__), false)
+#endif
 
 /* ---- definition: the op in simpler ops ----------------------------------------------------------
  */

@@ -124,7 +124,7 @@ const char *og_node_text(char buffer[256], const og_node *n)
     return buffer;
 }
 
-bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *format, ...)
+bool(og_node_fail)(og_graph *g, const og_node *n, og_status status, const char *format, ...)
 {
     char text[256];
     og_text message = {0};
@@ -143,7 +143,7 @@ bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *f
     return false;
 }
 
-bool og_infer_error(og_infer *i, const char *format, ...)
+bool(og_infer_error)(og_infer *i, const char *format, ...)
 {
     og_text message = {0};
     va_list arguments;

@@ -36,7 +36,7 @@ static void say_as(const char *command, const char *kind, const char *color, con
     og_text_free(&text);
 }
 
-int og__say_error(const char *command, int status, const char *format, ...)
+int(og__say_error)(const char *command, int status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);

@@ -8,6 +8,10 @@
 /* "ongrad train: …"; further lines of the message are indented. Returns `status`, an exit status.
  */
 int og__say_error(const char *command, int status, const char *format, ...) OG_PRINTF(3, 4);
+#ifdef __clang_analyzer__ /* see runtime/base/status.h */
+#define og__say_error(command, status, ...) \
+    ((og__say_error)(command, status, __VA_ARGS__), (status))
+#endif
 void og__say_warning(const char *command, const char *format, ...) OG_PRINTF(2, 3);
 /* A plain line. */
 void og__say(const char *format, ...) OG_PRINTF(1, 2);
