@@ -120,8 +120,8 @@ static char *split_member(const char *path, const char **member)
             *member = path + i + 1;
             return file;
         }
+        file[i] = ':';
     }
-    strcpy(file, path);
     return file;
 }
 

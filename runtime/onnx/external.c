@@ -6,6 +6,7 @@
  * a model cannot make us read a file elsewhere. */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -100,9 +101,7 @@ static char *resolve(const char *folder, const char *location)
     char *joined = malloc(n);
     if (!joined)
         return NULL;
-    strcpy(joined, folder);
-    strcat(joined, "/");
-    strcat(joined, location);
+    snprintf(joined, n, "%s/%s", folder, location);
     char *real = realpath(joined, NULL);
     int e = errno;
     free(joined);
@@ -179,7 +178,7 @@ og_status og__external_find(og__external *e, const char *location, uint64_t offs
     if (offset > file->size || bytes > file->size - offset)
         return og_fail(error, OG_INVALID_MODEL,
                        "external data \"%s\": bytes %llu to %llu are needed, the file has %zu",
-                       location, (unsigned long long)offset, (unsigned long long)(offset + bytes),
+                       location, (unsigned long long)offset, (unsigned long long)offset + bytes,
                        file->size);
     *data = bytes ? (const void *)(file->data + offset) : "";
     return OG_OK;

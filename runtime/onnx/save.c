@@ -1,5 +1,6 @@
 /* Saving a loaded model: og__rewrite makes the pieces, og__sink the file. Where tensors go to
  * PATH.data, both files are complete on the disk before either takes its name. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,8 +68,7 @@ og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weig
         status = og_fail_memory(error, n, "saving");
         goto cleanup;
     }
-    strcpy(data_path, path);
-    strcat(data_path, ".data");
+    snprintf(data_path, n, "%s.data", path);
     og__rewrite r = {.onnx = onnx,
                      .arena = arena,
                      .weights = weights,
