@@ -65,12 +65,15 @@ static bool check_call(og__loader *l, const og__scope *caller, const og__functio
 {
     char label[160];
     og__node_label(label, call);
-    for (const og__scope *s = caller; s; s = s->caller)
+    const og__scope *s = caller;
+    do {
         if (s->function == f) {
             og__report_add(&l->report, OG_INVALID_MODEL, "function \"%s\" calls itself (%s)",
                            f->name, label);
             return false;
         }
+        s = s->caller;
+    } while (s);
     if (caller->depth >= MAX_CALL_DEPTH) {
         og__report_add(&l->report, OG_UNSUPPORTED,
                        "%s: functions call each other more than %d deep", label, MAX_CALL_DEPTH);

@@ -217,11 +217,11 @@ static void add_node(walk *w, const og__node_view *v)
 {
     og__loader *l = w->l;
     int *in = og_arena_array(l->arena, (size_t)v->n_in + (size_t)v->n_out + 1, sizeof(int));
-    int *out = in ? in + v->n_in : NULL;
     if (!in)
         og_fail_memory(&l->g->error, sizeof(*in), "a node");
-    if (!og__loader_memory(l) || !make_room(l, v))
+    if (!og__loader_memory(l) || !in || !make_room(l, v))
         return;
+    int *out = in + v->n_in;
     for (int k = 0; k < v->n_in; k++) {
         in[k] = OG__ABSENT;
         if (*v->in[k] && !og__names_get(&w->scope->values, v->in[k], &in[k]))

@@ -102,7 +102,7 @@ static void free_baked_batch(infer *f, const og_node *n, int *in)
     for (int i = 0; i < rank; i++) {
         if (dims[i] < 0)
             return;
-        count *= dims[i] == 0 && i < x->type.rank ? x->type.dims[i] : dims[i];
+        count *= i < x->type.rank && dims[i] == 0 ? x->type.dims[i] : dims[i];
     }
     bool misfit = reshape
                       ? count != og_type_elements(&x->type)
@@ -143,7 +143,11 @@ static void add_node(infer *f, const og_node *n)
     free_baked_batch(f, n, in);
     og_node *copy =
         og_graph_add_node(g, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
-    if (copy && !(n->op->flags & OG_RANDOM) && all_constant(g, copy) && is_small(g, copy) &&
+    if (!copy || g->error.status != OG_OK) {
+        note_problem(f);
+        return;
+    }
+    if (!(n->op->flags & OG_RANDOM) && all_constant(g, copy) && is_small(g, copy) &&
         f->evaluator.run)
         f->evaluator.run(f->evaluator.user, g, copy);
     if (g->error.status != OG_OK) {

@@ -109,7 +109,7 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     accumulate_scalar(s, g, OG_STATE_LOSS, loss.sum);
     accumulate_scalar(s, g, OG_STATE_WEIGHT, loss.weight);
     for (int i = 0; i < n; i++) {
-        if (!dx[i].g)
+        if (!x[i].g || !dx[i].g)
             continue;
         og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
                                         og_value_of(x[i])->storage, "grad");

@@ -43,7 +43,7 @@ static og_graph *evaluate(check *c, const og_graph *g, og_arena *arena)
         og_fail_memory(error, sizeof(og_graph), "the gradient check");
     else
         og_error_move(error, &result->error);
-    for (int i = 0; error->status == OG_OK && i < result->n_outputs; i++)
+    for (int i = 0; result && error->status == OG_OK && i < result->n_outputs; i++)
         if (result->values[result->outputs[i].value]->kind != OG_VALUE_CONST)
             og_fail(error, OG_UNSUPPORTED, "output %d of the check could not be evaluated", i);
     return error->status == OG_OK ? result : NULL;
@@ -120,7 +120,7 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
     g->n_outputs = 0;
     *n_trained = 0;
     for (int i = 0; i < n; i++)
-        if (dx[i].g) {
+        if (x[i].g && dx[i].g) {
             for (int k = 0; k < g->n_states; k++)
                 if (g->states[k].in == x[i].id)
                     trained[*n_trained] = k;

@@ -71,7 +71,7 @@ static og_graph *evaluate(check *k, const og_graph *g, og_arena *arena, og_error
         og_fail_memory(error, sizeof *overrides, "an evaluation");
     else
         og_error_move(error, &r->error);
-    for (int i = 0; error->status == OG_OK && i < r->n_outputs; i++)
+    for (int i = 0; r && error->status == OG_OK && i < r->n_outputs; i++)
         if (r->values[r->outputs[i].value]->kind != OG_VALUE_CONST)
             og_fail(error, OG_UNSUPPORTED, "random");
     return error->status == OG_OK ? r : NULL;

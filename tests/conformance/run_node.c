@@ -88,7 +88,7 @@ static og_status folded(const node_case *c, const og_device *device, og_text *te
         og_error_move(error, &g->error);
     else
         og_fail_memory(error, sizeof *g, "a test");
-    for (int i = 0; error->status == OG_OK && i < g->n_outputs && !text->s; i++) {
+    for (int i = 0; g && error->status == OG_OK && i < g->n_outputs && !text->s; i++) {
         const og_value *got = g->values[g->outputs[i].value];
         if (got->kind != OG_VALUE_CONST)
             og_fail(error, OG_UNSUPPORTED, "%s", not_evaluated(g));

@@ -105,7 +105,7 @@ static int read_dim(shapes *s, const char *text)
     char *end = NULL, *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
     long long value = equals ? strtoll(equals + 1, &end, 10) : 0;
     int status = OG__EXIT_DONE;
-    if (!equals || end == equals + 1 || *end || value < 1 || value > INT32_MAX)
+    if (!equals || !end || end == equals + 1 || *end || value < 1 || value > INT32_MAX)
         status =
             og__say_error(command, OG__EXIT_USAGE,
                           "--dim %s: expected NAME=N with N a whole number of at least 1", text);
