@@ -12,26 +12,38 @@
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define VECTOR1(name)                                                 \
     extern __attribute__((simd("notinbranch"))) float name##f(float); \
-    extern __attribute__((simd("notinbranch"))) double name(double);
+    extern __attribute__((simd("notinbranch"))) double name(double)
 #define VECTOR2(name)                                                        \
     extern __attribute__((simd("notinbranch"))) float name##f(float, float); \
-    extern __attribute__((simd("notinbranch"))) double name(double, double);
+    extern __attribute__((simd("notinbranch"))) double name(double, double)
 #if __GLIBC_PREREQ(2, 22)
-VECTOR1(exp)
-VECTOR1(log)
-VECTOR1(sin) VECTOR1(cos) VECTOR2(pow)
+VECTOR1(exp);
+VECTOR1(log);
+VECTOR1(sin);
+VECTOR1(cos);
+VECTOR2(pow);
 #endif
 #if __GLIBC_PREREQ(2, 35)
-    VECTOR1(log1p) VECTOR1(tanh) VECTOR1(erf) VECTOR1(tan) VECTOR1(asin) VECTOR1(acos) VECTOR1(atan)
-        VECTOR1(sinh) VECTOR1(cosh) VECTOR1(asinh) VECTOR1(acosh) VECTOR1(atanh)
+VECTOR1(log1p);
+VECTOR1(tanh);
+VECTOR1(erf);
+VECTOR1(tan);
+VECTOR1(asin);
+VECTOR1(acos);
+VECTOR1(atan);
+VECTOR1(sinh);
+VECTOR1(cosh);
+VECTOR1(asinh);
+VECTOR1(acosh);
+VECTOR1(atanh);
 #endif
 #endif
 
-    /* ---- arithmetic that differs between domains
+/* ---- arithmetic that differs between domains
        ---------------------------------------------------------- */
 
-    /* Integers: towards zero; by zero gives 0; the one overflow wraps. */
-    static inline int64_t divide_int(int64_t a, int64_t b)
+/* Integers: towards zero; by zero gives 0; the one overflow wraps. */
+static inline int64_t divide_int(int64_t a, int64_t b)
 {
     return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
 }
