@@ -31,7 +31,7 @@ static bool reduced_axes(og_infer *i, const og_node *node, const og_value *axes,
 /* The reduced axes of a node whose inference has succeeded; their count. */
 static int axes_of(const og_node *node, int nx, const og_val *x, int *axes)
 {
-    bool marks[OG_MAX_RANK];
+    bool marks[OG_MAX_RANK] = {false};
     int n = 0;
     const og_value *v = nx > 1 && Has(x[1]) ? og_value_of(x[1]) : NULL;
     reduced_axes(NULL, node, v, Rank(x[0]), marks);

@@ -79,7 +79,7 @@ static bool need_ranges(og_infer *i, const og_type *x, ranges *r)
 
 static bool slice_infer(og_infer *i)
 {
-    ranges r;
+    ranges r = {0};
     if (!need_ranges(i, &i->x[0]->type, &r))
         return false;
     i->y[0] = i->x[0]->type;
@@ -91,7 +91,7 @@ static bool slice_view(const og_node *node, int out, const og_value *const *in, 
                        const og_layout *lx, const og_type *y, og_layout *ly)
 {
     (void)out, (void)y;
-    ranges r;
+    ranges r = {0};
     const char *bad;
     if (!read_ranges(in, node->n_in, 1, x, &r, &bad))
         return false;
@@ -120,7 +120,7 @@ static void slice_grad(og_grad *d)
 
 static bool slice_grad_infer(og_infer *i)
 {
-    ranges r;
+    ranges r = {0};
     const og_type *dy = &i->x[0]->type;
     if (!type_from_attr(i, "x_dims", dy->dtype, &i->y[0]) || !need_ranges(i, &i->y[0], &r))
         return false;
@@ -154,7 +154,7 @@ static void slice_grad_expand(og_expand *e)
     const char *bad;
     int rank = og_attr_ints(e->node, "x_dims", &dims);
     og_type x = og_type_make(DType(dx), rank, dims);
-    ranges r;
+    ranges r = {0};
     for (int k = 1; k < e->nx && k < 5; k++)
         in[k] = Has(e->x[k]) ? og_value_of(e->x[k]) : NULL;
     read_ranges(in, 5, 1, &x, &r, &bad);

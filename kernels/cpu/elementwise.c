@@ -145,8 +145,8 @@ static void plan_steps(plan *p, const og_program *program)
         int16_t operand[3] = {arity > 0 ? instr->a : -1, arity > 1 ? instr->b : -1,
                               arity > 2 ? instr->c : -1};
         bool uniform = true, expand[3] = {false, false, false};
-        for (int o = 0; o < arity; o++)
-            uniform = uniform && p->uniform[operand[o]];
+        for (int o = 0; o < 3; o++)
+            uniform = uniform && (operand[o] < 0 || p->uniform[operand[o]]);
         p->uniform[value] = uniform;
         og__variant variant = uniform ? OG__VECTORS : choose(p, instr->op, operand, expand);
         step *s = uniform ? &p->uniform_steps[p->n_uniform_steps++] : &p->steps[p->n_steps++];
@@ -269,7 +269,7 @@ static plan *plan_new(const og_program *program)
 og_status og__elementwise_prepare(og_call *call, const og_program *program, og_error *error)
 {
     plan *p = plan_new(program);
-    int *busy = malloc(sizeof *busy * (size_t)(2 * (program->n_in + program->n_instr) + 1));
+    int *busy = calloc((size_t)(2 * (program->n_in + program->n_instr) + 1), sizeof *busy);
     if (!p || !busy) {
         free(p);
         free(busy);
@@ -317,7 +317,7 @@ static void gather(const plan *p, const input *in, const void *data, int64_t at,
 {
     og__load_fn *load = p->ops->load[p->domain][in->dtype];
     const char *from = data;
-    int64_t size = (int64_t)og__size(in->dtype), index[OG_MAX_RANK], offset = 0;
+    int64_t size = (int64_t)og__size(in->dtype), index[OG_MAX_RANK] = {0}, offset = 0;
     for (int a = in->rank - 1; a >= 0; a--) {
         index[a] = at % in->dims[a];
         at /= in->dims[a];

@@ -174,7 +174,7 @@ INT_PRODUCT(uint64_t)
 static og_status int_run(const og_call *call, og_error *error)
 {
     (void)error;
-    og__matmul s;
+    og__matmul s = {0};
     og__matmul_shape(call, &s);
     bool wide = og__size(call->x[0].type.dtype) == 8;
     int64_t batch = og__product(s.batch.dims, 0, s.batch.rank);

@@ -55,7 +55,8 @@ static og_status read_slice(const og_call *call, const og_type *whole, int first
                             og_error *error)
 {
     int rank = whole->rank;
-    int64_t starts[OG_MAX_RANK], ends[OG_MAX_RANK], axes[OG_MAX_RANK], steps[OG_MAX_RANK];
+    int64_t starts[OG_MAX_RANK] = {0}, ends[OG_MAX_RANK] = {0}, axes[OG_MAX_RANK] = {0},
+            steps[OG_MAX_RANK] = {0};
     for (int a = 0; a < rank; a++) {
         s->start[a] = 0;
         s->step[a] = 1;
@@ -109,7 +110,7 @@ static og_status run_slice(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     og__copy_axis axes[OG_MAX_RANK];
-    slice s;
+    slice s = {0};
     OG_TRY(read_slice(call, &x->type, 1, &s, error));
     OG_TRY(check_slice(call, &s, &y->type, error));
     int64_t offset = 0, size = (int64_t)og__size(y->type.dtype);
@@ -129,7 +130,7 @@ static og_status run_slice_grad(const og_call *call, og_error *error)
 {
     const og_tensor *dy = &call->x[0], *dx = &call->y[0];
     og__copy_axis axes[OG_MAX_RANK];
-    slice s;
+    slice s = {0};
     OG_TRY(read_slice(call, &dx->type, 1, &s, error));
     OG_TRY(check_slice(call, &s, &dy->type, error));
     int64_t offset = 0, size = (int64_t)og__size(dx->type.dtype), all = og__elements(dx);

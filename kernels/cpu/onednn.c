@@ -39,7 +39,7 @@ og__md_ref og__md_get(const og__md *md)
 bool og__md_strided(og__md *md, og_dtype dtype, int rank, const int64_t *dims,
                     const int64_t *strides)
 {
-    dnnl_dims_t d, s;
+    dnnl_dims_t d = {0}, s = {0};
     copy_dims(d, rank, dims);
     copy_dims(s, rank, strides);
 #if V3
@@ -63,7 +63,7 @@ bool og__md_dense(og__md *md, og_dtype dtype, int rank, const int64_t *dims)
 
 bool og__md_any(og__md *md, og_dtype dtype, int rank, const int64_t *dims)
 {
-    dnnl_dims_t d;
+    dnnl_dims_t d = {0};
     copy_dims(d, rank, dims);
 #if V3
     return dnnl_memory_desc_create_with_tag(&md->desc, rank, d, data_type(dtype),
@@ -176,7 +176,7 @@ static bool finish(og__dnnl *d, og__primitive *p, dnnl_primitive_desc_t pd, int 
 static dnnl_status_t conv_pd(og__dnnl *d, dnnl_primitive_desc_t *pd, const og__conv_desc *c,
                              dnnl_primitive_attr_t attr)
 {
-    dnnl_dims_t strides, dilates, begins, ends;
+    dnnl_dims_t strides = {0}, dilates = {0}, begins = {0}, ends = {0};
     copy_dims(strides, c->spatial, c->strides);
     copy_dims(begins, c->spatial, c->pads);
     copy_dims(ends, c->spatial, c->pads + c->spatial);

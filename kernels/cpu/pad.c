@@ -79,7 +79,7 @@ static void pad_constant(const og_call *call, const int64_t *begin, const int64_
     char value[16] = {0};
     const char *from = x->data;
     char *to = y->data;
-    og__copy_axis axes[OG_MAX_RANK];
+    og__copy_axis axes[OG_MAX_RANK] = {{0}};
     int64_t inside = 1, all = og__elements(y);
     for (int a = 0; a < y->type.rank; a++) {
         int64_t cut = og__max(0, -begin[a]), skip = og__max(0, begin[a]);
@@ -115,8 +115,7 @@ static void pad_by_table(const og_call *call, const int64_t *tables)
     int last = y->type.rank - 1;
     int64_t n = y->type.dims[last], lines = og__product(y->type.dims, 0, last);
     int64_t size = (int64_t)og__size(y->type.dtype);
-    int64_t table_of[OG_MAX_RANK + 1];
-    table_of[0] = 0;
+    int64_t table_of[OG_MAX_RANK + 1] = {0};
     for (int a = 0; a <= last; a++)
         table_of[a + 1] = table_of[a] + y->type.dims[a];
 #pragma omp parallel for num_threads(og__threads(call, lines *n)) schedule(static)
@@ -134,7 +133,7 @@ static void pad_by_table(const og_call *call, const int64_t *tables)
 static og_status run_pad(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0], *y = &call->y[0];
-    int64_t begin[OG_MAX_RANK], end[OG_MAX_RANK];
+    int64_t begin[OG_MAX_RANK] = {0}, end[OG_MAX_RANK] = {0};
     pad_mode mode = mode_of(call);
     OG_TRY(read_pads(call, begin, end, error));
     if (og__elements(y) == 0)

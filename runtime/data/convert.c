@@ -281,9 +281,9 @@ og__misfits og__convert_check(const og__conversion *c, const void *in, int64_t n
     size_t bytes = (size_t)og_dtype_bits(c->from) / 8;
     double low, high;
     og__convert_range(c->to, &low, &high);
+    double block[BLOCK] = {0};
     for (int64_t done = 0; done < n; done += BLOCK) {
         size_t m = n - done < BLOCK ? (size_t)(n - done) : BLOCK;
-        double block[BLOCK];
         int bad = 0;
         load_double(block, c->from, (const char *)in + (size_t)done * bytes, m);
         for (size_t i = 0; i < m; i++) {

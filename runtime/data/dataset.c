@@ -55,7 +55,7 @@ static bool match_axes(const int64_t *have, int n_have, const int64_t *want, int
                        int64_t *got)
 {
     /* can[i][j]: have[i …] can become want[j …] */
-    bool can[OG_MAX_RANK + 1][OG_MAX_RANK + 1];
+    bool can[OG_MAX_RANK + 1][OG_MAX_RANK + 1] = {{false}};
     for (int i = n_have; i >= 0; i--)
         for (int j = n_want; j >= 0; j--)
             can[i][j] = (i == n_have && j == n_want) ||

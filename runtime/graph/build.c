@@ -287,7 +287,7 @@ og_val og_transpose(og_site site, og_val x, const int *perm)
 
 og_val og_swap_last(og_site site, og_val x)
 {
-    int perm[OG_MAX_RANK], r = Rank(x);
+    int perm[OG_MAX_RANK] = {0}, r = Rank(x);
     for (int i = 0; i < r; i++)
         perm[i] = i;
     if (r >= 2) {

@@ -249,8 +249,8 @@ static void write_program(fuse *f, int group)
 {
     const og_graph *g = f->g;
     og_graph *to = f->rw.to;
-    int members[MAX_INSTRUCTIONS], n = 0, n_in = 0, n_out = 0;
-    int in[MAX_INSTRUCTIONS * 3], outs[MAX_INSTRUCTIONS];
+    int members[MAX_INSTRUCTIONS] = {0}, n = 0, n_in = 0, n_out = 0;
+    int in[MAX_INSTRUCTIONS * 3] = {0}, outs[MAX_INSTRUCTIONS];
     og_type types[MAX_INSTRUCTIONS];
     for (int i = group; i <= f->last[group]; i++)
         if (f->group[i] == group && f->rw.live[i])

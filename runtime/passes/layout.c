@@ -37,7 +37,9 @@ static bool is_dense(const layout_pass *l, int value)
     return og_tensor_is_dense(&t);
 }
 
-static const og_kernel *choose(layout_pass *l, const og_node *n, const bool *densify)
+enum { MOST_INPUTS = 256 }; /* of one node */
+
+static const og_kernel *choose(layout_pass *l, const og_node *n, const bool densify[MOST_INPUTS])
 {
     og_graph *to = l->rw.to;
     og_call call = {.node = n, .device = l->device, .nx = n->n_in, .ny = n->n_out};
@@ -89,7 +91,7 @@ static bool reserve(layout_pass *l, int n_out)
 static int copy_value(layout_pass *l, int value)
 {
     og_graph *to = l->rw.to;
-    const bool keep[1] = {false};
+    const bool keep[MOST_INPUTS] = {false};
     if (!reserve(l, 1))
         return value;
     og_node *n =
@@ -128,11 +130,11 @@ static bool place_view(layout_pass *l, const og_node *n)
 static void place_kernel(layout_pass *l, const og_node *from)
 {
     og_graph *to = l->rw.to;
-    bool as_is[256] = {false}, densify[256] = {false};
+    bool as_is[MOST_INPUTS] = {false}, densify[MOST_INPUTS] = {false};
     const og_node *n = to->nodes[to->n_nodes - 1];
     bool any = false;
-    if (n->n_in > 256) {
-        og_node_fail(to, n, OG_UNSUPPORTED, "has %d inputs, more than 256", n->n_in);
+    if (n->n_in > MOST_INPUTS) {
+        og_node_fail(to, n, OG_UNSUPPORTED, "has %d inputs, more than %d", n->n_in, MOST_INPUTS);
         return;
     }
     for (int i = 0; i < n->n_in; i++) {

@@ -30,7 +30,7 @@ TEST(gather)
             for (int d = 0; d < 5; d++) {
                 kernel_call k = {.op = "Gather", .nx = 2, .ny = 1, .n_attrs = 1};
                 int at = og__axis(axis, 3), rank = 0;
-                int64_t out[4], index[OG_MAX_RANK], from[3] = {0};
+                int64_t out[4], index[OG_MAX_RANK] = {0}, from[3] = {0};
                 k.attrs[0] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = axis};
                 k.x[0] = laid_out(sizes[d], 3, dims[c], DENSE, false, &seed);
                 k.x[1] = random_indices(2, (int64_t[]){4, 7}, dims[c][at], d & 1, &seed);
@@ -94,7 +94,7 @@ TEST(gather_elements)
     for (int axis = -3; axis < 3; axis++)
         for (int d = 0; d < 5; d++) {
             int at = og__axis(axis, 3);
-            int64_t shape[3], index[OG_MAX_RANK];
+            int64_t shape[3], index[OG_MAX_RANK] = {0};
             memcpy(shape, picked, sizeof shape);
             shape[at] = 300;
             kernel_call k = {.op = "GatherElements", .nx = 2, .ny = 1, .n_attrs = 1};
@@ -121,7 +121,7 @@ TEST(gather_nd)
         for (int depth = 1; depth + batch <= 4; depth++)
             for (int d = 0; d < 5; d++) {
                 kernel_call k = {.op = "GatherND", .nx = 2, .ny = 1, .n_attrs = 1};
-                int64_t shape[5], out[8], index[OG_MAX_RANK], from[4] = {0};
+                int64_t shape[5], out[8], index[OG_MAX_RANK] = {0}, from[4] = {0};
                 int rank = 0, out_rank = 0;
                 for (int a = 0; a < batch; a++)
                     shape[rank++] = dims[a];
@@ -180,9 +180,9 @@ TEST(scatter)
         for (int d = 0; d < 4; d++)
             for (int mode = 0; mode < 6; mode++) { /* along axis 0, 1, 2; tuples of 1, 2, 3 */
                 bool elements = mode < 3;
-                int axis = mode, depth = mode - 2, rank = 3;
+                int axis = elements ? mode : 0, depth = mode - 2, rank = 3;
                 int64_t shape[3] = {4, 5, 30}, tuples[2] = {20, depth}, updates[3] = {20},
-                        index[OG_MAX_RANK];
+                        index[OG_MAX_RANK] = {0};
                 int64_t inner = og__product(dims, elements ? 3 : depth, 3);
                 kernel_call k = {.op = elements ? "ScatterElements" : "ScatterND",
                                  .nx = 3,
@@ -259,7 +259,7 @@ TEST(reverse_sequence)
     uint64_t seed = 15;
     for (int batch_axis = 0; batch_axis < 2; batch_axis++)
         for (int d = 0; d < 5; d++) {
-            int64_t dims[3] = {batch_axis ? 5 : 4, batch_axis ? 4 : 5, 6}, index[OG_MAX_RANK];
+            int64_t dims[3] = {batch_axis ? 5 : 4, batch_axis ? 4 : 5, 6}, index[OG_MAX_RANK] = {0};
             kernel_call k = {.op = "ReverseSequence", .nx = 2, .ny = 1, .n_attrs = 2};
             k.attrs[0] = (og_attr){.name = "batch_axis", .kind = OG_ATTR_INT, .i = batch_axis};
             k.attrs[1] = (og_attr){.name = "time_axis", .kind = OG_ATTR_INT, .i = 1 - batch_axis};
@@ -284,7 +284,7 @@ TEST(one_hot)
     uint64_t seed = 16;
     for (int axis = -3; axis < 3; axis++)
         for (int d = 0; d < 5; d++) {
-            int64_t out[3], index[OG_MAX_RANK], depth = 6;
+            int64_t out[3], index[OG_MAX_RANK] = {0}, depth = 6;
             int at = og__axis(axis, 3);
             for (int a = 0; a < 3; a++)
                 out[a] = a == at ? depth : (a - (a > at)) ? 5 : 4;
@@ -314,7 +314,7 @@ TEST(triangle)
         for (int64_t shift = -8; shift < 9; shift++)
             for (int d = 0; d < 5; d++) {
                 kernel_call k = {.op = "Trilu", .nx = 2, .ny = 1, .n_attrs = 1};
-                int64_t index[OG_MAX_RANK];
+                int64_t index[OG_MAX_RANK] = {0};
                 k.attrs[0] = (og_attr){.name = "upper", .kind = OG_ATTR_INT, .i = upper};
                 k.x[0] = laid_out(sizes[d], 3, (int64_t[]){2, 5, 7}, DENSE, false, &seed);
                 k.x[1] = scalar_int(shift == 8 ? INT64_MAX : shift == -8 ? INT64_MIN : shift);

@@ -39,7 +39,7 @@ TEST(copy)
                 kernel_call k = {.op = ops[(s + (size_t)d + (size_t)how) % 6], .nx = 1, .ny = 1};
                 k.x[0] =
                     laid_out(sizes[d], shapes[s].rank, shapes[s].dims, (layout)how, false, &seed);
-                int64_t n = og__elements(&k.x[0]), index[OG_MAX_RANK];
+                int64_t n = og__elements(&k.x[0]), index[OG_MAX_RANK] = {0};
                 k.y[0] = output_of(sizes[d], 1, &n);
                 TEST_CASE(case_text(k.op, &k.x[0].type, how));
                 if (test_run(&k))
@@ -114,7 +114,7 @@ TEST(expand)
                 TEST_CASE(case_text("Expand", &k.y[0].type, how));
                 if (test_run(&k))
                     for (int64_t i = 0; i < og__elements(&k.y[0]); i++) {
-                        int64_t index[OG_MAX_RANK], from[OG_MAX_RANK] = {0};
+                        int64_t index[OG_MAX_RANK] = {0}, from[OG_MAX_RANK] = {0};
                         index_of(&k.y[0].type, i, index);
                         for (int a = 0; a < x->rank; a++)
                             from[a] = x->dims[a] == 1 ? 0 : index[a + y->rank - x->rank];
@@ -148,7 +148,7 @@ TEST(slice)
             for (int how = 0; how < LAYOUTS; how++) {
                 kernel_call k = {.op = "Slice", .nx = 5, .ny = 1},
                             g = {.op = "ai.ongrad::SliceGrad", .nx = 5, .ny = 1};
-                int64_t index[OG_MAX_RANK], n = cases[c].n;
+                int64_t index[OG_MAX_RANK] = {0}, n = cases[c].n;
                 k.x[0] = laid_out(sizes[d], 3, whole, (layout)how, false, &seed);
                 k.x[1] = ints_of((int)n, cases[c].starts);
                 k.x[2] = ints_of((int)n, cases[c].ends);
@@ -193,7 +193,7 @@ TEST(concat_split)
             for (int how = 0; how < LAYOUTS - 1; how++) {
                 kernel_call k = {.op = "Concat", .nx = 4, .ny = 1, .n_attrs = 1};
                 kernel_call s = {.op = "Split", .nx = 2, .ny = 4, .n_attrs = 1};
-                int64_t dims[3] = {4, 5, 33}, index[OG_MAX_RANK];
+                int64_t dims[3] = {4, 5, 33}, index[OG_MAX_RANK] = {0};
                 int at = og__axis(axis, 3);
                 k.attrs[0] = s.attrs[0] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = axis};
                 dims[at] = 44;
@@ -257,7 +257,7 @@ TEST(pad)
                 for (int how = 0; how < LAYOUTS; how++) {
                     static const int64_t dims[3] = {4, 6, 31},
                                          axes[3] = {-1, 0, 1}; /* pads in axes' order */
-                    int64_t out[3], begin[3], index[OG_MAX_RANK], value[1] = {1};
+                    int64_t out[3], begin[3], index[OG_MAX_RANK] = {0}, value[1] = {1};
                     kernel_call k = {.op = "Pad", .nx = 4, .ny = 1, .n_attrs = 1};
                     k.attrs[0] =
                         (og_attr){.name = "mode", .kind = OG_ATTR_STRING, .s = modes[mode]};
@@ -299,7 +299,7 @@ TEST(tile)
     for (int c = 0; c < 6; c++)
         for (int d = 0; d < 5; d++)
             for (int how = 0; how < LAYOUTS; how++) {
-                int64_t dims[3] = {3, 4, 17}, out[3], index[OG_MAX_RANK];
+                int64_t dims[3] = {3, 4, 17}, out[3], index[OG_MAX_RANK] = {0};
                 for (int a = 0; a < 3; a++)
                     out[a] = dims[a] * repeats[c][a];
                 kernel_call k = {.op = "Tile", .nx = 2, .ny = 1};
@@ -326,7 +326,7 @@ TEST(depth_space)
             for (int how = 0; how < LAYOUTS - 1; how++)
                 for (int64_t b = 1; b < 4; b++) {
                     int64_t wide[4] = {2, 3, 5 * b, 8 * b}, deep[4] = {2, 3 * b * b, 5, 8},
-                            index[OG_MAX_RANK], from[4] = {0};
+                            index[OG_MAX_RANK] = {0}, from[4] = {0};
                     kernel_call k = {.op = mode < 2 ? "DepthToSpace" : "SpaceToDepth",
                                      .nx = 1,
                                      .ny = 1,

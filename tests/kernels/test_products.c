@@ -260,7 +260,7 @@ typedef struct geometry {
 
 static geometry conv_geometry(const conv_case *k)
 {
-    geometry g;
+    geometry g = {0};
     for (int a = 0; a < k->spatial; a++) {
         int64_t s = g.strides[a] = k->strides[a] ? k->strides[a] : 1;
         int64_t d = g.dilations[a] = k->dilations[a] ? k->dilations[a] : 1;
