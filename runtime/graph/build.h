@@ -46,7 +46,8 @@ typedef struct og_outs {
 #define Op(op, in, ...) Ops(op, 1, in, ##__VA_ARGS__).y[0]
 /* The same with n_out outputs (at most OG_MAX_OUT). */
 #define Ops(op, n_out, in, ...) \
-    og_ops(OG_HERE, op, n_out, in, (og_attr[]){__VA_ARGS__ __VA_OPT__(, ){0}})
+    og_ops(OG_HERE, op, n_out, in, (og_attr[OG_MOST_ATTRS + 1]){__VA_ARGS__})
+#define OG_MOST_ATTRS 15 /* in one call */
 og_outs og_ops(og_site site, const char *op, int n_out, og_vals in, const og_attr *attrs);
 /* As og_ops, copying all attributes of `like` (definitions that pass them through). */
 og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const og_node *like);
