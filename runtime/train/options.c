@@ -144,7 +144,7 @@ bool og__parse_bytes(const char *text, uint64_t *bytes)
     double value = strtod(text, &end);
     while (*end == ' ')
         end++;
-    for (size_t i = 0; end[i] && i < sizeof(unit) - 1; i++)
+    for (size_t i = 0; i < sizeof(unit) - 1 && end[i]; i++)
         unit[i] = (char)tolower((unsigned char)end[i]);
     for (size_t i = 0; end != text && i < sizeof(units) / sizeof(units[0]); i++)
         if (strcmp(unit, units[i].unit) == 0 && value > 0 && value * units[i].factor < 1.8e19) {
