@@ -53,7 +53,8 @@ function(ongrad_simd_variants sources)
             foreach(level IN LISTS levels)
                 set(copy ${CMAKE_BINARY_DIR}/simd/${stem}_v${level}.c)
                 file(CONFIGURE OUTPUT ${copy} @ONLY CONTENT
-"#define OG_SIMD_LEVEL @level@\n#define OG_SIMD(name) name##_v@level@\n#include \"@source@\"\n")
+"#define OG_SIMD_LEVEL @level@\n#define OG_SIMD(name) name##_v@level@\n\
+/* NOLINTNEXTLINE(bugprone-suspicious-include): a copy of this file for one instruction set */\n#include \"@source@\"\n")
                 set(flags -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
                 if(level EQUAL 3)
                     list(APPEND flags -march=x86-64-v3)
