@@ -5,15 +5,20 @@
 #include "runtime/graph/storage.h"
 
 typedef struct og_optimizer {
-    const char *name; /* sgd, adam, adamw */
+    const char *name; /* one of og_optimizer_names */
     double weight_decay, momentum, beta1, beta2, eps;
-    bool nesterov;
+    double alpha;               /* rmsprop: decay of the mean of squares */
+    double lr_decay;            /* adagrad */
+    double initial_accumulator; /* adagrad: what the sum of squares begins with */
+    bool nesterov, centered;
     double max_norm; /* of all gradients together; 0 = no clipping */
 } og_optimizer;
 
-/* "adam, adamw, sgd" */
+/* "adagrad, adam, …" */
 extern const char *const og_optimizer_names;
-bool og_optimizer_exists(const char *name);
+/* An optimizer with the values it has where nothing is said: PyTorch's, or the paper's where
+ * PyTorch does not have it. NULL: there is none of that name. */
+const og_optimizer *og_optimizer_defaults(const char *name);
 
 /* Outputs of the update graph, in this order. */
 enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_OUTPUTS };

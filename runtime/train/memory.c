@@ -43,13 +43,21 @@ static void count_states(og_session *s)
     }
 }
 
-static void fill_state(const og_storage *st, char *at)
+/* fill: of float32 and float64 states alone. */
+static void fill_state(const og_storage *st, void *at)
 {
     size_t bytes = (size_t)og_type_bytes(&st->type);
-    if (st->initial)
+    if (st->initial) {
         memcpy(at, st->initial, bytes);
-    else
-        memset(at, 0, bytes);
+        return;
+    }
+    memset(at, 0, bytes);
+    for (int64_t i = 0; st->fill != 0 && i < og_type_elements(&st->type); i++) {
+        if (st->type.dtype == OG_DOUBLE)
+            ((double *)at)[i] = st->fill;
+        else
+            ((float *)at)[i] = (float)st->fill;
+    }
 }
 
 og_status og__session_allocate(og_session *s, size_t activation_bytes)

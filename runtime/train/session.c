@@ -16,33 +16,52 @@ static og_status invalid(og_session *s, const char *option, const char *wanted)
                    option, og_options_get(s->options, option), wanted);
 }
 
+/* The option's value if it was given, else `otherwise`. */
+static double float_or(const og_options *o, const char *name, double otherwise)
+{
+    return og_options_is_set(o, name) ? og__option_float(o, name) : otherwise;
+}
+
+static og_status parse_betas(og_session *s, og_optimizer *opt)
+{
+    char tail;
+    const char *text = og_options_get(s->options, "betas");
+    if (text && (sscanf(text, "%lf,%lf%c", &opt->beta1, &opt->beta2, &tail) != 2 ||
+                 !(opt->beta1 >= 0 && opt->beta1 < 1 && opt->beta2 >= 0 && opt->beta2 < 1)))
+        return invalid(s, "betas", "two numbers from 0 to below 1, such as 0.9,0.999");
+    return OG_OK;
+}
+
 static og_status parse_optimizer(og_session *s)
 {
+    static const char *const not_negative[] = {"lr",       "weight_decay",
+                                               "momentum", "eps",
+                                               "lr_decay", "initial_accumulator_value",
+                                               "max_norm", NULL};
     const og_options *o = s->options;
-    og_optimizer *opt = &s->optimizer;
-    opt->name = og_options_get(o, "optimizer");
-    if (!og_optimizer_exists(opt->name))
+    const og_optimizer *defaults = og_optimizer_defaults(og_options_get(o, "optimizer"));
+    if (!defaults)
         return invalid(s, "optimizer", og_optimizer_names);
-    opt->weight_decay = og_options_is_set(o, "weight_decay") ? og__option_float(o, "weight_decay")
-                        : strcmp(opt->name, "adamw") == 0    ? 0.01
-                                                             : 0;
+    s->optimizer = *defaults;
+    og_optimizer *opt = &s->optimizer;
+    opt->weight_decay = float_or(o, "weight_decay", defaults->weight_decay);
+    opt->eps = float_or(o, "eps", defaults->eps);
+    opt->alpha = float_or(o, "alpha", defaults->alpha);
     opt->momentum = og__option_float(o, "momentum");
+    opt->lr_decay = og__option_float(o, "lr_decay");
+    opt->initial_accumulator = og__option_float(o, "initial_accumulator_value");
     opt->nesterov = og__option_flag(o, "nesterov");
-    opt->eps = og__option_float(o, "eps");
+    opt->centered = og__option_flag(o, "centered");
     opt->max_norm = og__option_float(o, "max_norm");
-    char tail;
-    if (sscanf(og_options_get(o, "betas"), "%lf,%lf%c", &opt->beta1, &opt->beta2, &tail) != 2 ||
-        opt->beta1 < 0 || opt->beta1 >= 1 || opt->beta2 < 0 || opt->beta2 >= 1)
-        return invalid(s, "betas", "two numbers from 0 to below 1, such as 0.9,0.999");
-    if (opt->nesterov && opt->momentum <= 0)
-        return invalid(s, "nesterov", "off, unless momentum is above 0");
-    static const char *const not_negative[] = {"lr",  "weight_decay", "momentum",
-                                               "eps", "max_norm",     NULL};
     for (int i = 0; not_negative[i]; i++)
         if (og__option_float(o, not_negative[i]) < 0)
             return invalid(s, not_negative[i], "a number that is not negative");
+    if (!(opt->alpha >= 0 && opt->alpha <= 1))
+        return invalid(s, "alpha", "a number from 0 to 1");
+    if (opt->nesterov && opt->momentum <= 0)
+        return invalid(s, "nesterov", "off, unless momentum is above 0");
     s->lr = og__option_float(o, "lr");
-    return OG_OK;
+    return parse_betas(s, opt);
 }
 
 static og_status parse_run(og_session *s)
