@@ -2,42 +2,12 @@
  * choice of uniform operand, and the conversions from and to memory. Compiled once for each
  * instruction set (OG_SIMD).
  *
- * The loops are plain C that the compiler vectorizes. The mathematical functions of the C library
- * are declared again with the `simd` attribute, so that it calls their vector versions where the C
- * library has them; NaN and infinities keep their meaning, which -ffast-math would lose. */
+ * The loops are plain C that the compiler vectorizes, with the C library's vector functions
+ * (vector_math.h). */
 #include <limits.h>
 
 #include "kernels/cpu/elementwise.h"
-
-#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
-#define VECTOR1(name)                                                 \
-    extern __attribute__((simd("notinbranch"))) float name##f(float); \
-    extern __attribute__((simd("notinbranch"))) double name(double)
-#define VECTOR2(name)                                                        \
-    extern __attribute__((simd("notinbranch"))) float name##f(float, float); \
-    extern __attribute__((simd("notinbranch"))) double name(double, double)
-#if __GLIBC_PREREQ(2, 22)
-VECTOR1(exp);
-VECTOR1(log);
-VECTOR1(sin);
-VECTOR1(cos);
-VECTOR2(pow);
-#endif
-#if __GLIBC_PREREQ(2, 35)
-VECTOR1(log1p);
-VECTOR1(tanh);
-VECTOR1(erf);
-VECTOR1(tan);
-VECTOR1(asin);
-VECTOR1(acos);
-VECTOR1(atan);
-VECTOR1(sinh);
-VECTOR1(cosh);
-VECTOR1(asinh);
-VECTOR1(acosh);
-VECTOR1(atanh);
-#endif
-#endif
+#include "kernels/cpu/vector_math.h"
 
 /* ---- arithmetic that differs between domains
        ---------------------------------------------------------- */

@@ -12,6 +12,17 @@ size_t og__gemm_bytes(og_dtype dtype, int64_t m, int64_t n, int64_t k)
     return og_align_up(elements * size, 256);
 }
 
+size_t og__gemm_packed_bytes(og_dtype dtype, int64_t n, int64_t k)
+{
+    size_t elements = (size_t)(og__gemm_packed_groups(n) * 64 * k);
+    return og_align_up(elements * og__size(dtype), 256);
+}
+
+size_t og__gemm_rows_bytes(og_dtype dtype)
+{
+    return OG__GEMM_M * OG__GEMM_K * og__size(dtype);
+}
+
 void og__gemm_run(const og__gemm *g, const void *a, const void *b, void *c, void *workspace)
 {
     if (g->k == 0) {

@@ -26,6 +26,20 @@ typedef struct og__gemm {
 size_t og__gemm_bytes(og_dtype dtype, int64_t m, int64_t n, int64_t k);
 void og__gemm_run(const og__gemm *g, const void *a, const void *b, void *c, void *workspace);
 
+/* For many products with one B, float or double and k > 0: B [k, n] is packed once, whole, in
+ * og__gemm_packed_groups(n) independent groups of columns; g's strides of A, B, C and its `add` may
+ * differ from call to call, m may be anything. The workspace is og__gemm_rows_bytes. */
+size_t og__gemm_packed_bytes(og_dtype dtype, int64_t n, int64_t k);
+static inline int64_t og__gemm_packed_groups(int64_t n)
+{
+    return (n + 63) / 64;
+}
+size_t og__gemm_rows_bytes(og_dtype dtype);
+OG__BUILDS(void, og__gemm_pack,
+           (const og__gemm *g, const void *b, void *packed, int64_t first, int64_t last));
+OG__BUILDS(void, og__gemm_packed,
+           (const og__gemm *g, const void *a, const void *packed, void *c, void *workspace));
+
 /* gemm_simd.c, without the check for k = 0. */
 OG__BUILDS(void, og__gemm_float,
            (const og__gemm *g, const void *a, const void *b, void *c, void *workspace));

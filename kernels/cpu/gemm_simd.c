@@ -36,3 +36,21 @@ void OG_SIMD(og__gemm_double)(const og__gemm *g, const void *a, const void *b, v
 {
     gemm_double(g, a, b, c, workspace);
 }
+
+void OG_SIMD(og__gemm_pack)(const og__gemm *g, const void *b, void *packed, int64_t first,
+                            int64_t last)
+{
+    if (g->dtype == OG_DOUBLE)
+        pack_b_double(g, b, packed, first, last);
+    else
+        pack_b_float(g, b, packed, first, last);
+}
+
+void OG_SIMD(og__gemm_packed)(const og__gemm *g, const void *a, const void *packed, void *c,
+                              void *workspace)
+{
+    if (g->dtype == OG_DOUBLE)
+        gemm_packed_double(g, a, packed, c, workspace);
+    else
+        gemm_packed_float(g, a, packed, c, workspace);
+}

@@ -1,7 +1,8 @@
 /* Included by gemm_simd.c with T, NAME, VECTOR and ROWS defined; no include guard.
  *
- * Packed A: for each group of ROWS rows, k columns of ROWS elements. Packed B: for each group of
- * COLUMNS columns, k rows of COLUMNS elements. Both are filled up with zeros. */
+ * Packed A: for each group of at most ROWS rows, k columns of that many elements; m rows are split
+ * evenly. Packed B: for each group of COLUMNS columns, k rows of COLUMNS elements, filled up with
+ * zeros. */
 
 typedef T NAME(vector) __attribute__((vector_size(VECTOR)));
 typedef T NAME(loose) __attribute__((vector_size(VECTOR), aligned(sizeof(T)), may_alias));
@@ -10,8 +11,10 @@ typedef T NAME(loose) __attribute__((vector_size(VECTOR), aligned(sizeof(T)), ma
 #define COLUMNS (2 * LANES)
 
 /* `count` (≤ group) × k elements into groups: to[p * group + i] = from[i * across + p * along]. */
-static void NAME(pack_group)(T *to, const void *from, og_dtype dtype, int64_t group, int64_t count,
-                             int64_t k, int64_t across, int64_t along)
+static inline __attribute__((always_inline)) void NAME(pack_group)(T *to, const void *from,
+                                                                   og_dtype dtype, int64_t group,
+                                                                   int64_t count, int64_t k,
+                                                                   int64_t across, int64_t along)
 {
     if (dtype == OG_FLOAT16 || dtype == OG_BFLOAT16) {
         const uint16_t *h = from;
@@ -37,50 +40,130 @@ static void NAME(pack_group)(T *to, const void *from, og_dtype dtype, int64_t gr
     }
 }
 
-/* c[i * row + j] (+)= Σp a[p * ROWS + i] b[p * COLUMNS + j] */
-static void NAME(kernel)(int64_t k, const T *a, const T *b, T *c, int64_t row, bool add)
+/* c[i * row + j] (+)= Σp a[p * rows + i] b[p * COLUMNS + j] for i < rows, which is known when this
+ * is compiled */
+static inline __attribute__((always_inline)) void
+NAME(kernel)(int rows, int64_t k, const T *a, const T *b, T *c, int64_t row, bool add)
 {
     V s[ROWS][2];
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; i++)
+    for (int i = 0; i < rows; i++)
         s[i][0] = s[i][1] = (V){0};
     for (int64_t p = 0; p < k; p++) {
         V b0 = *(const NAME(loose) *)b, b1 = *(const NAME(loose) *)(b + LANES);
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; i++) {
+        for (int i = 0; i < rows; i++) {
             s[i][0] += b0 * a[i];
             s[i][1] += b1 * a[i];
         }
-        a += ROWS;
+        a += rows;
         b += COLUMNS;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < rows; i++) {
         NAME(loose) *c0 = (NAME(loose) *)(c + i * row), *c1 = (NAME(loose) *)(c + i * row + LANES);
         *c0 = add ? (V)(*c0 + s[i][0]) : s[i][0];
         *c1 = add ? (V)(*c1 + s[i][1]) : s[i][1];
     }
 }
 
-/* One block: m ≤ OG__GEMM_M rows of packed A with n ≤ OG__GEMM_N columns of packed B. */
+/* The kernel for 1 … ROWS rows. */
+static void NAME(kernel_of)(int64_t rows, int64_t k, const T *a, const T *b, T *c, int64_t row,
+                            bool add)
+{
+#define KERNEL(n)                              \
+    case n:                                    \
+        NAME(kernel)(n, k, a, b, c, row, add); \
+        return;
+    switch (rows) {
+        KERNEL(1)
+        KERNEL(2)
+        KERNEL(3)
+        KERNEL(4)
+#if ROWS > 4
+        KERNEL(5)
+        KERNEL(6)
+#endif
+#if ROWS > 6
+        KERNEL(7)
+        KERNEL(8)
+        KERNEL(9)
+        KERNEL(10)
+        KERNEL(11)
+        KERNEL(12)
+#endif
+    default:
+        return;
+    }
+#undef KERNEL
+}
+
+/* Rows of a group, of the last one perhaps fewer: as even as they can be. */
+static int64_t NAME(group_rows)(int64_t m)
+{
+    int64_t groups = (m + ROWS - 1) / ROWS;
+    return (m + groups - 1) / groups;
+}
+
+/* m ≤ OG__GEMM_M rows and k ≤ OG__GEMM_K columns of A, packed. */
+static void NAME(pack_rows)(const og__gemm *g, T *pa, const char *a, int64_t m, int64_t k)
+{
+    int64_t rows = NAME(group_rows)(m), size = (int64_t)og__size(g->dtype);
+    for (int64_t i = 0; i < m; i += rows) {
+        int64_t count = og__min(rows, m - i);
+        const char *from = a + i * g->a_row * size;
+        if (count == ROWS) /* a constant: unrolled */
+            NAME(pack_group)(pa + i * k, from, g->dtype, ROWS, ROWS, k, g->a_row, g->a_column);
+        else
+            NAME(pack_group)(pa + i * k, from, g->dtype, count, count, k, g->a_row, g->a_column);
+    }
+}
+
+/* One block: m ≤ OG__GEMM_M rows of packed A with n columns of packed B. */
 static void NAME(block)(int64_t m, int64_t n, int64_t k, const T *a, const T *b, T *c, int64_t row,
                         bool add)
 {
     T edge[ROWS * COLUMNS];
+    int64_t group = NAME(group_rows)(m);
     for (int64_t j = 0; j < n; j += COLUMNS)
-        for (int64_t i = 0; i < m; i += ROWS) {
+        for (int64_t i = 0; i < m; i += group) {
             const T *pa = a + i * k, *pb = b + j * k;
-            int64_t rows = og__min(ROWS, m - i), columns = og__min(COLUMNS, n - j);
-            if (rows == ROWS && columns == COLUMNS) {
-                NAME(kernel)(k, pa, pb, c + i * row + j, row, add);
+            int64_t rows = og__min(group, m - i), columns = og__min(COLUMNS, n - j);
+            if (columns == COLUMNS) {
+                NAME(kernel_of)(rows, k, pa, pb, c + i * row + j, row, add);
                 continue;
             }
-            NAME(kernel)(k, pa, pb, edge, COLUMNS, false);
+            NAME(kernel_of)(rows, k, pa, pb, edge, COLUMNS, false);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t q = 0; q < columns; q++) {
                     T *to = c + (i + r) * row + j + q, value = edge[r * COLUMNS + q];
                     *to = add ? *to + value : value;
                 }
+        }
+}
+
+/* Groups `first` … `last` - 1 of og__gemm_packed_groups, each column group whole. */
+static void NAME(pack_b)(const og__gemm *g, const T *b, T *packed, int64_t first, int64_t last)
+{
+    int64_t wide = (g->n + 63) / 64 * 64;
+    for (int64_t q = first * 64; q < og__min(g->n, last * 64); q += COLUMNS)
+        for (int64_t p = 0; p < g->k; p += OG__GEMM_K) {
+            int64_t k = og__min(OG__GEMM_K, g->k - p);
+            NAME(pack_group)
+            (packed + p * wide + q * k, b + p * g->b_row + q * g->b_column, g->dtype, COLUMNS,
+             og__min(COLUMNS, g->n - q), k, g->b_column, g->b_row);
+        }
+}
+
+static void NAME(gemm_packed)(const og__gemm *g, const T *a, const T *packed, T *c, T *pa)
+{
+    int64_t wide = (g->n + 63) / 64 * 64;
+    for (int64_t i = 0; i < g->m; i += OG__GEMM_M)
+        for (int64_t p = 0; p < g->k; p += OG__GEMM_K) {
+            int64_t m = og__min(OG__GEMM_M, g->m - i), k = og__min(OG__GEMM_K, g->k - p);
+            NAME(pack_rows)(g, pa, (const char *)(a + i * g->a_row + p * g->a_column), m, k);
+            NAME(block)
+            (m, g->n, k, pa, packed + p * wide, c + i * g->c_row, g->c_row, g->add || p > 0);
         }
 }
 
@@ -106,10 +189,8 @@ static void NAME(gemm)(const og__gemm *g, const void *a, const void *b, void *c,
                  g->dtype, COLUMNS, og__min(COLUMNS, n - q), k, g->b_column, g->b_row);
                 for (int64_t i = i0; i < og__min(g->m, i0 + i_step); i += OG__GEMM_M) {
                     int64_t m = og__min(OG__GEMM_M, g->m - i);
-                    for (int64_t q = 0; q < m; q += ROWS)
-                        NAME(pack_group)
-                    (pa + q * k, (const char *)a + ((i + q) * g->a_row + p * g->a_column) * size,
-                     g->dtype, ROWS, og__min(ROWS, m - q), k, g->a_row, g->a_column);
+                    NAME(pack_rows)
+                    (g, pa, (const char *)a + (i * g->a_row + p * g->a_column) * size, m, k);
                     char *to = (char *)c + (i * g->c_row + j) * size;
                     if (!half) {
                         NAME(block)(m, n, k, pa, pb, (T *)to, g->c_row, g->add || p > 0);

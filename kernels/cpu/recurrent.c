@@ -1,0 +1,401 @@
+/* LSTMDirection, GRUDirection, RNNDirection and their gradients, float and double.
+ *
+ * Sequences do not depend on each other: a task walks all steps of a block of sequences by itself,
+ * so that no step waits for another thread. Each step is a product with R, which is packed once a
+ * call, and a loop over the hidden units. What multiplies x and the weights' gradients are products
+ * over all steps at once, nodes of their own. */
+#include <stdlib.h>
+
+#include "kernels/cpu/gemm.h"
+#include "kernels/cpu/recurrent.h"
+
+enum { MOST_ROWS = 48 }; /* sequences of a task: what a step touches stays in the cache */
+
+typedef struct plan {
+    og__unit unit;
+    og_dtype dtype;
+    int64_t T, B, H, gates; /* gates: of xw */
+    bool reverse;
+    int64_t rows, tasks; /* sequences of a task */
+    int threads;
+    og__gemm product;                                /* of one task and step; m is set as it runs */
+    size_t size;                                     /* of an element */
+    size_t packed_bytes, shared_bytes, thread_bytes; /* of the workspace, multiples of 256 */
+} plan;
+
+/* A thread's part of the workspace. [rows, …] */
+typedef struct scratch {
+    char *product; /* [rows, gates H]: h Rᵀ */
+    char *h, *c;   /* [rows, H]: the state, or its gradient */
+    char *gates;   /* [4H]: where gates go that nobody keeps */
+    char *rows;    /* og__gemm's */
+} scratch;
+
+static size_t aligned(int64_t elements, size_t size)
+{
+    return ((size_t)elements * size + 255) / 256 * 256;
+}
+
+/* The shape, from a tensor [T, B, columns of each unit … ] and R [gates H, H]. */
+static og_status plan_new(og_call *call, og_error *error, const og_tensor *steps,
+                          const og_tensor *r, bool back)
+{
+    plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return og_fail_memory(error, sizeof *p, "a recurrence");
+    const char *name = call->node->op->name;
+    bool relu = strcmp(og_attr_string(call->node, "activation", "Tanh"), "Relu") == 0;
+    p->unit = *name == 'L'   ? OG__UNIT_LSTM
+              : *name == 'G' ? OG__UNIT_GRU
+              : relu         ? OG__UNIT_RELU
+                             : OG__UNIT_TANH;
+    p->dtype = r->type.dtype;
+    p->size = og__size(p->dtype);
+    p->T = steps->type.dims[0];
+    p->B = steps->type.dims[1];
+    p->H = r->type.dims[1];
+    p->gates = p->H > 0 ? r->type.dims[0] / p->H : 0;
+    p->reverse = og_attr_int(call->node, "reverse", 0) != 0;
+    int64_t GH = p->gates * p->H;
+    p->threads = (int)og__max(
+        1, og__min(p->B, og__product_threads(call, p->T * p->B * GH * og__max(1, p->H))));
+    p->rows = og__max(1, og__min(MOST_ROWS, (p->B + p->threads - 1) / p->threads));
+    p->tasks = (p->B + p->rows - 1) / p->rows;
+    p->product = (og__gemm){.dtype = p->dtype,
+                            .n = back ? p->H : GH,
+                            .k = back ? GH : p->H,
+                            .a_row = back ? GH : p->H,
+                            .a_column = 1,
+                            .b_row = back ? p->H : 1,
+                            .b_column = back ? 1 : p->H,
+                            .c_row = back ? p->H : GH,
+                            .add = back};
+    p->packed_bytes = og__gemm_packed_bytes(p->dtype, p->product.n, p->product.k);
+    p->shared_bytes = aligned(4 * p->H, p->size); /* biases; going back, a row of zeros */
+    p->thread_bytes = aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
+                      aligned(4 * p->H, p->size) + aligned(1, og__gemm_rows_bytes(p->dtype));
+    call->workspace_bytes =
+        p->packed_bytes + p->shared_bytes + (size_t)p->threads * p->thread_bytes;
+    call->state = p;
+    return OG_OK;
+}
+
+static void release(og_call *call)
+{
+    free(call->state);
+    call->state = NULL;
+}
+
+static char *shared_part(const plan *p, const og_call *call)
+{
+    return (char *)call->workspace + p->packed_bytes;
+}
+
+static scratch scratch_of(const plan *p, const og_call *call, int thread)
+{
+    scratch s;
+    s.product = shared_part(p, call) + p->shared_bytes + (size_t)thread * p->thread_bytes;
+    s.h = s.product + aligned(p->rows * p->gates * p->H, p->size);
+    s.c = s.h + aligned(p->rows * p->H, p->size);
+    s.gates = s.c + aligned(p->rows * p->H, p->size);
+    s.rows = s.gates + aligned(4 * p->H, p->size);
+    return s;
+}
+
+static void pack(const plan *p, const og_call *call, const void *r)
+{
+    int64_t groups = og__gemm_packed_groups(p->product.n);
+#pragma omp parallel for num_threads(p->threads) schedule(static)
+    for (int64_t i = 0; i < groups; i++)
+        OG__PICK(og__gemm_pack)(&p->product, r, call->workspace, i, i + 1);
+}
+
+/* Row `row` of a [rows…, n] tensor; NULL where it is absent. */
+static char *row_of(const plan *p, int n, const og_tensor *t, int which, int64_t row,
+                    int64_t columns)
+{
+    return og__has(n, t, which) ? (char *)t[which].data + (size_t)(row * columns) * p->size : NULL;
+}
+
+/* n elements from `from`, or zeros. */
+static void copy_or_zero(const plan *p, char *to, const char *from, int64_t n)
+{
+    if (from)
+        memcpy(to, from, (size_t)n * p->size);
+    else
+        memset(to, 0, (size_t)n * p->size);
+}
+
+/* The sequences' lengths, NULL where all are whole; an error where one is no length. */
+static og_status lens_of(const plan *p, const og_call *call, int which, const int32_t **lens,
+                         og_error *error)
+{
+    *lens = og__has(call->nx, call->x, which) ? call->x[which].data : NULL;
+    for (int64_t k = 0; *lens && k < p->B; k++)
+        if ((*lens)[k] < 0 || (*lens)[k] > p->T)
+            return og__call_fail(call, error, OG_INVALID_DATA,
+                                 "sequence_lens [%lld] is %d, expected 0 to %lld (steps)",
+                                 (long long)k, (int)(*lens)[k], (long long)p->T);
+    return OG_OK;
+}
+
+static int64_t time_of(const plan *p, int64_t step)
+{
+    return p->reverse ? p->T - 1 - step : step;
+}
+
+/* ---- forward --------------------------------------------------------------------- */
+
+/* Inputs and outputs as ops/recurrence.c lists them. */
+enum { XW, R, BIAS, LENS, H0, C0 };
+
+static bool supports(const og_call *call)
+{
+    return og__supports_float(call) &&
+           (!og__has(call->nx, call->x, LENS) || call->x[LENS].type.dtype == OG_INT32);
+}
+
+static og_status prepare(og_call *call, og_error *error)
+{
+    return plan_new(call, error, &call->x[XW], &call->x[R], false);
+}
+
+/* By gate: the bias of xw and that of h Rᵀ added, but for GRU's n, where the second follows. */
+#define BIASES(T)                                                                      \
+    static void biases_##T(const plan *p, const T *b, T *to)                           \
+    {                                                                                  \
+        int64_t GH = p->gates * p->H, apart = p->unit == OG__UNIT_GRU ? 2 * p->H : GH; \
+        for (int64_t j = 0; j < GH; j++)                                               \
+            to[j] = j < apart ? b[j] + b[GH + j] : b[j];                               \
+        for (int64_t j = apart; j < GH; j++)                                           \
+            to[j + p->H] = b[GH + j];                                                  \
+    }
+BIASES(float)
+BIASES(double)
+
+/* Where the outputs are that gates and cells go to; -1: the op has none. */
+static int gates_output(const plan *p)
+{
+    return p->unit == OG__UNIT_LSTM ? 3 : p->unit == OG__UNIT_GRU ? 2 : -1;
+}
+
+static int cells_output(const plan *p)
+{
+    return p->unit == OG__UNIT_LSTM ? 4 : -1;
+}
+
+static char *output_row(const plan *p, const og_call *call, int which, int64_t row, int64_t columns)
+{
+    return which < 0 ? NULL : row_of(p, call->ny, call->y, which, row, columns);
+}
+
+/* Step t of sequence b, which is row `i` of its task. */
+static void step_row(const plan *p, const og_call *call, const og__unit_fns *fns, const scratch *s,
+                     int64_t t, int64_t b, int64_t i, bool ended)
+{
+    int64_t H = p->H, GH = p->gates * H, at = t * p->B + b;
+    size_t row = (size_t)H * p->size;
+    char *y = output_row(p, call, 0, at, H);
+    char *gates = output_row(p, call, gates_output(p), at, 4 * H);
+    char *cells = output_row(p, call, cells_output(p), at, H), *c = s->c + (size_t)i * row;
+    if (ended) {
+        memset(y, 0, row);
+        if (gates)
+            memset(gates, 0, 4 * row);
+    } else {
+        og__unit_step step = {.H = H,
+                              .xw = row_of(p, call->nx, call->x, XW, at, GH),
+                              .hr = s->product + (size_t)(i * GH) * p->size,
+                              .bias = shared_part(p, call),
+                              .gates = gates ? gates : s->gates,
+                              .h = s->h + (size_t)i * row,
+                              .c = c,
+                              .y = y};
+        fns->step(&step);
+    }
+    if (cells)
+        memcpy(cells, c, row);
+}
+
+/* All steps of the sequences of task `task`. */
+static void walk(const plan *p, const og_call *call, const int32_t *lens, int64_t task,
+                 const scratch *s)
+{
+    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->dtype, p->unit);
+    int64_t first = task * p->rows, rows = og__min(p->rows, p->B - first), H = p->H;
+    og__gemm product = p->product;
+    product.m = rows;
+    bool lstm = p->unit == OG__UNIT_LSTM, zero = !og__has(call->nx, call->x, H0);
+    copy_or_zero(p, s->h, row_of(p, call->nx, call->x, H0, first, H), rows * H);
+    copy_or_zero(p, s->c, lstm ? row_of(p, call->nx, call->x, C0, first, H) : NULL, rows * H);
+    for (int64_t k = 0; k < p->T; k++) {
+        int64_t t = time_of(p, k);
+        if (k == 0 && zero)
+            memset(s->product, 0, (size_t)(rows * product.n) * p->size);
+        else
+            OG__PICK(og__gemm_packed)(&product, s->h, call->workspace, s->product, s->rows);
+        for (int64_t i = 0; i < rows; i++)
+            step_row(p, call, fns, s, t, first + i, i, lens && t >= lens[first + i]);
+    }
+    char *h = output_row(p, call, 1, first, H), *c = output_row(p, call, lstm ? 2 : -1, first, H);
+    if (h)
+        copy_or_zero(p, h, s->h, rows * H);
+    if (c)
+        copy_or_zero(p, c, s->c, rows * H);
+}
+
+/* xw, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
+static og_status run(const og_call *call, og_error *error)
+{
+    const plan *p = call->state;
+    const int32_t *lens;
+    OG_TRY(lens_of(p, call, LENS, &lens, error));
+    char *bias = shared_part(p, call);
+    if (!og__has(call->nx, call->x, BIAS))
+        memset(bias, 0, p->shared_bytes);
+    else if (p->dtype == OG_DOUBLE)
+        biases_double(p, call->x[BIAS].data, (double *)(void *)bias);
+    else
+        biases_float(p, call->x[BIAS].data, (float *)(void *)bias);
+    pack(p, call, call->x[R].data);
+#pragma omp parallel for num_threads(p->threads) schedule(static)
+    for (int t = 0; t < p->threads; t++) {
+        scratch s = scratch_of(p, call, t);
+        for (int64_t i = p->tasks * t / p->threads; i < p->tasks * (t + 1) / p->threads; i++)
+            walk(p, call, lens, i, &s);
+    }
+    return OG_OK;
+}
+
+/* ---- back ------------------------------------------------------------------------ */
+
+/* Where each op has its inputs (-1: not at all) and outputs. */
+typedef struct places {
+    int gates, cells, y, dy, dh, dc, lens, h0, c0; /* of x; r is 0 */
+    int dhr, dh0, dc0;                             /* of y; dxw is 0 */
+} places;
+
+static places places_of(og__unit unit)
+{
+    switch (unit) {
+    case OG__UNIT_LSTM:
+        return (places){1, 2, -1, 3, 4, 5, 6, -1, 7, 0, 1, 2};
+    case OG__UNIT_GRU:
+        return (places){1, -1, 2, 3, 4, -1, 5, 6, -1, 1, 2, -1};
+    default:
+        return (places){-1, -1, 1, 2, 3, -1, 4, -1, -1, 0, 1, -1};
+    }
+}
+
+static bool supports_back(const og_call *call)
+{
+    og_dtype dtype = call->x[0].type.dtype;
+    return og__supports_float(call) && (dtype == OG_FLOAT || dtype == OG_DOUBLE);
+}
+
+static og_status prepare_back(og_call *call, og_error *error)
+{
+    return plan_new(call, error, &call->x[1], &call->x[0], true);
+}
+
+static char *input_row(const plan *p, const og_call *call, int which, int64_t row, int64_t columns)
+{
+    return which < 0 ? NULL : row_of(p, call->nx, call->x, which, row, columns);
+}
+
+/* Step number k of the walk, for sequence b, which is row `i` of its task. */
+static void back_row(const plan *p, const og_call *call, const og__unit_fns *fns, const scratch *s,
+                     const int32_t *lens, int64_t k, int64_t b, int64_t i)
+{
+    places w = places_of(p->unit);
+    int64_t H = p->H, GH = p->gates * H, t = time_of(p, k), at = t * p->B + b;
+    size_t row = (size_t)H * p->size;
+    char *dxw = row_of(p, call->ny, call->y, 0, at, GH);
+    char *dhr = row_of(p, call->ny, call->y, w.dhr, at, GH);
+    const char *zeros = shared_part(p, call);
+    if (lens && t >= lens[b]) {
+        memset(dxw, 0, (size_t)GH * p->size);
+        memset(dhr, 0, (size_t)GH * p->size);
+        return;
+    }
+    int64_t before = k > 0 ? time_of(p, k - 1) : -1; /* a sequence's first step has none */
+    if (lens && before >= lens[b])
+        before = -1;
+    const char *c_before = before >= 0 ? input_row(p, call, w.cells, before * p->B + b, H)
+                                       : input_row(p, call, w.c0, b, H);
+    const char *h_before = before >= 0 ? input_row(p, call, w.y, before * p->B + b, H)
+                                       : input_row(p, call, w.h0, b, H);
+    const char *dy = input_row(p, call, w.dy, at, H);
+    og__unit_back back = {.H = H,
+                          .gates = input_row(p, call, w.gates, at, 4 * H),
+                          .c = input_row(p, call, w.cells, at, H),
+                          .c_before = c_before ? c_before : zeros,
+                          .y = input_row(p, call, w.y, at, H),
+                          .h_before = h_before ? h_before : zeros,
+                          .dy = dy ? dy : zeros,
+                          .dh = s->h + (size_t)i * row,
+                          .dc = s->c + (size_t)i * row,
+                          .dxw = dxw,
+                          .dhr = dhr};
+    fns->back(&back);
+}
+
+static void walk_back(const plan *p, const og_call *call, const int32_t *lens, int64_t task,
+                      const scratch *s)
+{
+    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->dtype, p->unit);
+    places w = places_of(p->unit);
+    int64_t first = task * p->rows, rows = og__min(p->rows, p->B - first), H = p->H;
+    int64_t GH = p->gates * H;
+    og__gemm product = p->product;
+    product.m = rows;
+    char *dh0 = row_of(p, call->ny, call->y, w.dh0, first, H);
+    char *dc0 = output_row(p, call, w.dc0, first, H);
+    copy_or_zero(p, s->h, input_row(p, call, w.dh, first, H), rows * H);
+    copy_or_zero(p, s->c, input_row(p, call, w.dc, first, H), rows * H);
+    for (int64_t k = p->T - 1; k >= 0; k--) {
+        for (int64_t i = 0; i < rows; i++)
+            back_row(p, call, fns, s, lens, k, first + i, i);
+        const char *dhr = row_of(p, call->ny, call->y, w.dhr, time_of(p, k) * p->B + first, GH);
+        if (k > 0 || dh0)
+            OG__PICK(og__gemm_packed)(&product, dhr, call->workspace, s->h, s->rows);
+    }
+    if (dh0)
+        copy_or_zero(p, dh0, s->h, rows * H);
+    if (dc0)
+        copy_or_zero(p, dc0, s->c, rows * H);
+}
+
+/* r, what the walk kept, dy and the last states' gradients, lens, first states → dxw[, dhr][, the
+ * first states' gradients] */
+static og_status run_back(const og_call *call, og_error *error)
+{
+    const plan *p = call->state;
+    const int32_t *lens;
+    OG_TRY(lens_of(p, call, places_of(p->unit).lens, &lens, error));
+    memset(shared_part(p, call), 0, p->shared_bytes);
+    pack(p, call, call->x[0].data);
+#pragma omp parallel for num_threads(p->threads) schedule(static)
+    for (int t = 0; t < p->threads; t++) {
+        scratch s = scratch_of(p, call, t);
+        for (int64_t i = p->tasks * t / p->threads; i < p->tasks * (t + 1) / p->threads; i++)
+            walk_back(p, call, lens, i, &s);
+    }
+    return OG_OK;
+}
+
+/* Outputs may take inputs' places: a row is read before the row of the same index is written, and
+ * first states before last ones; R and biases are read at the beginning. */
+#define FLAGS (OG_KERNEL_REFERENCE | OG_KERNEL_INPLACE)
+#define ROWS(name)                                                                                 \
+    {OG_DOMAIN "::" name, "plain", FLAGS, supports, prepare, run, release},                        \
+    {                                                                                              \
+        OG_DOMAIN "::" name "Grad", "plain", FLAGS, supports_back, prepare_back, run_back, release \
+    }
+
+const og_kernel og_kernels_cpu_recurrent[] = {
+    ROWS("LSTMDirection"),
+    ROWS("GRUDirection"),
+    ROWS("RNNDirection"),
+    {0},
+};
