@@ -141,12 +141,12 @@ static void plan_steps(plan *p, const og_program *program)
 {
     for (int k = 0; k < program->n_instr; k++) {
         const og_instr *instr = &program->instr[k];
-        int value = p->n_in + k, arity = og_scalar_arity(instr->op);
+        int value = p->n_in + k, arity = (int)og__min(og_scalar_arity(instr->op), 3);
         int16_t operand[3] = {arity > 0 ? instr->a : -1, arity > 1 ? instr->b : -1,
                               arity > 2 ? instr->c : -1};
         bool uniform = true, expand[3] = {false, false, false};
-        for (int o = 0; o < 3; o++)
-            uniform = uniform && (operand[o] < 0 || p->uniform[operand[o]]);
+        for (int o = 0; o < arity; o++)
+            uniform = uniform && p->uniform[operand[o]];
         p->uniform[value] = uniform;
         og__variant variant = uniform ? OG__VECTORS : choose(p, instr->op, operand, expand);
         step *s = uniform ? &p->uniform_steps[p->n_uniform_steps++] : &p->steps[p->n_steps++];
@@ -269,7 +269,7 @@ static plan *plan_new(const og_program *program)
 og_status og__elementwise_prepare(og_call *call, const og_program *program, og_error *error)
 {
     plan *p = plan_new(program);
-    int *busy = calloc((size_t)(2 * (program->n_in + program->n_instr) + 1), sizeof *busy);
+    int *busy = calloc(2 * (size_t)(program->n_in + program->n_instr) + 1, sizeof *busy);
     if (!p || !busy) {
         free(p);
         free(busy);

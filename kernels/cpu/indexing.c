@@ -133,6 +133,7 @@ int64_t og__element_line(const og__element_walk *w, int64_t line)
 {
     int64_t at = 0;
     for (int a = w->rank - 1; a >= 0; a--) {
+        /* There are no lines where a dim is 0. NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
         at += line % w->dims[a] * w->strides[a];
         line /= w->dims[a];
     }

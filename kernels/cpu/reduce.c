@@ -219,8 +219,8 @@ static og_status run_reduce(const og_call *call, og_error *error)
     char *y = call->y[0].data, *partial = call->workspace;
     int64_t size = (int64_t)og__size(call->x[0].type.dtype), all_blocks = p.outer_count * p.blocks;
     int64_t items = all_blocks * p.parts;
-    int64_t work = og__elements(&call->y[0]) * og__max(1, p.reduced_count);
-#pragma omp parallel for num_threads(og__threads(call, work)) schedule(static)
+#pragma omp parallel for schedule(static) \
+    num_threads(og__threads(call, og__elements(&call->y[0]) * og__max(1, p.reduced_count)))
     for (int64_t i = 0; i < items; i++) {
         double stack[BLOCK_COLUMNS];
         int64_t block = i / p.parts, part = i % p.parts, first = block % p.blocks * p.block;
