@@ -136,7 +136,7 @@ static char letter_of(int label)
 /* Sizes of labels; the dims of an ellipsis broadcast. */
 static bool sizes(og_infer *i, equation *q)
 {
-    for (int o = 0; o < q->operands; o++)
+    for (int o = 0; o < i->nx; o++)
         for (int k = 0; k < q->in[o].n; k++) {
             int label = q->in[o].label[k];
             int64_t dim = i->x[o]->type.dims[k], *size = &q->size[label];
