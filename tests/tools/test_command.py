@@ -222,6 +222,8 @@ class Train(Case):
         self.assertIs(final["final"], True)
         self.assertEqual((final["steps"], final["samples"], final["stopped_by"]), (12, 150, None))
         self.assertEqual(final["peak_bytes"], final["predicted_peak_bytes"])
+        self.assertGreater(final["process_start_bytes"], 0)
+        self.assertGreater(final["process_peak_bytes"], final["process_start_bytes"])
 
     def test_steps_drop_last_accumulation(self):
         self.train("--steps", "5", "--batch_size", "16", "--drop_last", "--log", "run.jsonl", "-q")

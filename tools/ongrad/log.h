@@ -27,8 +27,9 @@ typedef struct og__log_final {
     double loss, seconds, wait_seconds;
     bool validated;
     double val_loss, val_accuracy;
-    uint64_t peak_bytes, predicted_peak_bytes, process_peak_bytes;
-    const char *stopped_by; /* NULL: nothing */
+    uint64_t peak_bytes, predicted_peak_bytes;
+    uint64_t process_start_bytes, process_peak_bytes; /* resident */
+    const char *stopped_by;                           /* NULL: nothing */
     const char *output;
 } og__log_final;
 

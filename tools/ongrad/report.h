@@ -35,5 +35,7 @@ void og__next_say(og__next *next, bool quiet);
 
 /* The process's largest resident size so far, in bytes. */
 uint64_t og__process_peak(void);
+/* Its resident size now, in bytes; 0 where the system does not say. */
+uint64_t og__process_resident(void);
 
 #endif

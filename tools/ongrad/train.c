@@ -29,6 +29,7 @@ typedef struct trainer {
 
     int64_t accumulation, steps_an_epoch, steps, epochs;
     uint64_t predicted_peak;
+    uint64_t start_bytes; /* resident before anything was loaded */
 
     og_step_result last;  /* of the last optimizer step */
     int64_t samples;      /* seen in all */
@@ -232,6 +233,7 @@ static void write_final(trainer *t, double seconds)
                                                 .val_accuracy = t->val_accuracy,
                                                 .peak_bytes = memory.peak,
                                                 .predicted_peak_bytes = t->predicted_peak,
+                                                .process_start_bytes = t->start_bytes,
                                                 .process_peak_bytes = og__process_peak(),
                                                 .stopped_by = og__signals_name(),
                                                 .output = t->output});
@@ -284,7 +286,7 @@ static int save(trainer *t, int trained)
 
 int og__command_train(const og__arguments *a)
 {
-    trainer t = {0};
+    trainer t = {.start_bytes = og__process_resident()};
     int status = prepare(&t, a);
     if (status == OG__EXIT_DONE) {
         og__signals_catch();
