@@ -69,7 +69,8 @@ def gpt2(torch):
     """Four layers of width 256, 512 tokens; gives the logits alone."""
     transformers, = need({"transformers": "transformers"})
     config = transformers.GPT2Config(vocab_size=512, n_positions=128, n_embd=256, n_layer=4, n_head=8, resid_pdrop=0,
-                                     embd_pdrop=0, attn_pdrop=0, use_cache=False)
+                                     embd_pdrop=0, attn_pdrop=0, bos_token_id=None, eos_token_id=None,
+                                     use_cache=False)
 
     class Logits(torch.nn.Module):
         def __init__(self):
