@@ -41,22 +41,22 @@ static bool need_dims(og_infer *i, int k, const char *what, int rank, const int6
                                                      TypeText(i, t), TypeText(i, &want));
 }
 
-/* xw, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
+/* x, w, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
 static bool direction_infer(og_infer *i, og__cell_kind kind)
 {
-    const og_type *xw = &i->x[0]->type;
-    int64_t gates = og__cell_gates(kind);
-    if (!need_float(i, 0) || !need_rank(i, 0, "xw", 3) || !need_same(i, 0, 1))
+    const og_type *x = &i->x[0]->type, *w = &i->x[1]->type;
+    if (!need_float(i, 0) || !need_rank(i, 0, "x", 3) || !need_rank(i, 1, "w", 2) ||
+        !need_same(i, 0, 1) || !need_same(i, 0, 2))
         return false;
-    int64_t T = xw->dims[0], B = xw->dims[1], GH = xw->dims[2], H = GH / gates;
-    int64_t r[] = {GH, H}, b[] = {2 * GH}, state[] = {B, H};
-    if (!need_dims(i, 1, "r", 2, r) || !need_dims(i, 2, "b", 1, b) ||
-        !need_dims(i, 3, "sequence_lens", 1, &B) || !need_dims(i, 4, "h0", 2, state) ||
-        !need_dims(i, 5, "c0", 2, state))
+    int64_t T = x->dims[0], B = x->dims[1], GH = w->dims[0], H = GH / og__cell_gates(kind);
+    int64_t want[] = {GH, x->dims[2]}, r[] = {GH, H}, b[] = {2 * GH}, state[] = {B, H};
+    if (!need_dims(i, 1, "w", 2, want) || !need_dims(i, 2, "r", 2, r) ||
+        !need_dims(i, 3, "b", 1, b) || !need_dims(i, 4, "sequence_lens", 1, &B) ||
+        !need_dims(i, 5, "h0", 2, state) || !need_dims(i, 6, "c0", 2, state))
         return false;
-    og_type y = og_type_make(xw->dtype, 3, ((int64_t[]){T, B, H}));
-    og_type h = og_type_make(xw->dtype, 2, state);
-    og_type saved = og_type_make(xw->dtype, 3, ((int64_t[]){T, B, 4 * H}));
+    og_type y = og_type_make(x->dtype, 3, ((int64_t[]){T, B, H}));
+    og_type h = og_type_make(x->dtype, 2, state);
+    og_type saved = og_type_make(x->dtype, 3, ((int64_t[]){T, B, 4 * H}));
     og_type types[5] = {y, h, kind == OG__LSTM ? h : saved, saved, y};
     memcpy(i->y, types, sizeof(og_type) * (size_t)i->ny);
     return true;
@@ -139,6 +139,13 @@ og_val og__stack(int64_t n, const og_val *parts)
 static og_val step_of(og_val x, int64_t t)
 {
     return Reshape(Slice(x, 0, t, 1), 2, ((int64_t[]){Dim(x, 1), Dim(x, 2)}));
+}
+
+/* x[first … first + n - 1] as a matrix, [nB, columns] */
+static og_val steps_as_rows(og_val x, int64_t first, int64_t n)
+{
+    og_val part = n == Dim(x, 0) ? x : Slice(x, 0, first, n);
+    return Reshape(part, 2, ((int64_t[]){n * Dim(x, 1), Dim(x, 2)}));
 }
 
 /* Columns of gate k. */
@@ -309,10 +316,11 @@ og__states og__recurrence_unroll(const og__cell *c, const og__direction *d)
 {
     walk w;
     og__states s = {.y = OG_NONE, .h = OG_NONE, .c = OG_NONE, .gates = OG_NONE, .cells = OG_NONE};
-    if (!walk_begin(&w, d->xw, Dim(d->r, 1), d->lens, d->reverse))
+    if (!walk_begin(&w, d->x, Dim(d->r, 1), d->lens, d->reverse))
         return s;
     weights k = weights_of(d);
-    og_val xw = plus(d->xw, k.wb);
+    og_val xw = plus(MatMul(steps_as_rows(d->x, 0, w.T), SwapLast(d->w)), k.wb);
+    xw = Reshape(xw, 3, ((int64_t[]){w.T, w.B, Dim(d->w, 0)}));
     s.h = Has(d->h0) ? d->h0 : zeros(&w, xw, w.H);
     s.c = Has(d->c0) ? d->c0 : zeros(&w, xw, w.H);
     for (int64_t i = 0; i < w.T && w.g->error.status == OG_OK; i++) {
@@ -340,13 +348,13 @@ og__states og__recurrence(const og__cell *c, const og__direction *d)
 {
     og_attr reverse = I("reverse", d->reverse), none = {0};
     bool relu = c->kind == OG__RNN && acts_as(&c->f[0], "Relu");
-    og_vals in = In(d->xw, d->r, d->b, d->lens, d->h0, d->c0);
+    og_vals in = In(d->x, d->w, d->r, d->b, d->lens, d->h0, d->c0);
     og_outs o;
     if (c->kind == OG__LSTM) {
         o = Ops(INTERNAL("LSTMDirection"), 3, in, reverse);
         return (og__states){.y = o.y[0], .h = o.y[1], .c = o.y[2]};
     }
-    in.n = 5;
+    in.n = 6;
     if (c->kind == OG__GRU)
         o = Ops(INTERNAL("GRUDirection"), 2, in, reverse);
     else
@@ -371,12 +379,13 @@ static bool is_reverse(const og_node *n)
 
 static og__direction direction_of(const og_node *n, int nx, const og_val *x)
 {
-    return (og__direction){.xw = x[0],
-                           .r = x[1],
-                           .b = optional(nx, x, 2),
-                           .lens = optional(nx, x, 3),
-                           .h0 = optional(nx, x, 4),
-                           .c0 = optional(nx, x, 5),
+    return (og__direction){.x = x[0],
+                           .w = x[1],
+                           .r = x[2],
+                           .b = optional(nx, x, 3),
+                           .lens = optional(nx, x, 4),
+                           .h0 = optional(nx, x, 5),
+                           .c0 = optional(nx, x, 6),
                            .reverse = is_reverse(n)};
 }
 
@@ -546,13 +555,6 @@ static og_val unless_zeros(og_val v)
     return is_zeros(v) ? OG_NONE : v;
 }
 
-/* x[first … first + n - 1] as a matrix, [nB, columns] */
-static og_val steps_as_rows(og_val x, int64_t first, int64_t n)
-{
-    og_val part = n == Dim(x, 0) ? x : Slice(x, 0, first, n);
-    return Reshape(part, 2, ((int64_t[]){n * Dim(x, 1), Dim(x, 2)}));
-}
-
 /* dr = Σ dhr_tᵀ h_t₋ over the steps, h_t₋ the state that step t began with: y of the step before
  * it, and h0. Where sequences end early dhr is 0; walked in reverse, they begin there with h0. */
 static og_val weights_grad(const og_grad *d, const og__direction *s, og_val dhr)
@@ -579,17 +581,23 @@ static og_val weights_grad(const og_grad *d, const og__direction *s, og_val dhr)
     return Has(dr) ? dr : zeros_like(s->r);
 }
 
-/* dx of xw, r and b from the walk back. dhr: what h rᵀ gets, dxw itself but in a GRU. */
+/* dx, dw, dr and db from the walk back. dxw: what x wᵀ gets; dhr: what h rᵀ gets, the same but in a
+ * GRU. */
 static void shared_grads(og_grad *d, const og__direction *s, og_val dxw, og_val dhr)
 {
     const int over[] = {0, 1};
-    d->dx[0] = dxw;
+    int64_t T = Dim(dxw, 0);
+    og_val rows = steps_as_rows(dxw, 0, T);
+    if (d->need[0])
+        d->dx[0] = ReshapeLike(MatMul(rows, s->w), s->x);
     if (d->need[1])
-        d->dx[1] = weights_grad(d, s, dhr);
-    if (Has(s->b) && d->need[2]) {
+        d->dx[1] = MatMul(SwapLast(rows), steps_as_rows(s->x, 0, T));
+    if (d->need[2])
+        d->dx[2] = weights_grad(d, s, dhr);
+    if (Has(s->b) && d->need[3]) {
         og_val dwb = Reduce("ReduceSum", dxw, 2, over, false);
         og_val drb = dhr.id == dxw.id ? dwb : Reduce("ReduceSum", dhr, 2, over, false);
-        d->dx[2] = Op("Concat", In(dwb, drb), I("axis", 0));
+        d->dx[3] = Op("Concat", In(dwb, drb), I("axis", 0));
     }
 }
 
@@ -601,17 +609,17 @@ static bool needs(const og_grad *d, int k)
 static void lstm_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
-    bool states = needs(d, 4) || needs(d, 5);
+    bool states = needs(d, 5) || needs(d, 6);
     og_outs o = Ops(INTERNAL("LSTMDirectionGrad"), states ? 3 : 1,
                     In(s.r, d->y[3], d->y[4], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]),
                        unless_zeros(d->dy[2]), s.lens, s.c0),
                     I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[0]);
     if (states) {
-        if (needs(d, 4))
-            d->dx[4] = o.y[1];
         if (needs(d, 5))
-            d->dx[5] = o.y[2];
+            d->dx[5] = o.y[1];
+        if (needs(d, 6))
+            d->dx[6] = o.y[2];
     }
 }
 
@@ -619,30 +627,32 @@ static void gru_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
     og_outs o =
-        Ops(INTERNAL("GRUDirectionGrad"), needs(d, 4) ? 3 : 2,
+        Ops(INTERNAL("GRUDirectionGrad"), needs(d, 5) ? 3 : 2,
             In(s.r, d->y[2], d->y[0], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]), s.lens, s.h0),
             I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[1]);
-    if (needs(d, 4))
-        d->dx[4] = o.y[2];
+    if (needs(d, 5))
+        d->dx[5] = o.y[2];
 }
 
 static void rnn_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
-    og_outs o = Ops(INTERNAL("RNNDirectionGrad"), needs(d, 4) ? 2 : 1,
+    og_outs o = Ops(INTERNAL("RNNDirectionGrad"), needs(d, 5) ? 2 : 1,
                     In(s.r, d->y[0], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]), s.lens),
                     I("reverse", s.reverse),
                     S("activation", og_attr_string(d->node, "activation", "Tanh")));
     shared_grads(d, &s, o.y[0], o.y[0]);
-    if (needs(d, 4))
-        d->dx[4] = o.y[1];
+    if (needs(d, 5))
+        d->dx[5] = o.y[1];
 }
 
 static double direction_flops(const og_node *n, const og_value *const *x, const og_type *y)
 {
     (void)n, (void)y;
-    return 2.0 * (double)og_type_elements(&x[0]->type) * (double)x[1]->type.dims[1];
+    const og_type *steps = &x[0]->type, *w = &x[1]->type;
+    double rows = (double)steps->dims[0] * (double)steps->dims[1];
+    return 2 * rows * (double)w->dims[0] * (double)(w->dims[1] + x[2]->type.dims[1]);
 }
 
 /* The walk back multiplies as much as the walk did. */
@@ -655,15 +665,15 @@ static double grad_flops(const og_node *n, const og_value *const *x, const og_ty
 #define PRECISION .precision = OG_PRECISION_FLOAT
 
 const og_op og_ops_recurrence[] = {
-    {"LSTMDirection", OG_DOMAIN, 2, 6, 1, 5, lstm_infer, .expand = lstm_expand, .grad = lstm_grad,
+    {"LSTMDirection", OG_DOMAIN, 3, 7, 1, 5, lstm_infer, .expand = lstm_expand, .grad = lstm_grad,
      .flops = direction_flops, .saved = 5, PRECISION},
     {"LSTMDirectionGrad", OG_DOMAIN, 3, 8, 1, 3, lstm_grad_infer, .expand = lstm_grad_expand,
      .flops = grad_flops, PRECISION},
-    {"GRUDirection", OG_DOMAIN, 2, 5, 1, 3, gru_infer, .expand = gru_expand, .grad = gru_grad,
+    {"GRUDirection", OG_DOMAIN, 3, 6, 1, 3, gru_infer, .expand = gru_expand, .grad = gru_grad,
      .flops = direction_flops, .saved = 3, PRECISION},
     {"GRUDirectionGrad", OG_DOMAIN, 3, 7, 2, 3, gru_grad_infer, .expand = gru_grad_expand,
      .flops = grad_flops, PRECISION},
-    {"RNNDirection", OG_DOMAIN, 2, 5, 1, 2, rnn_infer, .expand = rnn_expand, .grad = rnn_grad,
+    {"RNNDirection", OG_DOMAIN, 3, 6, 1, 2, rnn_infer, .expand = rnn_expand, .grad = rnn_grad,
      .flops = direction_flops, .saved = 1, PRECISION},
     {"RNNDirectionGrad", OG_DOMAIN, 2, 5, 1, 2, rnn_grad_infer, .expand = rnn_grad_expand,
      .flops = grad_flops, PRECISION},

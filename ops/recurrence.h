@@ -1,11 +1,10 @@
 /* One direction of a recurrence: what ONNX's LSTM, GRU and RNN (recurrent.c) are made of, and what
- * its internal ops (recurrence.c) compute.
+ * the internal ops of recurrence.c compute.
  *
- * T steps, B sequences, H hidden units, G gates: LSTM 4 (i o f c), GRU 3 (z r h), RNN 1. Of x only
- * its share of the gates is seen, xw_t = x_t Wᵀ. r [GH, H]; b [2GH]: the biases that go with W,
- * then those that go with r. A sequence has lens[k] steps: in those after it the state stays as it
- * is and y is 0. `reverse` walks from the last step to the first, so that a shorter sequence begins
- * at its own end. */
+ * T steps, B sequences, I features, H hidden units; G gates: LSTM 4 (i o f c), GRU 3 (z r h),
+ * RNN 1. b holds the biases that go with w, then those that go with r. Sequence k has lens[k]
+ * steps: in those after it the state stays as it is and y is 0. `reverse` walks from the last step
+ * to the first, so that a shorter sequence begins at its own end. */
 #ifndef OG_OPS_RECURRENCE_H
 #define OG_OPS_RECURRENCE_H
 
@@ -29,8 +28,9 @@ typedef struct og__cell {
 } og__cell;
 
 typedef struct og__direction {
-    og_val xw;     /* [T, B, GH] */
-    og_val r, b;   /* b may be absent */
+    og_val x;      /* [T, B, I] */
+    og_val w, r;   /* [GH, I], [GH, H] */
+    og_val b;      /* [2GH], or absent */
     og_val lens;   /* int32 [B], or absent */
     og_val h0, c0; /* [B, H]; absent: zeros */
     bool reverse;

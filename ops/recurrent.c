@@ -265,24 +265,22 @@ static og_val over_directions(int directions, const og_val *parts, int axis)
     return directions == 1 ? with[0] : Op("Concat", In(with[0], with[1]), I("axis", axis));
 }
 
-/* xw = x Wᵀ for all steps at once, then each direction by itself */
+/* Each direction by itself */
 static void recurrent_expand(og_expand *e, og__cell_kind kind)
 {
     og_val x = e->x[X], parts[8][2], y[2], h[2], c[2];
     bool swapped = batch_first(e->node);
     if (swapped)
         x = Transpose(x, ((int[]){1, 0, 2}));
-    int64_t T = Dim(x, 0), B = Dim(x, 1), I = Dim(x, 2);
     int D = direction_count(e->node), each = activation_count(kind);
     bool first_reverse = strcmp(og_attr_string(e->node, "direction", "forward"), "reverse") == 0;
     og__activation f[6];
     read_activations(e->node, kind, D, f);
     og_val lens =
-        e->nx > LENS && Has(e->x[LENS]) && !all_whole(e->x[LENS], T) ? e->x[LENS] : OG_NONE;
+        e->nx > LENS && Has(e->x[LENS]) && !all_whole(e->x[LENS], Dim(x, 0)) ? e->x[LENS] : OG_NONE;
     for (int k = W; k <= PEEPHOLES; k++)
         if (k != LENS)
             by_direction(e, k, swapped && (k == H0 || k == C0) ? 1 : 0, D, parts[k]);
-    og_val rows = Reshape(x, 2, ((int64_t[]){T * B, I}));
     for (int d = 0; d < D; d++) {
         og__cell cell = {.kind = kind,
                          .clip = og_attr_float(e->node, "clip", 0),
@@ -291,14 +289,14 @@ static void recurrent_expand(og_expand *e, og__cell_kind kind)
                              kind == OG__GRU && !og_attr_int(e->node, "linear_before_reset", 0),
                          .peepholes = kind == OG__LSTM ? parts[PEEPHOLES][d] : OG_NONE};
         memcpy(cell.f, f + d * each, sizeof *f * (size_t)each);
-        og_val xw = MatMul(rows, SwapLast(parts[W][d]));
-        og__direction s = {.r = parts[R][d],
+        og__direction s = {.x = x,
+                           .w = parts[W][d],
+                           .r = parts[R][d],
                            .b = parts[BIAS][d],
                            .lens = lens,
                            .h0 = parts[H0][d],
                            .c0 = kind == OG__LSTM ? parts[C0][d] : OG_NONE,
                            .reverse = d == 1 || first_reverse};
-        s.xw = Reshape(xw, 3, ((int64_t[]){T, B, Dim(parts[W][d], 0)}));
         og__states states =
             og__cell_is_usual(&cell) ? og__recurrence(&cell, &s) : og__recurrence_unroll(&cell, &s);
         y[d] = states.y;

@@ -1,9 +1,9 @@
 /* LSTMDirection, GRUDirection, RNNDirection and their gradients, float and double.
  *
  * Sequences do not depend on each other: a task walks all steps of a block of sequences by itself,
- * so that no step waits for another thread. Each step is a product with R, which is packed once a
- * call, and a loop over the hidden units. What multiplies x and the weights' gradients are products
- * over all steps at once, nodes of their own. */
+ * so that no step waits for another thread. A step is products with the weights, which are packed
+ * once a call, and a loop over the hidden units; what a step makes for the next stays in the cache.
+ * The gradients of x and of the weights are products over all steps at once, nodes of their own. */
 #include <stdlib.h>
 
 #include "kernels/cpu/gemm.h"
@@ -14,21 +14,22 @@ enum { MOST_ROWS = 48 }; /* sequences of a task: what a step touches stays in th
 typedef struct plan {
     og__unit unit;
     og_dtype dtype;
-    int64_t T, B, H, gates; /* gates: of xw */
+    int64_t T, B, I, H, gates; /* I: 0 going back */
     bool reverse;
     int64_t rows, tasks; /* sequences of a task */
     int threads;
-    og__gemm product;                                /* of one task and step; m is set as it runs */
-    size_t size;                                     /* of an element */
-    size_t packed_bytes, shared_bytes, thread_bytes; /* of the workspace, multiples of 256 */
+    og__gemm product, input; /* of one task and step: with R, and with W; m is set as it runs */
+    size_t size;             /* of an element */
+    /* Of the workspace, multiples of 256: R and W packed, biases, and for each thread. */
+    size_t product_bytes, input_bytes, shared_bytes, thread_bytes;
 } plan;
 
 /* A thread's part of the workspace. [rows, …] */
 typedef struct scratch {
-    char *product; /* [rows, gates H]: h Rᵀ */
-    char *h, *c;   /* [rows, H]: the state, or its gradient */
-    char *gates;   /* [4H]: where gates go that nobody keeps */
-    char *rows;    /* og__gemm's */
+    char *product, *input; /* [rows, gates H]: h Rᵀ, x Wᵀ */
+    char *h, *c;           /* [rows, H]: the state, or its gradient */
+    char *gates;           /* [4H]: where gates go that nobody keeps */
+    char *rows;            /* og__gemm's */
 } scratch;
 
 static size_t aligned(int64_t elements, size_t size)
@@ -36,9 +37,8 @@ static size_t aligned(int64_t elements, size_t size)
     return ((size_t)elements * size + 255) / 256 * 256;
 }
 
-/* The shape, from a tensor [T, B, columns of each unit … ] and R [gates H, H]. */
-static og_status plan_new(og_call *call, og_error *error, const og_tensor *steps,
-                          const og_tensor *r, bool back)
+/* back: with R itself; else with Rᵀ, and with the transpose of W, input 1. */
+static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bool back)
 {
     plan *p = calloc(1, sizeof *p);
     if (!p)
@@ -49,16 +49,18 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *steps
               : *name == 'G' ? OG__UNIT_GRU
               : relu         ? OG__UNIT_RELU
                              : OG__UNIT_TANH;
+    const og_tensor *steps = &call->x[back]; /* [T, B, …] */
     p->dtype = r->type.dtype;
     p->size = og__size(p->dtype);
     p->T = steps->type.dims[0];
     p->B = steps->type.dims[1];
+    p->I = back ? 0 : steps->type.dims[2];
     p->H = r->type.dims[1];
-    p->gates = p->H > 0 ? r->type.dims[0] / p->H : 0;
+    p->gates = r->type.dims[0] / p->H;
     p->reverse = og_attr_int(call->node, "reverse", 0) != 0;
     int64_t GH = p->gates * p->H;
-    p->threads = (int)og__max(
-        1, og__min(p->B, og__product_threads(call, p->T * p->B * GH * og__max(1, p->H))));
+    p->threads =
+        (int)og__max(1, og__min(p->B, og__product_threads(call, p->T * p->B * GH * (p->H + p->I))));
     p->rows = og__max(1, og__min(MOST_ROWS, (p->B + p->threads - 1) / p->threads));
     p->tasks = (p->B + p->rows - 1) / p->rows;
     p->product = (og__gemm){.dtype = p->dtype,
@@ -69,13 +71,17 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *steps
                             .b_row = back ? p->H : 1,
                             .b_column = back ? 1 : p->H,
                             .c_row = back ? p->H : GH,
-                            .add = back};
-    p->packed_bytes = og__gemm_packed_bytes(p->dtype, p->product.n, p->product.k);
+                            .add = back || p->unit != OG__UNIT_GRU};
+    p->input = p->product;
+    p->input.k = p->input.a_row = p->input.b_column = p->I;
+    p->input.add = false;
+    p->product_bytes = og__gemm_packed_bytes(p->dtype, p->product.n, p->product.k);
+    p->input_bytes = back ? 0 : og__gemm_packed_bytes(p->dtype, p->input.n, p->input.k);
     p->shared_bytes = aligned(4 * p->H, p->size); /* biases; going back, a row of zeros */
-    p->thread_bytes = aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
+    p->thread_bytes = 2 * aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
                       aligned(4 * p->H, p->size) + aligned(1, og__gemm_rows_bytes(p->dtype));
     call->workspace_bytes =
-        p->packed_bytes + p->shared_bytes + (size_t)p->threads * p->thread_bytes;
+        p->product_bytes + p->input_bytes + p->shared_bytes + (size_t)p->threads * p->thread_bytes;
     call->state = p;
     return OG_OK;
 }
@@ -88,26 +94,32 @@ static void release(og_call *call)
 
 static char *shared_part(const plan *p, const og_call *call)
 {
-    return (char *)call->workspace + p->packed_bytes;
+    return (char *)call->workspace + p->product_bytes + p->input_bytes;
 }
 
 static scratch scratch_of(const plan *p, const og_call *call, int thread)
 {
     scratch s;
     s.product = shared_part(p, call) + p->shared_bytes + (size_t)thread * p->thread_bytes;
-    s.h = s.product + aligned(p->rows * p->gates * p->H, p->size);
+    s.input = s.product + aligned(p->rows * p->gates * p->H, p->size);
+    s.h = s.input + aligned(p->rows * p->gates * p->H, p->size);
     s.c = s.h + aligned(p->rows * p->H, p->size);
     s.gates = s.c + aligned(p->rows * p->H, p->size);
     s.rows = s.gates + aligned(4 * p->H, p->size);
     return s;
 }
 
-static void pack(const plan *p, const og_call *call, const void *r)
+static void *packed_input(const plan *p, const og_call *call)
 {
-    int64_t groups = og__gemm_packed_groups(p->product.n);
+    return (char *)call->workspace + p->product_bytes;
+}
+
+static void pack(const plan *p, const og__gemm *product, const void *weights, void *packed)
+{
+    int64_t groups = og__gemm_packed_groups(product->n);
 #pragma omp parallel for num_threads(p->threads) schedule(static)
     for (int64_t i = 0; i < groups; i++)
-        OG__PICK(og__gemm_pack)(&p->product, r, call->workspace, i, i + 1);
+        OG__PICK(og__gemm_pack)(product, weights, packed, i, i + 1);
 }
 
 /* Row `row` of a [rows…, n] tensor; NULL where it is absent. */
@@ -147,20 +159,20 @@ static int64_t time_of(const plan *p, int64_t step)
 /* ---- forward --------------------------------------------------------------------- */
 
 /* Inputs and outputs as ops/recurrence.c lists them. */
-enum { XW, R, BIAS, LENS, H0, C0 };
+enum { X, W, R, BIAS, LENS, H0, C0 };
 
 static bool supports(const og_call *call)
 {
-    return og__supports_float(call) &&
+    return og__supports_float(call) && call->x[X].type.dims[2] > 0 &&
            (!og__has(call->nx, call->x, LENS) || call->x[LENS].type.dtype == OG_INT32);
 }
 
 static og_status prepare(og_call *call, og_error *error)
 {
-    return plan_new(call, error, &call->x[XW], &call->x[R], false);
+    return plan_new(call, error, &call->x[R], false);
 }
 
-/* By gate: the bias of xw and that of h Rᵀ added, but for GRU's n, where the second follows. */
+/* By gate: the bias of x Wᵀ and that of h Rᵀ added, but for GRU's n, where the second follows. */
 #define BIASES(T)                                                                      \
     static void biases_##T(const plan *p, const T *b, T *to)                           \
     {                                                                                  \
@@ -204,7 +216,7 @@ static void step_row(const plan *p, const og_call *call, const og__unit_fns *fns
             memset(gates, 0, 4 * row);
     } else {
         og__unit_step step = {.H = H,
-                              .xw = row_of(p, call->nx, call->x, XW, at, GH),
+                              .xw = s->input + (size_t)(i * GH) * p->size,
                               .hr = s->product + (size_t)(i * GH) * p->size,
                               .bias = shared_part(p, call),
                               .gates = gates ? gates : s->gates,
@@ -223,16 +235,19 @@ static void walk(const plan *p, const og_call *call, const int32_t *lens, int64_
 {
     const og__unit_fns *fns = OG__PICK(og__unit_find)(p->dtype, p->unit);
     int64_t first = task * p->rows, rows = og__min(p->rows, p->B - first), H = p->H;
-    og__gemm product = p->product;
-    product.m = rows;
+    og__gemm product = p->product, input = p->input;
+    product.m = input.m = rows;
     bool lstm = p->unit == OG__UNIT_LSTM, zero = !og__has(call->nx, call->x, H0);
     copy_or_zero(p, s->h, row_of(p, call->nx, call->x, H0, first, H), rows * H);
     copy_or_zero(p, s->c, lstm ? row_of(p, call->nx, call->x, C0, first, H) : NULL, rows * H);
     for (int64_t k = 0; k < p->T; k++) {
         int64_t t = time_of(p, k);
-        if (k == 0 && zero)
+        const char *x = row_of(p, call->nx, call->x, X, t * p->B + first, p->I);
+        OG__PICK(og__gemm_packed)
+        (&input, x, packed_input(p, call), product.add ? s->product : s->input, s->rows);
+        if (k == 0 && zero && !product.add)
             memset(s->product, 0, (size_t)(rows * product.n) * p->size);
-        else
+        if (k > 0 || !zero)
             OG__PICK(og__gemm_packed)(&product, s->h, call->workspace, s->product, s->rows);
         for (int64_t i = 0; i < rows; i++)
             step_row(p, call, fns, s, t, first + i, i, lens && t >= lens[first + i]);
@@ -244,7 +259,7 @@ static void walk(const plan *p, const og_call *call, const int32_t *lens, int64_
         copy_or_zero(p, c, s->c, rows * H);
 }
 
-/* xw, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
+/* x, w, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
 static og_status run(const og_call *call, og_error *error)
 {
     const plan *p = call->state;
@@ -257,7 +272,8 @@ static og_status run(const og_call *call, og_error *error)
         biases_double(p, call->x[BIAS].data, (double *)(void *)bias);
     else
         biases_float(p, call->x[BIAS].data, (float *)(void *)bias);
-    pack(p, call, call->x[R].data);
+    pack(p, &p->product, call->x[R].data, call->workspace);
+    pack(p, &p->input, call->x[W].data, packed_input(p, call));
 #pragma omp parallel for num_threads(p->threads) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         scratch s = scratch_of(p, call, t);
@@ -295,7 +311,7 @@ static bool supports_back(const og_call *call)
 
 static og_status prepare_back(og_call *call, og_error *error)
 {
-    return plan_new(call, error, &call->x[1], &call->x[0], true);
+    return plan_new(call, error, &call->x[0], true);
 }
 
 static char *input_row(const plan *p, const og_call *call, int which, int64_t row, int64_t columns)
@@ -374,7 +390,7 @@ static og_status run_back(const og_call *call, og_error *error)
     const int32_t *lens;
     OG_TRY(lens_of(p, call, places_of(p->unit).lens, &lens, error));
     memset(shared_part(p, call), 0, p->shared_bytes);
-    pack(p, call, call->x[0].data);
+    pack(p, &p->product, call->x[0].data, call->workspace);
 #pragma omp parallel for num_threads(p->threads) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         scratch s = scratch_of(p, call, t);
@@ -385,7 +401,7 @@ static og_status run_back(const og_call *call, og_error *error)
 }
 
 /* Outputs may take inputs' places: a row is read before the row of the same index is written, and
- * first states before last ones; R and biases are read at the beginning. */
+ * first states before last ones; weights and biases are read at the beginning. */
 #define FLAGS (OG_KERNEL_REFERENCE | OG_KERNEL_INPLACE)
 #define ROWS(name)                                                                                 \
     {OG_DOMAIN "::" name, "plain", FLAGS, supports, prepare, run, release},                        \

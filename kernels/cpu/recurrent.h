@@ -11,11 +11,11 @@ typedef enum og__unit { OG__UNIT_LSTM, OG__UNIT_GRU, OG__UNIT_TANH, OG__UNIT_REL
 /* One step of one sequence. */
 typedef struct og__unit_step {
     int64_t H;
-    const void *xw, *hr; /* by gate: x Wᵀ and h Rᵀ */
+    const void *xw, *hr; /* by gate: x Wᵀ and h Rᵀ; but of GRU, hr is their sum */
     const void *bias;    /* by gate, both biases added; of GRU's n that of xw, then that of hr */
-    void *gates;         /* out: LSTM and GRU [4H], as the internal ops have them; may be xw */
+    void *gates;         /* out: LSTM and GRU [4H], as the internal ops have them */
     void *h, *c;         /* in, out; c of LSTM */
-    void *y;             /* out: h again; may be xw (RNN) */
+    void *y;             /* out: h again */
 } og__unit_step;
 
 /* The same step walked back. */

@@ -1,23 +1,21 @@
-/* Included by recurrent_simd.c with T, NAME and F (the C library's function for T) defined; no
- * include guard. Arrays that may be one and the same are read and written at the same index, which
- * the loops promise the compiler (ivdep). */
+/* Included by recurrent_simd.c with T and NAME defined; no include guard. Arrays that may be one
+ * and the same are read and written at the same index, which the loops promise the compiler
+ * (ivdep). */
 
-#define SIGMOID(a) ((T)1 / ((T)1 + F(exp)(-(a))))
 #define LOOP _Pragma("GCC ivdep") for (int64_t j = 0; j < H; j++)
 
 /* c' = f c + i g,  h = o tanh c' */
 static void NAME(lstm_step)(const og__unit_step *s)
 {
     int64_t H = s->H;
-    const T *xi = s->xw, *xo = xi + H, *xf = xo + H, *xg = xf + H;
-    const T *hi = s->hr, *ho = hi + H, *hf = ho + H, *hg = hf + H;
+    const T *ai = s->hr, *ao = ai + H, *af = ao + H, *ag = af + H;
     const T *bi = s->bias, *bo = bi + H, *bf = bo + H, *bg = bf + H;
     T *gi = s->gates, *go = gi + H, *gf = go + H, *gg = gf + H, *h = s->h, *c = s->c, *y = s->y;
     LOOP
     {
-        T i = SIGMOID(xi[j] + (hi[j] + bi[j])), o = SIGMOID(xo[j] + (ho[j] + bo[j]));
-        T f = SIGMOID(xf[j] + (hf[j] + bf[j])), g = F(tanh)(xg[j] + (hg[j] + bg[j]));
-        T next = f * c[j] + i * g, out = o * F(tanh)(next);
+        T i = NAME(sigmoid)(ai[j] + bi[j]), o = NAME(sigmoid)(ao[j] + bo[j]);
+        T f = NAME(sigmoid)(af[j] + bf[j]), g = NAME(tanh)(ag[j] + bg[j]);
+        T next = f * c[j] + i * g, out = o * NAME(tanh)(next);
         gi[j] = i;
         go[j] = o;
         gf[j] = f;
@@ -38,7 +36,7 @@ static void NAME(lstm_back)(const og__unit_back *b)
     T *dh = b->dh, *dc = b->dc, *di = b->dxw, *d_o = di + H, *df = d_o + H, *dg = df + H;
     LOOP
     {
-        T i = gi[j], o = go[j], f = gf[j], g = gg[j], tanh_c = F(tanh)(c[j]);
+        T i = gi[j], o = go[j], f = gf[j], g = gg[j], tanh_c = NAME(tanh)(c[j]);
         T d = dy[j] + dh[j], e = dc[j] + d * o * ((1 - tanh_c) * (1 + tanh_c));
         di[j] = e * g * (i * (1 - i));
         d_o[j] = d * tanh_c * (o * (1 - o));
@@ -58,8 +56,8 @@ static void NAME(gru_step)(const og__unit_step *s)
     T *gz = s->gates, *gr = gz + H, *gn = gr + H, *gq = gn + H, *h = s->h, *y = s->y;
     LOOP
     {
-        T z = SIGMOID(xz[j] + (hz[j] + bz[j])), r = SIGMOID(xr[j] + (hr[j] + br[j]));
-        T q = hn[j] + bq[j], n = F(tanh)(xn[j] + bn[j] + r * q);
+        T z = NAME(sigmoid)(xz[j] + (hz[j] + bz[j])), r = NAME(sigmoid)(xr[j] + (hr[j] + br[j]));
+        T q = hn[j] + bq[j], n = NAME(tanh)(xn[j] + bn[j] + r * q);
         T out = (1 - z) * n + z * h[j];
         gz[j] = z;
         gr[j] = r;
@@ -97,11 +95,11 @@ static void NAME(gru_back)(const og__unit_back *b)
     static void NAME(name##_step)(const og__unit_step *s) \
     {                                                     \
         int64_t H = s->H;                                 \
-        const T *x = s->xw, *r = s->hr, *b = s->bias;     \
+        const T *r = s->hr, *b = s->bias;                 \
         T *h = s->h, *y = s->y;                           \
         LOOP                                              \
         {                                                 \
-            T a = x[j] + (r[j] + b[j]);                   \
+            T a = r[j] + b[j];                            \
             y[j] = h[j] = (value);                        \
         }                                                 \
     }                                                     \
@@ -117,7 +115,7 @@ static void NAME(gru_back)(const og__unit_back *b)
             dh[j] = 0;                                    \
         }                                                 \
     }
-RNN(tanh, F(tanh)(a), d *((1 - v) * (1 + v)))
+RNN(tanh, NAME(tanh)(a), d *((1 - v) * (1 + v)))
 RNN(relu, a<0 ? (T)0 : a, v> 0 ? d : (T)0)
 
 static const og__unit_fns NAME(fns)[] = {
@@ -129,4 +127,3 @@ static const og__unit_fns NAME(fns)[] = {
 
 #undef RNN
 #undef LOOP
-#undef SIGMOID
