@@ -550,9 +550,11 @@ static void rnn_grad_expand(og_expand *e)
 /* ---- gradients
  * ------------------------------------------------------------------------------------ */
 
-static og_val unless_zeros(og_val v)
+/* What flows into output k: none where that is nothing. */
+static og_val flowing(const og_grad *d, int k)
 {
-    return is_zeros(v) ? OG_NONE : v;
+    og_val dy = optional(d->ny, d->dy, k);
+    return is_zeros(dy) ? OG_NONE : dy;
 }
 
 /* dr = Σ dhr_tᵀ h_t₋ over the steps, h_t₋ the state that step t began with: y of the step before
@@ -610,10 +612,10 @@ static void lstm_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
     bool states = needs(d, 5) || needs(d, 6);
-    og_outs o = Ops(INTERNAL("LSTMDirectionGrad"), states ? 3 : 1,
-                    In(s.r, d->y[3], d->y[4], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]),
-                       unless_zeros(d->dy[2]), s.lens, s.c0),
-                    I("reverse", s.reverse));
+    og_outs o =
+        Ops(INTERNAL("LSTMDirectionGrad"), states ? 3 : 1,
+            In(s.r, d->y[3], d->y[4], flowing(d, 0), flowing(d, 1), flowing(d, 2), s.lens, s.c0),
+            I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[0]);
     if (states) {
         if (needs(d, 5))
@@ -626,10 +628,9 @@ static void lstm_grad(og_grad *d)
 static void gru_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
-    og_outs o =
-        Ops(INTERNAL("GRUDirectionGrad"), needs(d, 5) ? 3 : 2,
-            In(s.r, d->y[2], d->y[0], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]), s.lens, s.h0),
-            I("reverse", s.reverse));
+    og_outs o = Ops(INTERNAL("GRUDirectionGrad"), needs(d, 5) ? 3 : 2,
+                    In(s.r, d->y[2], d->y[0], flowing(d, 0), flowing(d, 1), s.lens, s.h0),
+                    I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[1]);
     if (needs(d, 5))
         d->dx[5] = o.y[2];
@@ -639,8 +640,7 @@ static void rnn_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
     og_outs o = Ops(INTERNAL("RNNDirectionGrad"), needs(d, 5) ? 2 : 1,
-                    In(s.r, d->y[0], unless_zeros(d->dy[0]), unless_zeros(d->dy[1]), s.lens),
-                    I("reverse", s.reverse),
+                    In(s.r, d->y[0], flowing(d, 0), flowing(d, 1), s.lens), I("reverse", s.reverse),
                     S("activation", og_attr_string(d->node, "activation", "Tanh")));
     shared_grads(d, &s, o.y[0], o.y[0]);
     if (needs(d, 5))

@@ -407,6 +407,27 @@ TEST(normalization)
     RUN(cases);
 }
 
+/* More of the recurrences, and their gradients against autodiff's: test_recurrent.c. */
+TEST(recurrence)
+{
+    static const definition_case cases[] = {
+        {"ai.ongrad::LSTMDirection", "d[5,3,2] d[12,2] d[12,3] d[24] j{5,0,2} d[3,3] d[3,3]",
+         "reverse=1", ""},
+        {"ai.ongrad::LSTMDirectionGrad",
+         "d[12,3] d[5,2,12] d[5,2,3] d[5,2,3] d[2,3] d[2,3] j{5,2} d[2,3]", "", "", 3},
+        {"ai.ongrad::LSTMDirectionGrad", "d[12,3] d[5,2,12] d[5,2,3] - d[2,3]", "reverse=1", "", 1},
+        {"ai.ongrad::GRUDirection", "d[5,3,2] d[9,2] d[9,3] d[18] j{5,0,2} d[3,3]", "", ""},
+        {"ai.ongrad::GRUDirectionGrad", "d[9,3] d[5,2,12] d[5,2,3] d[5,2,3] d[2,3] j{3,5} d[2,3]",
+         "reverse=1", "", 3},
+        {"ai.ongrad::GRUDirectionGrad", "d[9,3] d[5,2,12] d[5,2,3] d[5,2,3]", "", "", 2},
+        {"ai.ongrad::RNNDirection", "d[5,3,2] d[3,2] d[3,3] - j{5,0,2}", "reverse=1", ""},
+        {"ai.ongrad::RNNDirectionGrad", "d[3,3] d[5,2,3] d[5,2,3] d[2,3] j{4,0}", "", "", 2},
+        {"ai.ongrad::RNNDirectionGrad", "d[3,3] d[5,2,3] d[5,2,3]", "activation='Relu' reverse=1",
+         "", 1},
+    };
+    RUN(cases);
+}
+
 TEST(elementwise)
 {
     static const definition_case cases[] = {
@@ -439,7 +460,12 @@ TEST(internal_ops_are_defined)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(convolution),   TEST_ROW(pooling),     TEST_ROW(indexing),
-    TEST_ROW(normalization), TEST_ROW(elementwise), TEST_ROW(internal_ops_are_defined),
+    TEST_ROW(convolution),
+    TEST_ROW(pooling),
+    TEST_ROW(indexing),
+    TEST_ROW(normalization),
+    TEST_ROW(recurrence),
+    TEST_ROW(elementwise),
+    TEST_ROW(internal_ops_are_defined),
 };
 TEST_MAIN(tests)

@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 ONGRAD = os.environ["ONGRAD"]
 FIXTURES = os.path.join(os.path.dirname(__file__), "..", "fixtures")
-CASES = ["tabular", "conv_bn", "fixed_batch", "encoder"]
+CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm"]
 OPTIMIZERS = {"adamw": ["--optimizer", "adamw", "--lr", "1e-3"],
               "sgd": ["--optimizer", "sgd", "--lr", "0.05", "--momentum", "0.9"]}
 
