@@ -40,10 +40,12 @@ static inline __attribute__((always_inline)) void NAME(pack_group)(T *to, const 
     }
 }
 
-/* c[i * row + j] (+)= Σp a[p * rows + i] b[p * COLUMNS + j] for i < rows, which is known when this
- * is compiled */
-static inline __attribute__((always_inline)) void
-NAME(kernel)(int rows, int64_t k, const T *a, const T *b, T *c, int64_t row, bool add)
+/* c[i * row + j] (+)= Σp a[i * a_row + p * a_column] b[p * COLUMNS + j] for i < rows, which is
+ * known when this is compiled */
+static inline __attribute__((always_inline)) void NAME(kernel)(int rows, int64_t k, const T *a,
+                                                               int64_t a_row, int64_t a_column,
+                                                               const T *b, T *c, int64_t row,
+                                                               bool add)
 {
     V s[ROWS][2];
 #pragma GCC unroll 16
@@ -53,10 +55,10 @@ NAME(kernel)(int rows, int64_t k, const T *a, const T *b, T *c, int64_t row, boo
         V b0 = *(const NAME(loose) *)b, b1 = *(const NAME(loose) *)(b + LANES);
 #pragma GCC unroll 16
         for (int i = 0; i < rows; i++) {
-            s[i][0] += b0 * a[i];
-            s[i][1] += b1 * a[i];
+            s[i][0] += b0 * a[i * a_row];
+            s[i][1] += b1 * a[i * a_row];
         }
-        a += rows;
+        a += a_column;
         b += COLUMNS;
     }
 #pragma GCC unroll 16
@@ -67,13 +69,16 @@ NAME(kernel)(int rows, int64_t k, const T *a, const T *b, T *c, int64_t row, boo
     }
 }
 
-/* The kernel for 1 … ROWS rows. */
-static void NAME(kernel_of)(int64_t rows, int64_t k, const T *a, const T *b, T *c, int64_t row,
-                            bool add)
+/* The kernel for 1 … ROWS rows. a_row 1: packed; else columns of A are neighbours. */
+static void NAME(kernel_of)(int64_t rows, int64_t k, const T *a, int64_t a_row, const T *b, T *c,
+                            int64_t row, bool add)
 {
-#define KERNEL(n)                              \
-    case n:                                    \
-        NAME(kernel)(n, k, a, b, c, row, add); \
+#define KERNEL(n)                                            \
+    case n:                                                  \
+        if (a_row == 1)                                      \
+            NAME(kernel)(n, k, a, 1, n, b, c, row, add);     \
+        else                                                 \
+            NAME(kernel)(n, k, a, a_row, 1, b, c, row, add); \
         return;
     switch (rows) {
         KERNEL(1)
@@ -119,21 +124,21 @@ static void NAME(pack_rows)(const og__gemm *g, T *pa, const char *a, int64_t m, 
     }
 }
 
-/* One block: m ≤ OG__GEMM_M rows of packed A with n columns of packed B. */
-static void NAME(block)(int64_t m, int64_t n, int64_t k, const T *a, const T *b, T *c, int64_t row,
-                        bool add)
+/* One block: m ≤ OG__GEMM_M rows of A (a_row as above) with n columns of packed B. */
+static void NAME(block)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row, const T *b,
+                        T *c, int64_t row, bool add)
 {
     T edge[ROWS * COLUMNS];
     int64_t group = NAME(group_rows)(m);
     for (int64_t j = 0; j < n; j += COLUMNS)
         for (int64_t i = 0; i < m; i += group) {
-            const T *pa = a + i * k, *pb = b + j * k;
+            const T *pa = a + i * (a_row == 1 ? k : a_row), *pb = b + j * k;
             int64_t rows = og__min(group, m - i), columns = og__min(COLUMNS, n - j);
             if (columns == COLUMNS) {
-                NAME(kernel_of)(rows, k, pa, pb, c + i * row + j, row, add);
+                NAME(kernel_of)(rows, k, pa, a_row, pb, c + i * row + j, row, add);
                 continue;
             }
-            NAME(kernel_of)(rows, k, pa, pb, edge, COLUMNS, false);
+            NAME(kernel_of)(rows, k, pa, a_row, pb, edge, COLUMNS, false);
             for (int64_t r = 0; r < rows; r++)
                 for (int64_t q = 0; q < columns; q++) {
                     T *to = c + (i + r) * row + j + q, value = edge[r * COLUMNS + q];
@@ -155,15 +160,24 @@ static void NAME(pack_b)(const og__gemm *g, const T *b, T *packed, int64_t first
         }
 }
 
+/* A few rows of A are read where they lie; many would fall into the same places of the cache. */
 static void NAME(gemm_packed)(const og__gemm *g, const T *a, const T *packed, T *c, T *pa)
 {
+    bool in_place = g->m <= OG__GEMM_M / 2 && g->a_column == 1 && g->a_row > 1;
     int64_t wide = (g->n + 63) / 64 * 64;
     for (int64_t i = 0; i < g->m; i += OG__GEMM_M)
         for (int64_t p = 0; p < g->k; p += OG__GEMM_K) {
             int64_t m = og__min(OG__GEMM_M, g->m - i), k = og__min(OG__GEMM_K, g->k - p);
-            NAME(pack_rows)(g, pa, (const char *)(a + i * g->a_row + p * g->a_column), m, k);
+            const T *at = a + i * g->a_row + p * g->a_column;
+            if (in_place) {
+                NAME(block)
+                (m, g->n, k, at, g->a_row, packed + p * wide, c + i * g->c_row, g->c_row,
+                 g->add || p > 0);
+                continue;
+            }
+            NAME(pack_rows)(g, pa, (const char *)at, m, k);
             NAME(block)
-            (m, g->n, k, pa, packed + p * wide, c + i * g->c_row, g->c_row, g->add || p > 0);
+            (m, g->n, k, pa, 1, packed + p * wide, c + i * g->c_row, g->c_row, g->add || p > 0);
         }
 }
 
@@ -193,10 +207,10 @@ static void NAME(gemm)(const og__gemm *g, const void *a, const void *b, void *c,
                     (g, pa, (const char *)a + (i * g->a_row + p * g->a_column) * size, m, k);
                     char *to = (char *)c + (i * g->c_row + j) * size;
                     if (!half) {
-                        NAME(block)(m, n, k, pa, pb, (T *)to, g->c_row, g->add || p > 0);
+                        NAME(block)(m, n, k, pa, 1, pb, (T *)to, g->c_row, g->add || p > 0);
                         continue;
                     }
-                    NAME(block)(m, n, k, pa, pb, pc, n, p > 0);
+                    NAME(block)(m, n, k, pa, 1, pb, pc, n, p > 0);
                     for (int64_t r = 0; p + k == g->k && r < m; r++)
                         for (int64_t q = 0; q < n; q++) {
                             double sum = (double)pc[r * n + q];
