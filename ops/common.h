@@ -262,6 +262,12 @@ static inline bool same_number(og_infer *i)
     return need_number(i, 0) && same_as_x(i);
 }
 
+/* For rows that `resolve` replaces: whatever is left of them was not in a model's graph. */
+static inline bool resolved_before(og_infer *i)
+{
+    return og_infer_error(i, "can only be resolved in a model's graph");
+}
+
 /* Attribute "x_dims" (or as named): the type of a result that inputs alone do not determine. */
 static inline bool type_from_attr(og_infer *i, const char *name, og_dtype dtype, og_type *y)
 {
@@ -314,6 +320,22 @@ static inline og_val arange(og_graph *g, int64_t n, int after)
     for (int k = 1; k <= after; k++)
         type.dims[k] = 1;
     return og_graph_add_const(g, "", &type, data);
+}
+
+/* v[0 … n - 1] joined along `axis`; v is overwritten. Joined a few at a time, for nodes have few
+ * inputs. */
+static inline og_val concat_all(int n, og_val *v, int64_t axis)
+{
+    enum { MOST = 32 };
+    while (n > 1) {
+        int m = 0;
+        for (int i = 0; i < n; i += MOST)
+            v[m++] = og_ops(OG_HERE, "Concat", 1, (og_vals){n - i < MOST ? n - i : MOST, v + i},
+                            (og_attr[]){I("axis", axis), {0}})
+                         .y[0];
+        n = m;
+    }
+    return n == 1 ? v[0] : OG_NONE;
 }
 
 /* Is v known to be zero everywhere: a constant scalar 0, or one expanded? Nothing flows into such a

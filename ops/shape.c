@@ -81,6 +81,13 @@ static bool is_numeric_or_bool(og_infer *i)
            og_infer_error(i, "input 0 is %s, expected a numeric type or bool", TypeText(i, x));
 }
 
+/* Sequences and empty optionals pass; tensors stay a node. */
+static bool identity_resolve(og_resolve *r)
+{
+    r->y[0] = r->x[0];
+    return !r->x[0].v.g;
+}
+
 static bool identity_infer(og_infer *i)
 {
     return is_numeric_or_bool(i) && same_as_x(i);
@@ -329,7 +336,7 @@ static bool axes_to_input(og_draft *d)
 
 const og_op og_ops_shape[] = {
     {"Identity", NULL, 1, 1, 1, 1, identity_infer, OG_SCALAR_Identity, .grad = identity_grad,
-     .view = same_view, .flags = OG_CHEAP},
+     .resolve = identity_resolve, .view = same_view, .flags = OG_CHEAP},
     {"Copy", OG_DOMAIN, 1, 1, 1, 1, identity_infer, .expand = copy_expand, .grad = identity_grad},
     {"Reshape", NULL, 2, 2, 1, 1, reshape_infer, .grad = reshape_grad, .view = reshape_view,
      .flags = OG_CHEAP},

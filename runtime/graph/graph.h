@@ -83,8 +83,9 @@ typedef struct og_attr {
     int64_t i;            /* INT */
     const char *s;        /* STRING, NUL-terminated */
     const og_const *t;    /* TENSOR */
-    og_graph *graph;      /* GRAPH; NULL when the loader could not represent it */
-    int n;                /* count of the list kinds */
+    og_graph *graph;      /* GRAPH: untyped, in the same arena */
+    int n;                /* count of the list kinds; GRAPH: how many of its inputs, the last ones,
+                             are values of the graph around it, passed as the node's last inputs */
     const double *floats; /* FLOATS */
     const int64_t *ints;  /* INTS */
     const char *const *strings;

@@ -62,6 +62,38 @@ typedef struct og_grad {
 
 typedef void og_grad_fn(og_grad *d);
 
+/* ---- resolution: ops that are gone once a graph is typed ----------------------------------------
+ */
+
+/* What stands for a value of a loaded graph while it is inferred: a value of the typed graph, or a
+ * sequence of them. Sequences exist nowhere else. v.g NULL and no sequence: absent, or an empty
+ * optional. */
+typedef struct og_item {
+    og_val v;
+    bool sequence;
+    int n; /* of the sequence */
+    const og_val *items;
+} og_item;
+
+typedef struct og_resolve og_resolve;
+struct og_resolve {
+    og_graph *g;
+    const og_node *node; /* attributes; of the loaded graph */
+    int nx, ny;
+    const og_item *x;
+    og_item *y; /* to fill */
+    /* Adds the nodes of a graph attribute with its inputs bound to `in`, and gives its outputs.
+     * false: something failed, and is reported. */
+    bool (*run)(og_resolve *r, const og_graph *body, int n_in, const og_item *in, int n_out,
+                og_item *out);
+    void *user;
+};
+
+/* Replaces the node while types are inferred: control flow, sequences, and nodes that turn out to
+ * do nothing. true: y is filled. false: the node stays as it is, or something failed and g->error
+ * is set or was reported. */
+typedef bool og_resolve_fn(og_resolve *r);
+
 /* ---- upgrade: from an older opset's form to the next -------------------------------------------
  */
 
@@ -127,6 +159,7 @@ struct og_op {
     og_expand_fn *expand; /* composite */
     og_grad_fn *grad;     /* preferred over the gradient of the definition */
     og_view_fn *view;
+    og_resolve_fn *resolve; /* asked before `infer` when a loaded graph is typed */
     og_flops_fn *flops; /* NULL: one an element of the output, or of the input if that is larger */
     int8_t saved; /* .grad reads y[0 … saved - 1]; the pass makes absent ones present before */
     og_diff diff;

@@ -1,7 +1,6 @@
-/* AttributeProto to og_attr. Numbers are widened, strings get their NUL, tensors become og_const; a
- * graph stays NULL, for bodies of If, Loop and Scan are not represented. A reference
- * (ref_attr_name, in function bodies) is replaced by what the call passed, and leaves no attribute
- * where that passed none. */
+/* AttributeProto to og_attr. Numbers are widened, strings get their NUL, tensors become og_const,
+ * graphs og_graph (body.c). A reference (ref_attr_name, in function bodies) is replaced by what the
+ * call passed, and leaves no attribute where that passed none. */
 #include <string.h>
 
 #include "runtime/onnx/loader.h"
@@ -103,8 +102,8 @@ static const og_attr *find(const og_attr *attrs, int n, const char *name)
 }
 
 /* One attribute appended to attrs[*n]; false after a report. */
-static bool load_one(og__loader *l, const og__scope *scope, const char *label,
-                     const og__attribute_proto *proto, og_attr *attrs, int *n)
+static bool load_one(og__loader *l, const og__scope *scope, const og__node_view *node,
+                     const char *label, const og__attribute_proto *proto, og_attr *attrs, int *n)
 {
     og__attr_view v;
     og__attr_read(proto, &v);
@@ -129,8 +128,13 @@ static bool load_one(og__loader *l, const og__scope *scope, const char *label,
     }
     og_error error = {0};
     if (read_value(l->arena, l->onnx->external, &v, &attrs[*n], &error) == OG_OK) {
+        og_attr *a = &attrs[*n];
+        if (v.kind == OG_ATTR_GRAPH && v.g && node) {
+            a->graph = og__body_load(l, scope, node, v.g);
+            a->n = node->n_captured;
+        }
         (*n)++;
-        return true;
+        return v.kind != OG_ATTR_GRAPH || a->graph;
     }
     og_error_prefix(&error, "%s: attribute \"%s\"", label, v.name);
     og__report_move(&l->report, &error);
@@ -151,7 +155,7 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
     }
     bool good = true;
     for (int i = 0; i < node->n_attrs; i++)
-        good &= load_one(l, scope, label, node->attrs[i], attrs, n);
+        good &= load_one(l, scope, node, label, node->attrs[i], attrs, n);
     return good;
 }
 
@@ -163,7 +167,7 @@ bool og__attributes_defaults(og__loader *l, const og__scope *scope,
         og__attr_view v;
         og__attr_read(function->defaults[i], &v);
         if (!find(attrs, *n, v.name))
-            good &= load_one(l, scope, function->name, function->defaults[i], attrs, n);
+            good &= load_one(l, scope, NULL, function->name, function->defaults[i], attrs, n);
     }
     return good;
 }

@@ -50,13 +50,12 @@ static void check_versions(og__loader *l, const og__model_view *m)
     }
 }
 
-static void load_initializers(og__loader *l, og__scope *scope, const og__graph_view *g)
+void og__initializers_load(og__loader *l, og__scope *scope, const og__graph_view *g,
+                           og_const *consts, og__names *index)
 {
-    l->onnx->initializers = og_arena_array(l->arena, (size_t)g->n_initializers, sizeof(og_const));
-    l->onnx->initializer_index = og__names_in(l->arena);
-    for (int i = 0; i < g->n_initializers && og__loader_memory(l) && l->onnx->initializers; i++) {
+    for (int i = 0; i < g->n_initializers && og__loader_memory(l) && consts; i++) {
         og__tensor_view t;
-        og_const *c = &l->onnx->initializers[i];
+        og_const *c = &consts[i];
         og_error error = {0};
         int known, id = OG__POISONED;
         og__tensor_read(g->initializers[i], &t);
@@ -71,7 +70,7 @@ static void load_initializers(og__loader *l, og__scope *scope, const og__graph_v
             id = og_graph_add_const(l->g, t.name, &c->type, c->data).id;
         og__report_move(&l->report, &error);
         if (!og__names_set(&scope->values, t.name, id) ||
-            !og__names_set(&l->onnx->initializer_index, t.name, i))
+            (index && !og__names_set(index, t.name, i)))
             og__loader_memory(l);
     }
     if (g->n_sparse)
@@ -193,7 +192,9 @@ static og_status load_model(og__loader *l)
     load_metadata(l, g.metadata, g.n_metadata);
     og__scope scope = {
         .prefix = "", .n_opsets = m.n_opsets, .opsets = m.opsets, .values = og__names_in(l->arena)};
-    load_initializers(l, &scope, &g);
+    l->onnx->initializers = og_arena_array(l->arena, (size_t)g.n_initializers, sizeof(og_const));
+    l->onnx->initializer_index = og__names_in(l->arena);
+    og__initializers_load(l, &scope, &g, l->onnx->initializers, &l->onnx->initializer_index);
     load_inputs(l, &scope, &g);
     og__nodes_load(l, &scope, g.nodes, g.n_nodes);
     load_outputs(l, &scope, &g);

@@ -109,6 +109,16 @@ const char *og__node_label(char buffer[160], const og__node_view *node);
  * say where. */
 og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor,
                           og_const *c, og_error *error);
+/* load.c: a graph's initializers as constants named in scope->values, their content in
+ * `consts`; index, if given, gets their numbers by name. */
+void og__initializers_load(og__loader *l, og__scope *scope, const og__graph_view *g,
+                           og_const *consts, og__names *index);
+/* body.c: the names that the node's graph attributes read from outside become its last inputs. */
+bool og__captures_add(og__loader *l, og__node_view *node);
+/* The graph of an attribute of `node`, with the captured values as its last inputs; NULL after a
+ * report. */
+og_graph *og__body_load(og__loader *l, const og__scope *scope, const og__node_view *node,
+                        const og__graph_proto *graph);
 /* attributes.c: a node's attributes, references bound, into the caller's array of node->n_attrs;
  * false if one of them was reported. */
 bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_view *node,

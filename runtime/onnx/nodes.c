@@ -330,8 +330,11 @@ void og__nodes_load(og__loader *l, og__scope *scope, const og__node_proto *const
         l->fatal = true;
         goto cleanup;
     }
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) {
         og__node_read(l->arena, nodes[i], &w.nodes[i]);
+        if (!og__captures_add(l, &w.nodes[i]))
+            goto cleanup;
+    }
     if (!declare_outputs(&w))
         goto cleanup;
     for (int i = 0; i < n && !l->fatal; i++)

@@ -246,6 +246,7 @@ void og__attr_read(const og__attribute_proto *a, og__attr_view *view)
         .s = a->s.data,
         .s_size = a->s.len,
         .t = a->t,
+        .g = a->g,
         .n_floats = (int)a->n_floats,
         .floats = a->floats,
         .n_ints = (int)a->n_ints,

@@ -64,6 +64,7 @@ bool og__graph_read(og_arena *arena, const og__graph_proto *graph, og__graph_vie
 typedef struct og__node_view {
     const char *name, *op, *domain, *overload;
     int n_in, n_out, n_attrs;
+    int n_captured; /* the last of `in`: what graph attributes read from outside (body.c) */
     const char *const *in, *const *out;
     const og__attribute_proto *const *attrs;
 } og__node_view;
@@ -78,6 +79,7 @@ typedef struct og__attr_view {
     const uint8_t *s; /* not NUL-terminated */
     size_t s_size;
     const og__tensor_proto *t;
+    const og__graph_proto *g;
     int n_floats, n_ints, n_strings;
     const float *floats;
     const int64_t *ints;
