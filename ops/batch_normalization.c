@@ -181,9 +181,20 @@ static bool batch_normalization_upgrade_14(og_draft *d)
     return !training || og_draft_add_attr(d, I("training_mode", 1));
 }
 
+/* For evaluation by the running statistics, which stay as they are. */
+static void batch_normalization_evaluate(og_expand *e)
+{
+    e->y[0] = Op("BatchNormalization", In(e->x[0], e->x[1], e->x[2], e->x[3], e->x[4]),
+                 F("epsilon", og_attr_float(e->node, "epsilon", 1e-5)),
+                 F("momentum", og_attr_float(e->node, "momentum", 0.9)));
+    for (int k = 1; k < e->ny; k++)
+        e->y[k] = e->x[2 + k];
+}
+
 const og_op og_ops_batch_normalization[] = {
     {"BatchNormalization", NULL, 5, 5, 1, 3, batch_normalization_infer,
-     .expand = batch_normalization_expand, .precision = OG_PRECISION_FLOAT,
+     .expand = batch_normalization_expand, .evaluate = batch_normalization_evaluate,
+     .precision = OG_PRECISION_FLOAT,
      .upgrade = {{9, batch_normalization_upgrade_9}, {14, batch_normalization_upgrade_14}}},
     {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer, .expand = training_expand,
      .grad = training_grad, .saved = 4, .precision = OG_PRECISION_FLOAT},

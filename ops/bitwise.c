@@ -22,6 +22,8 @@ const og_op og_ops_bitwise[] = {
      .flags = OG_COMMUTATIVE},
     {"BitwiseOr", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseOr, .diff = OG_DIFF_ZERO,
      .flags = OG_COMMUTATIVE},
+    {"BitwiseXor", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseXor, .diff = OG_DIFF_ZERO,
+     .flags = OG_COMMUTATIVE},
     {"BitwiseNot", NULL, 1, 1, 1, 1, integers, .expand = not_expand, .diff = OG_DIFF_ZERO},
     {0},
 };

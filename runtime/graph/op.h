@@ -41,6 +41,8 @@ typedef struct og_expand {
     const og_val *x;  /* x[i].g NULL = absent */
     og_val *y;        /* to fill; one may be left out only if the node's output is absent */
     const bool *want; /* want[i]: output i is used */
+    og_val position;  /* rows with OG_RANDOM: seed, update and micro-batch, int64 [3] … */
+    int64_t key;      /* … and a number of its own for each such node; see ops/random.c */
 } og_expand;
 
 typedef void og_expand_fn(og_expand *e);
@@ -159,6 +161,7 @@ struct og_op {
     og_expand_fn *expand; /* composite */
     og_grad_fn *grad;     /* preferred over the gradient of the definition */
     og_view_fn *view;
+    og_expand_fn *evaluate; /* the form for evaluation, where that is another than for training */
     og_resolve_fn *resolve; /* asked before `infer` when a loaded graph is typed */
     og_flops_fn *flops; /* NULL: one an element of the output, or of the input if that is larger */
     int8_t saved; /* .grad reads y[0 … saved - 1]; the pass makes absent ones present before */

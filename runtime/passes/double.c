@@ -43,8 +43,10 @@ static void copy_node(og_graph *to, const og_node *n, int *map)
             attrs[i].i = OG_DOUBLE;
     to->origin = n->origin;
     og_node *copy = og_graph_add_node(to, n->op, n->name, in, n->n_in, n->n_out, attrs, n->n_attrs);
-    for (int i = 0; copy && i < n->n_out; i++)
-        map[n->out[i]] = copy->out[i];
+    for (int i = 0; copy && i < n->n_out; i++) { /* ops that always make float32 are cast */
+        og_val y = og_val_of(to, copy->out[i]);
+        map[n->out[i]] = og_type_of(y)->dtype == OG_FLOAT ? Cast(y, OG_DOUBLE).id : y.id;
+    }
 }
 
 og_graph *og_pass_double(og_graph *g)

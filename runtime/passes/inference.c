@@ -1,7 +1,7 @@
-/* inference form: BatchNormalization uses its running statistics, whatever mode it was exported in.
- */
-#include <string.h>
-
+/* inference form: ops that compute something else in training (BatchNormalization, Dropout) in the
+ * form for evaluation, whatever mode they were exported in. Random ops that remain draw the same
+ * numbers in every run. */
+#include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
@@ -14,24 +14,14 @@ og_graph *og_pass_inference_form(og_graph *g)
         const og_node *n = g->nodes[i];
         if (!rw.live[i])
             continue;
-        if (!og_op_is(n->op, NULL, "BatchNormalization") || !og_attr_int(n, "training_mode", 0)) {
+        if (n->op->evaluate) {
+            og_rewrite_evaluate(&rw, n);
+        } else if (n->op->flags & OG_RANDOM && n->op->expand) {
+            rw.position = og_const_ints(rw.to, 3, (int64_t[3]){0});
+            og_rewrite_expand(&rw, n);
+        } else {
             og_rewrite_copy(&rw, n);
-            continue;
         }
-        og_attr attrs[16];
-        int in[5], n_attrs = 0;
-        for (int k = 0; k < n->n_attrs && n_attrs < 16; k++)
-            if (strcmp(n->attrs[k].name, "training_mode") != 0)
-                attrs[n_attrs++] = n->attrs[k];
-        for (int k = 0; k < 5; k++)
-            in[k] = og_rewrite_value(&rw, n->in[k]).id;
-        rw.to->origin = n->origin;
-        og_node *y = og_graph_add_node(rw.to, n->op, n->name, in, 5, 1, attrs, n_attrs);
-        if (!y)
-            break;
-        og_rewrite_set(&rw, n->out[0], og_val_of(rw.to, y->out[0]));
-        for (int k = 1; k < n->n_out && k < 3; k++) /* running statistics stay as they are */
-            og_rewrite_set(&rw, n->out[k], og_val_of(rw.to, in[2 + k]));
     }
     return og_rewrite_end(&rw);
 }

@@ -58,6 +58,10 @@ og_status og_classify(const og_graph *loaded, const char *const *trainable, int 
                       const char *const *freeze, int n_freeze, og_arena *arena, og_params *params,
                       og_error *error);
 
+/* The state that random ops draw from, int64 [3]: seed, number of the update, number of the
+ * micro-batch within it. Whoever runs a graph writes it before. */
+#define OG_STATE_POSITION "random_position"
+
 /* ---- training forms, gradients
  * ---------------------------------------------------------------------------- */
 

@@ -4,6 +4,7 @@
  * exported, and its running statistics are staged: micro-batches update the staged ones, `update`
  * commits them. Staging follows PyTorch (unbiased variance); the op's own outputs, where a graph
  * reads them, follow ONNX (biased).
+ * - Random ops are replaced by their definitions, which draw from the step's random position.
  * - A node on the way from a trained parameter whose op has no gradient rule is replaced by its
  * definition.
  * - Outputs that a gradient rule reads are made present. */
@@ -102,12 +103,20 @@ static void add_saved_outputs(og_rewrite *rw, const og_node *n)
         og_rewrite_set(rw, n->out[i], og_val_of(g, copy->out[i]));
 }
 
-static og_graph *round_of(og_graph *g, og_storages *storages, bool *changed)
+/* Where the session says which update and micro-batch this is: int64 [3]. */
+static og_val random_position(og_graph *g, og_storages *storages)
+{
+    og_type type = {.dtype = OG_INT64, .rank = 1, .dims = {3}};
+    return og_storage_state(g, storages, OG_STORAGE_SCALAR, OG_STATE_POSITION, &type, NULL, 0);
+}
+
+static og_graph *round_of(og_graph *g, og_storages *storages, int64_t *next_key, bool *changed)
 {
     bool *needs = trained_values(g, storages);
     og_rewrite rw;
     if (!needs || !og_rewrite_begin(&rw, g))
         return NULL;
+    rw.next_key = *next_key;
     for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
         const og_node *n = g->nodes[i];
         if (!rw.live[i])
@@ -120,6 +129,10 @@ static og_graph *round_of(og_graph *g, og_storages *storages, bool *changed)
             is_buffer(og_rewrite_value(&rw, n->in[4]), storages)) {
             train_batch_normalization(&rw, n, storages);
             *changed = true;
+        } else if (n->op->flags & OG_RANDOM && n->op->expand) {
+            rw.position = random_position(rw.to, storages);
+            og_rewrite_expand(&rw, n);
+            *changed = true;
         } else if (needed && !n->op->grad && n->op->expand && n->op->diff == OG_DIFF_TODO) {
             og_rewrite_expand(&rw, n);
             *changed = true;
@@ -129,15 +142,17 @@ static og_graph *round_of(og_graph *g, og_storages *storages, bool *changed)
             og_rewrite_copy(&rw, n);
         }
     }
+    *next_key = rw.next_key;
     return og_rewrite_end(&rw);
 }
 
 og_graph *og_pass_prepare(og_graph *g, og_storages *storages)
 {
     bool changed = true;
+    int64_t next_key = 0;
     for (int i = 0; changed && i < MAX_ROUNDS; i++) {
         changed = false;
-        og_graph *next = round_of(g, storages, &changed);
+        og_graph *next = round_of(g, storages, &next_key, &changed);
         if (!next || next->error.status != OG_OK)
             return next;
         g = next;

@@ -29,8 +29,7 @@ bool *og_graph_live(og_graph *g)
 bool og_rewrite_begin(og_rewrite *rw, og_graph *from)
 {
     og_graph *to = og_graph_new_in(from->arena);
-    rw->from = from;
-    rw->to = to;
+    *rw = (og_rewrite){.from = from, .to = to, .position = {NULL, -1}};
     rw->live = og_graph_live(from);
     rw->map = og_arena_array(from->arena, (size_t)from->n_values + 1, sizeof(int));
     if (!to || !rw->map || !rw->live) {
@@ -106,7 +105,7 @@ og_node *og_rewrite_copy(og_rewrite *rw, const og_node *n)
     return copy;
 }
 
-void og_rewrite_expand(og_rewrite *rw, const og_node *n)
+static void expand_by(og_rewrite *rw, const og_node *n, og_expand_fn *rule)
 {
     og_graph *to = rw->to;
     size_t nx = (size_t)n->n_in + 1, ny = (size_t)n->n_out + 1;
@@ -124,8 +123,16 @@ void og_rewrite_expand(og_rewrite *rw, const og_node *n)
         want[i] = true;
     }
     og_expand e = {.g = to, .node = n, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y, .want = want};
+    if (n->op->flags & OG_RANDOM) {
+        e.position = rw->position;
+        e.key = rw->next_key++;
+        if (!e.position.g && rule == n->op->expand) {
+            og_node_fail(to, n, OG_UNSUPPORTED, "is random, and nothing says where in a run it is");
+            return;
+        }
+    }
     to->origin = n->origin;
-    n->op->expand(&e);
+    rule(&e);
     for (int i = 0; i < n->n_out; i++) {
         if (!y[i].g) {
             if (to->error.status == OG_OK)
@@ -142,6 +149,16 @@ void og_rewrite_expand(og_rewrite *rw, const og_node *n)
         rw->map[n->out[i]] = y[i].id;
         keep_name(rw, n->out[i]);
     }
+}
+
+void og_rewrite_expand(og_rewrite *rw, const og_node *n)
+{
+    expand_by(rw, n, n->op->expand);
+}
+
+void og_rewrite_evaluate(og_rewrite *rw, const og_node *n)
+{
+    expand_by(rw, n, n->op->evaluate);
 }
 
 og_graph *og_rewrite_end(og_rewrite *rw)

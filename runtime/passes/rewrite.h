@@ -17,8 +17,10 @@
 typedef struct og_rewrite {
     const og_graph *from;
     og_graph *to;
-    int *map;   /* value of `from` → value of `to`; -1 = not (yet) there */
-    bool *live; /* by node of `from`: its outputs reach an output or a state's new value */
+    int *map;        /* value of `from` → value of `to`; -1 = not (yet) there */
+    bool *live;      /* by node of `from`: its outputs reach an output or a state's new value */
+    og_val position; /* for definitions of random ops; absent: they cannot be expanded */
+    int64_t next_key;
 } og_rewrite;
 
 /* false when out of memory (from's error is set). */
@@ -30,6 +32,8 @@ void og_rewrite_set(og_rewrite *rw, int id, og_val v);
 og_node *og_rewrite_copy(og_rewrite *rw, const og_node *n);
 /* The node replaced by its definition, in the origin of the node. */
 void og_rewrite_expand(og_rewrite *rw, const og_node *n);
+/* The same by the row's form for evaluation. */
+void og_rewrite_evaluate(og_rewrite *rw, const og_node *n);
 /* Outputs and new state values are mapped; the finished graph (its error may be set), NULL when out
  * of memory. */
 og_graph *og_rewrite_end(og_rewrite *rw);

@@ -36,6 +36,7 @@ static const og_option_info table[] = {
      "clip the norm of all gradients together; 0 turns it off"},
     {"gradient_accumulation_steps", OG_OPTION_INT, "1", "N",
      "micro-batches summed for one optimizer step"},
+    {"seed", OG_OPTION_INT, "0", "N", "of random ops, such as Dropout"},
     {"freeze", OG_OPTION_LIST, NULL, "GLOB", "do not train tensors of this name"},
     {"trainable", OG_OPTION_LIST, NULL, "GLOB", "train only tensors of this name"},
     {"use_scheduler", OG_OPTION_FLAG, "off", NULL,

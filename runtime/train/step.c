@@ -143,6 +143,18 @@ static og_status update(og_session *s, og_step_result *result)
     return OG_OK;
 }
 
+/* Where in the run the next micro-batch is: what random ops depend on. */
+static void set_position(og_session *s)
+{
+    for (int i = 0; i < s->storages.n; i++)
+        if (strcmp(s->storages.items[i].name, OG_STATE_POSITION) == 0) {
+            int64_t *position = (int64_t *)state_at(s, i);
+            position[0] = og__option_int(s->options, "seed");
+            position[1] = s->step;
+            position[2] = s->pending;
+        }
+}
+
 static og_status train_step(og_session *s, const void *const *inputs, const void *const *targets,
                             int64_t samples, og_step_result *result)
 {
@@ -155,6 +167,7 @@ static og_status train_step(og_session *s, const void *const *inputs, const void
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, s->has_target ? targets[0] : NULL);
+    set_position(s);
     og_status status = run_plan(s, plan, s->profile, &s->cancel);
     if (status != OG_OK) {
         discard_sums(s);

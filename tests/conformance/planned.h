@@ -52,6 +52,8 @@ static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storag
         OG_ALIGNMENT, og_align_up(p->plan->activation_bytes, OG_ALIGNMENT) + OG_ALIGNMENT);
     og_status status =
         p->states && p->activations ? OG_OK : og_fail_memory(error, state_bytes, "a plan");
+    if (status == OG_OK)
+        memset(p->states, 0, state_bytes);
     for (int i = 0; i < storages->n && status == OG_OK; i++) {
         const og_storage *s = &storages->items[i];
         if (s->initial)

@@ -162,11 +162,20 @@ static og_status build(check *k, const bool *trained, og_error *error)
     k->inputs = og_arena_array(arena, n + (size_t)g->n_inputs, sizeof *k->inputs);
     if (!x || !dx || !k->of || !k->inputs)
         return og_fail_memory(error, n, "a check");
+    int n_trained = 0;
     for (int i = 0; i < g->n_states; i++) {
         g->states[i].out = -1;
-        x[i] = og_val_of(g, g->states[i].in);
+        const og_value *v = g->values[g->states[i].in];
+        if (k->storages.items[v->storage].kind == OG_STORAGE_PARAMETER) {
+            k->of[n_trained] = g->n_inputs + i;
+            x[n_trained++] = og_val_of(g, v->id);
+        } else { /* the random position: zeros, as its storage begins */
+            int64_t bytes = og_type_bytes(&v->type);
+            k->inputs[g->n_inputs + i] =
+                (og_const){.type = v->type, .data = og_arena_alloc(arena, (size_t)bytes + 1)};
+        }
     }
-    og_autodiff(g, loss, One(loss), x, g->n_states, dx);
+    og_autodiff(g, loss, One(loss), x, n_trained, dx);
     if (g->error.status != OG_OK)
         return og_error_move(error, &g->error);
     g->n_outputs = 0;
@@ -174,10 +183,9 @@ static og_status build(check *k, const bool *trained, og_error *error)
     og_graph *only = og_pass_simplify(g);
     k->loss = only ? og_pass_double(only) : NULL;
     g->n_outputs = 0;
-    for (int i = 0; i < g->n_states; i++) {
+    for (int i = 0; i < n_trained; i++) {
         og_val zero = og_full(g, og_type_of(x[i]), 0);
         og_graph_add_output(g, "", Has(dx[i]) ? dx[i] : zero);
-        k->of[i] = g->n_inputs + i;
     }
     only = og_pass_simplify(g);
     k->gradients = only ? og_pass_double(only) : NULL;
@@ -187,7 +195,7 @@ static og_status build(check *k, const bool *trained, og_error *error)
     og_error_move(error, (og_error *)(uintptr_t)&k->loss->error);
     og_error_move(error, (og_error *)(uintptr_t)&k->gradients->error);
     k->n_inputs = g->n_inputs + g->n_states;
-    for (int i = 0; error->status == OG_OK && i < g->n_states; i++) {
+    for (int i = 0; error->status == OG_OK && i < n_trained; i++) {
         const og_value *v = og_value_of(x[i]);
         int64_t count = og_type_elements(&v->type);
         double *wide = og_arena_array(arena, (size_t)count + 1, sizeof *wide);

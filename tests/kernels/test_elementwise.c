@@ -198,6 +198,8 @@ static int64_t expected_int(og_scalar op, int64_t a, int64_t b, int64_t c, int64
         return a & b;
     case OG_SCALAR_BitwiseOr:
         return a | b;
+    case OG_SCALAR_BitwiseXor:
+        return a ^ b;
     case OG_SCALAR_Where:
         return a ? b : c;
     default:

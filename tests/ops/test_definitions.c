@@ -438,6 +438,17 @@ TEST(elementwise)
     RUN(cases);
 }
 
+TEST(random_numbers)
+{
+    static const definition_case cases[] = {
+        {"ai.ongrad::Random", "i{0,0,0}", "key=0 y_dims=[7]", ""},
+        {"ai.ongrad::Random", "i{-3,5000000001,2}", "key=11 y_dims=[3,130]", ""},
+        {"ai.ongrad::Random", "i{9,1,0}", "key=1 y_dims=[]", ""},
+        {"ai.ongrad::KeepMask", "i{77,3,1} p[1]", "key=2 y_dims=[300]", ""},
+    };
+    RUN(cases);
+}
+
 /* Standard ONNX has none of the internal ops: each has a definition, and each that also has a
  * kernel was compared above. */
 TEST(internal_ops_are_defined)
@@ -466,6 +477,7 @@ static const og_test tests[] = {
     TEST_ROW(normalization),
     TEST_ROW(recurrence),
     TEST_ROW(elementwise),
+    TEST_ROW(random_numbers),
     TEST_ROW(internal_ops_are_defined),
 };
 TEST_MAIN(tests)

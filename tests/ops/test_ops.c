@@ -325,7 +325,8 @@ TEST(activations)
         {"Dropout", "f[2,3]", "", "f[2,3] b[2,3]"},
         {"Dropout", "f[2,3] f=0.5 b=0", "", "f[2,3]"},
         {"Dropout", "f[2,3] f=0 b=1", "", "f[2,3]"},
-        {"Dropout", "f[2,3] f=0.5 b=1", "", "!random masks are not supported"},
+        {"Dropout", "f[2,3] f=0.5 b=1", "", "f[2,3]"},
+        {"Dropout", "f[2,3] f=1.5 b=1", "", "!ratio is 1.5, expected 0 to 1"},
     };
     RUN(cases);
 }

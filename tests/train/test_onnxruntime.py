@@ -19,7 +19,7 @@ ort = pytest.importorskip("onnxruntime")
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 STEPS = 3
 INITIAL_ACCUMULATOR = 0.25  # of adagrad
-CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm", "windows"]
+CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm", "windows", "dropout"]
 OPTIMIZERS = {
     # eps above rounding: a bias in front of BatchNormalization has no gradient but rounding, which Adam else divides by its
     # own size
@@ -85,19 +85,48 @@ def make_windows(folder):
     (folder / "expect.json").write_text(json.dumps({"loss": "mse"}))
 
 
+def make_dropout(folder):
+    """A case whose step draws random numbers: two masks, and noise that is added."""
+    helper, random = onnx.helper, np.random.default_rng(1)
+    weights = {"w0": random.normal(0, 0.5, [12, 40]).astype(np.float32), "ratio": np.float32(0.4),
+               "w1": random.normal(0, 0.5, [40, 3]).astype(np.float32), "half": np.float32(0.5), "training": np.bool_(True)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w0"], ["a"]),
+        helper.make_node("Dropout", ["a", "ratio", "training"], ["b"]),
+        helper.make_node("RandomNormalLike", ["b"], ["noise"], scale=0.1),
+        helper.make_node("Add", ["b", "noise"], ["c"]),
+        helper.make_node("Tanh", ["c"], ["d"]),
+        helper.make_node("Dropout", ["d", "half", "training"], ["e"]),
+        helper.make_node("MatMul", ["e", "w1"], ["y"]),
+    ]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "dropout", [value("x", 1, ["batch", 12])], [value("y", 1, ["batch", 3])],
+                              [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    folder.mkdir()
+    onnx.save(model, str(folder / "model.onnx"))
+    np.save(folder / "x.npy", random.normal(size=[16, 12]).astype(np.float32))
+    np.save(folder / "target.npy", random.normal(size=[16, 3]).astype(np.float32))
+    (folder / "expect.json").write_text(json.dumps({"loss": "mse"}))
+
+
+MADE = {"windows": make_windows, "dropout": make_dropout}
+
+
 class Run:
     """One training by ongrad, and what is needed to repeat it."""
 
     def __init__(self, case, out, steps, settings):
         folder = FIXTURES / case
-        if case == "windows":
+        if case in MADE:
             folder = out / "case"
-            make_windows(folder)
+            MADE[case](folder)
         loss = json.loads((folder / "expect.json").read_text())["loss"]
         command = [save_step(), str(folder), str(out), str(steps), f"loss={loss}", *settings]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         self.out = out
+        self.seed = next((int(s[len("seed="):]) for s in settings if s.startswith("seed=")), 0)
         self.steps = [json.loads(line) for line in done.stdout.splitlines()]
         self.first = weights_of(folder / "model.onnx")
         self.trained = weights_of(out / "trained.onnx")
@@ -107,6 +136,8 @@ class Run:
         """A state before the first step: weights as in the model, staged statistics as these, all others zero."""
         if name in self.first:
             return self.first[name]
+        if name == "random_position":
+            return np.array([self.seed, 0, 0])
         if name.endswith(".staged"):
             return self.first[name[: -len(".staged")]]
         if name.endswith(".sum"):
@@ -137,9 +168,15 @@ class Replay:
         return results
 
     def micro(self):
-        return self.call(self.micro_graph, self.batch)
+        result = self.call(self.micro_graph, self.batch)
+        if "random_position" in self.states:
+            self.states["random_position"] = self.states["random_position"] + np.array([0, 0, 1])
+        return result
 
     def update(self, lr):
+        if "random_position" in self.states:
+            seed, step, _ = self.states["random_position"]
+            self.states["random_position"] = np.array([seed, step + 1, 0])
         return self.call(self.update_graph, {"lr": np.array(lr)})
 
     def gradients(self):
@@ -154,7 +191,7 @@ def is_close(value, expected, tolerance=1e-5):
 @pytest.mark.parametrize("case,optimizer", [(c, o) for c in CASES for o in OPTIMIZERS] +
                          [("tabular", o) for o in OTHER_OPTIMIZERS])
 def test_steps(case, optimizer, accumulation, tmp_path):
-    settings = {**OPTIMIZERS, **OTHER_OPTIMIZERS}[optimizer] + [f"gradient_accumulation_steps={accumulation}"]
+    settings = {**OPTIMIZERS, **OTHER_OPTIMIZERS}[optimizer] + [f"gradient_accumulation_steps={accumulation}", "seed=-5"]
     run = Run(case, tmp_path, STEPS, settings)
     replay = Replay(run)
     assert len(run.steps) == STEPS
@@ -208,8 +245,20 @@ def test_trained_model_predicts_the_same(case, tmp_path):
     forward = engine(tmp_path / "forward.onnx")
     feed = {i.name: run.trained[i.name] if i.name in run.trained else run.batch[i.name] for i in forward.get_inputs()}
     whole = forward.run(None, feed)
+    if case == "dropout":  # the noise is drawn by each engine on its own; dropout itself is off
+        assert not any(len(n.input) > 2 for n in onnx.load(str(tmp_path / "trained.onnx")).graph.node)
+        return
     for k in range(len(model.get_outputs())):
         ours = np.load(tmp_path / f"output_{k}.npy")
         theirs = np.concatenate([p[k] for p in parts])
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(whole[k], theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_seed_decides(tmp_path):
+    losses = []
+    for i, settings in enumerate((["seed=1"], ["seed=1"], ["seed=2"])):
+        (tmp_path / str(i)).mkdir()
+        losses.append([s["loss"] for s in Run("dropout", tmp_path / str(i), STEPS, settings).steps])
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
