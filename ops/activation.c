@@ -147,6 +147,21 @@ static void swish_expand(og_expand *e)
     e->y[0] = Mul(x, Sigmoid(alpha == 1 ? x : Mul(Scalar(x, alpha), x)));
 }
 
+/* SwiGLU: y = Swish(a) b */
+static bool swiglu_infer(og_infer *i)
+{
+    return need_float(i, 0) &&
+           (og_type_equal(&i->x[0]->type, &i->x[1]->type) ||
+            og_infer_error(i, "input 1 is %s, expected %s as input 0", TypeText(i, &i->x[1]->type),
+                           TypeText(i, &i->x[0]->type))) &&
+           same_as_x(i);
+}
+
+static void swiglu_expand(og_expand *e)
+{
+    e->y[0] = Mul(og_ops_like(OG_HERE, "Swish", 1, In(e->x[0]), e->node).y[0], e->x[1]);
+}
+
 /* Gelu: y = x/2 (1 + erf(x/√2)),  or with tanh: y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) */
 static void gelu_expand(og_expand *e)
 {
@@ -190,6 +205,7 @@ const og_op og_ops_activation[] = {
      CHEAP},
     {"Mish", NULL, 1, 1, 1, 1, same_float, .expand = mish_expand, CHEAP},
     {"Swish", NULL, 1, 1, 1, 1, same_float, .expand = swish_expand, CHEAP},
+    {"SwiGLU", NULL, 2, 2, 1, 1, swiglu_infer, .expand = swiglu_expand, CHEAP},
     {"Gelu", NULL, 1, 1, 1, 1, gelu_infer, .expand = gelu_expand, CHEAP},
     {"Shrink", NULL, 1, 1, 1, 1, same_number, .expand = shrink_expand, CHEAP},
     {0},
