@@ -182,13 +182,33 @@ typedef struct og_parameter_info {
     int rank;
     int64_t dims[OG_MAX_RANK];
     bool trained, buffer; /* buffer: a running statistic */
+    bool loss_model;      /* of a loss that is a model: not a part of the model that is saved */
     const char *reason;
 } og_parameter_info;
-/* Float initializers under the options' freeze and trainable globs. options NULL: defaults. -1 on
- * error. */
+/* Float initializers under the options' freeze and trainable globs, then those of the losses that
+ * are models, named NAME/INITIALIZER. options NULL: defaults. -1 on error. */
 OG_API int og_model_parameter_count(og_model *model, const og_options *options);
 /* Of the last og_model_parameter_count. */
 OG_API og_status og_model_parameter(const og_model *model, int index, og_parameter_info *info);
+
+/* A loss as option "loss" asks for it. */
+typedef struct og_loss_info {
+    const char *name;     /* in results and logs: OUTPUT.LOSS, or what key name says */
+    const char *loss;     /* "cross_entropy" …, or the path of a loss model */
+    int output;           /* that it reads; -1: a loss model, whose inputs say it */
+    int target;           /* that it reads; -1: none, or a loss model's */
+    double weight;        /* in the total */
+    bool is_model;        /* a loss model */
+    bool classes;         /* scores of classes are compared with labels … */
+    int64_t ignore_index; /* … but not with this one */
+} og_loss_info;
+/* The losses of the options, read against the model; -1 on error. */
+OG_API int og_model_loss_count(og_model *model, const og_options *options);
+/* Of the last og_model_loss_count; so are the targets: each that some loss reads, in the order in
+ * which the losses name them. NULL past the end. */
+OG_API og_status og_model_loss(const og_model *model, int index, og_loss_info *info);
+OG_API int og_model_target_count(const og_model *model);
+OG_API const char *og_model_target_name(const og_model *model, int index);
 
 /* ---- inspection: the graph with its inputs bound
  * -------------------------------------------------------- */
@@ -219,9 +239,12 @@ typedef bool og_write_fn(void *user, const void *bytes, size_t size);
 /* ---- session: a model in training
  * ------------------------------------------------------------------------ */
 
-/* inputs, targets: one a model input and one a loss target, with the largest shapes that will come,
- * the batch in dims[0]. With no loss (option "loss" is "none") and no targets the session only
- * predicts. All memory is planned here: what does not fit the budget fails now. NULL on error. */
+/* inputs, targets: one a model input and one a target, with the largest shapes that will come, the
+ * batch in dims[0]. Several targets are told apart by their names (og_model_target_name), or by
+ * their order there where they have none; steps take them in the order given here. targets NULL:
+ * the types the losses usually compare with, in their order. With no loss (option "loss" is "none")
+ * the session only predicts. All memory is planned here: what does not fit the budget fails now.
+ * NULL on error. */
 OG_API og_session *og_session_new(og_model *model, const og_options *options,
                                   const og_tensor_info *inputs, int n_inputs,
                                   const og_tensor_info *targets, int n_targets);
@@ -233,11 +256,13 @@ OG_API og_status og_session_target(const og_session *session, int index, og_tens
 OG_API og_status og_session_output(const og_session *session, int index, og_tensor_info *info);
 
 typedef struct og_step_result {
-    bool updated;     /* an optimizer step ended the call; the fields below are of it */
-    bool skipped;     /* the gradient was not finite; nothing changed */
-    int64_t step;     /* optimizer steps so far, skipped ones included */
-    double loss;      /* weighted mean over the effective batch, before the step */
-    double grad_norm; /* of all gradients, before clipping */
+    bool updated; /* an optimizer step ended the call; the fields below are of it */
+    bool skipped; /* the gradient was not finite; nothing changed */
+    int64_t step; /* optimizer steps so far, skipped ones included */
+    double loss;  /* mean over the effective batch, before the step; several: Σ weight · mean */
+    const double *losses; /* the mean of each loss, in og_model_loss order; NaN where nothing
+                             counted. Valid until the next step */
+    double grad_norm;     /* of all gradients, before clipping */
     double lr, loss_scale;
 } og_step_result;
 
@@ -252,7 +277,12 @@ OG_API og_status og_session_flush(og_session *session, og_step_result *result);
 OG_API void og_session_set_lr(og_session *session, double lr);
 
 typedef struct og_eval_result {
-    double loss_sum, weight_sum; /* loss = loss_sum / weight_sum over any number of batches */
+    double loss_sum, weight_sum; /* loss = loss_sum / weight_sum over any number of batches. Several
+                                    losses: the total of this batch times its samples, and its
+                                    samples; exact over batches is Σ weight · mean of these: */
+    const double *loss_sums,
+        *weight_sums; /* of each loss, in og_model_loss order; mean = Σ loss_sums
+                         / Σ weight_sums. Valid until the next step */
 } og_eval_result;
 /* Inference mode (BatchNormalization by running statistics). outputs: NULL, or one buffer an output
  * (NULL = unwanted), row-major, `samples` of them. targets NULL: outputs only. */
@@ -272,6 +302,8 @@ OG_API og_status og_session_set_parameter(og_session *session, const char *name,
  * all. */
 OG_API og_status og_session_save(og_session *session, const char *path);
 OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, void *user);
+/* The loss model of loss `index` with its trained weights. */
+OG_API og_status og_session_save_loss(og_session *session, int index, const char *path);
 
 typedef struct og_memory_report {
     uint64_t total, available, budget; /* bytes, as the device reports them; budget =

@@ -37,8 +37,8 @@ static void commit_statistics(og__update *u)
     }
 }
 
-og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal,
-                          og_arena *arena)
+og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
+                          og_storages *storages, og_arena *arena)
 {
     og_graph *g = og_graph_new_in(arena);
     if (!g)
@@ -50,8 +50,12 @@ og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, 
     u.lr = og_graph_add_input(g, "lr", &scalar);
     og_val step = scalar_state(&u, "step", OG_DOUBLE);
     u.t = Add(step, One(step));
-    og_val loss_sum = scalar_state(&u, OG_STATE_LOSS, OG_DOUBLE),
-           weight = scalar_state(&u, OG_STATE_WEIGHT, OG_DOUBLE);
+    og_val *means = og_arena_array(arena, (size_t)total->n, sizeof(og_val));
+    if (!means) {
+        og_fail_memory(&g->error, sizeof(og_val), "the update graph");
+        return g;
+    }
+    og_total_result losses = og_total_finish(g, storages, total, means);
 
     /* norm² = Σ g²; a value that is not finite anywhere makes the sum not finite */
     int n = storages->n;
@@ -68,13 +72,13 @@ og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, 
         og_fail(&g->error, OG_INVALID_ARGUMENT, "no trained parameter influences the loss");
         return g;
     }
-    og_val correction = Div(Scalar(weight, nominal), weight);
+    og_val correction = losses.correction;
     og_val norm = Mul(Sqrt(squares), correction), factor = correction;
     if (optimizer->max_norm > 0) { /* clip_grad_norm_: min(1, max_norm / (norm + 1e-6)) */
         og_val clip = Div(Scalar(norm, optimizer->max_norm), Add(norm, Scalar(norm, 1e-6)));
         factor = Mul(correction, Min(clip, One(clip)));
     }
-    u.finite = IsFinite(Add(norm, loss_sum));
+    u.finite = IsFinite(Add(norm, losses.loss));
 
     og__rule *rule = og__find_rule(optimizer->name);
     for (int i = 0; i < n && g->error.status == OG_OK; i++) {
@@ -90,10 +94,12 @@ og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, 
     }
     commit_statistics(&u);
     og__commit(&u, step, u.t);
-    og_graph_set_state(g, loss_sum, Zero(loss_sum));
-    og_graph_set_state(g, weight, Zero(weight));
-    og_graph_add_output(g, "loss", Div(loss_sum, weight));
+    og_graph_add_output(g, "loss", losses.loss);
     og_graph_add_output(g, "grad_norm", norm);
     og_graph_add_output(g, "finite", u.finite);
+    for (int i = 0; i < total->n; i++) {
+        const char *name = og_arena_printf(arena, "loss.%s", total->losses[i].label);
+        og_graph_add_output(g, name ? name : "", means[i]);
+    }
     return g;
 }

@@ -2,7 +2,7 @@
 #ifndef OG_PASSES_OPTIMIZER_H
 #define OG_PASSES_OPTIMIZER_H
 
-#include "runtime/graph/storage.h"
+#include "runtime/passes/passes.h"
 
 typedef struct og_optimizer {
     const char *name; /* one of og_optimizer_names */
@@ -20,18 +20,14 @@ extern const char *const og_optimizer_names;
  * PyTorch does not have it. NULL: there is none of that name. */
 const og_optimizer *og_optimizer_defaults(const char *name);
 
-/* Outputs of the update graph, in this order. */
-enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_OUTPUTS };
+/* Outputs of the update graph, in this order; then the mean of each loss. */
+enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_MEANS };
 
 /* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
  * the new parameter and moments, and the sum set to zero; staged statistics are committed. If a sum
- * is not finite every state keeps its value and output finite is false. nominal: the weight by
- * which micro normalized its gradients. */
-og_graph *og_build_update(const og_optimizer *optimizer, og_storages *storages, double nominal,
-                          og_arena *arena);
-
-/* The scalar states of micro and update: Σ loss and Σ weight. */
-#define OG_STATE_LOSS "loss_sum"
-#define OG_STATE_WEIGHT "weight_sum"
+ * is not finite every state keeps its value and output finite is false. total: the losses as micro
+ * had them. */
+og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
+                          og_storages *storages, og_arena *arena);
 
 #endif

@@ -36,12 +36,27 @@ typedef struct og_binding {
 og_graph *og_pass_infer(const og_graph *loaded, const og_binding *binding, og_evaluator evaluator,
                         og_arena *arena);
 
+/* ---- attach.c: loaded graphs joined, before they are typed
+ * ------------------------------------------------------------------------------------- */
+
+/* A copy of a loaded graph that can be added to; values keep their numbers. NULL when out of
+ * memory. */
+og_graph *og_graph_extend(const og_graph *loaded, og_arena *arena);
+/* Appends the nodes and constants of `other` to an extended graph. inputs: by input of `other`, the
+ * value of g that it reads. Initializers are called PREFIX and their name. map: out, by value of
+ * `other`: its number in g, -1 where it has none. */
+void og_graph_attach(og_graph *g, const og_graph *other, const int *inputs, const char *prefix,
+                     int *map);
+
 /* ---- trainable.c: what is trained
  * ---------------------------------------------------------------------- */
 
 typedef struct og_param {
-    int value;        /* of the loaded graph */
-    const char *name; /* the initializer's */
+    int value; /* of the loaded graph, or the whole it is joined to */
+    int part;  /* that it is an initializer of */
+    const og_type *type;
+    const char *prefix; /* of its part */
+    const char *name;   /* the initializer's, behind its part's prefix */
     bool trained;
     bool buffer;        /* running statistic of a trained BatchNormalization */
     const char *reason; /* why or why not */
@@ -52,11 +67,20 @@ typedef struct og_params {
     int n;
 } og_params;
 
-/* Globs: `trainable` first narrows the set (if any is given), `freeze` then removes. A glob that
- * matches nothing is an error, set in `error`. */
-og_status og_classify(const og_graph *loaded, const char *const *trainable, int n_trainable,
-                      const char *const *freeze, int n_freeze, og_arena *arena, og_params *params,
-                      og_error *error);
+/* One of the graphs that are joined: what its names begin with, and its values' numbers in the
+ * whole. */
+typedef struct og_part {
+    const og_graph *graph; /* as loaded */
+    const char *prefix;    /* "" for the model */
+    const int *map;        /* by value; NULL: the same numbers */
+} og_part;
+
+/* The float initializers of all parts, each with its own signature. Globs: `trainable` first
+ * narrows the set (if any is given), `freeze` then removes. A glob that matches nothing is an
+ * error, set in `error`. */
+og_status og_classify(const og_part *parts, int n_parts, const char *const *trainable,
+                      int n_trainable, const char *const *freeze, int n_freeze, og_arena *arena,
+                      og_params *params, og_error *error);
 
 /* The state that random ops draw from, int64 [3]: seed, number of the update, number of the
  * micro-batch within it. Whoever runs a graph writes it before. */
@@ -77,17 +101,21 @@ og_graph *og_pass_inference_form(og_graph *g);
  */
 og_graph *og_pass_double(og_graph *g);
 
-/* loss.c: appends to g. Σ weighted loss and Σ weight over the micro-batch. */
+/* loss.c: appends to g. Σ loss and Σ weight over the micro-batch. */
 typedef struct og_loss {
-    const char *name;           /* cross_entropy, mse, l1, bce_with_logits, output */
-    double weight;              /* of this loss in the sum */
-    double label_smoothing;     /* cross_entropy */
-    int64_t ignore_index;       /* cross_entropy; -100 as in PyTorch */
-    const float *class_weights; /* cross_entropy; NULL or n_class_weights of them */
+    const char *name;           /* one of og_loss_names */
+    const char *label;          /* what it is called in reports and states: unique among losses */
+    double weight;              /* of this loss in the total */
+    int64_t ignore_index;       /* labels of this value do not count; -100 as in PyTorch */
+    const float *class_weights; /* NULL or n_class_weights of them */
     int n_class_weights;
+    double label_smoothing; /* cross_entropy */
+    double beta, delta;     /* smooth_l1; huber */
+    bool log_target;        /* kl_div: the target is the logarithm of probabilities */
+    bool batchmean;         /* kl_div: the sum divided by samples, not by elements */
 } og_loss;
 typedef struct og_loss_value {
-    og_val sum, weight; /* scalars of the output's element type */
+    og_val sum, weight; /* scalars of the output's element type; the loss is their quotient */
     double nominal;     /* the weight of a micro-batch whose samples all count once */
 } og_loss_value;
 og_loss_value og_loss_build(const og_loss *loss, og_val output, og_val target);
@@ -97,8 +125,41 @@ og_loss_value og_loss_build(const og_loss *loss, og_val output, og_val target);
 og_status og_loss_target_type(const og_loss *loss, const og_type *output, const og_type *given,
                               og_type *target, og_error *error);
 bool og_loss_exists(const char *name);
-/* "cross_entropy, mse, …" */
+bool og_loss_takes_target(const char *name);
+/* Scores of classes are compared with labels. */
+bool og_loss_is_of_classes(const char *name);
+/* The fields above that it reads beside name, label and weight, as words: "ignore_index …"; "" if
+ * none. kl_div's batchmean is called reduction. */
+const char *og_loss_keys(const char *name);
+/* "bce_with_logits, cross_entropy, …" */
 extern const char *const og_loss_names;
+
+/* loss_total.c: the losses of a step, Σ weight · mean. */
+typedef struct og_total {
+    const og_loss *losses;
+    int n;
+    double nominal; /* of an effective batch: the loss's weight if every sample counts once; where
+                       there are several losses the number of samples */
+} og_total;
+/* What a micro-batch of `samples` is differentiated by: y with dy, so that the gradients of an
+ * effective batch's micro-batches add up to nominal / Σ weight times those of the total. */
+typedef struct og_seed {
+    og_val y, dy;
+} og_seed;
+og_seed og_total_seed(const og_total *total, const og_loss_value *values, int64_t samples);
+/* Adds the micro-batch to the sums of loss and weight. */
+void og_total_accumulate(og_graph *g, og_storages *storages, const og_total *total,
+                         const og_loss_value *values, int64_t samples);
+/* From the sums, which are set back to zero: the total loss of the effective batch and each loss's
+ * mean (n of them, float64 scalars; a mean without weight is NaN and left out of the total), and
+ * what the sums of gradients are to be multiplied by. */
+typedef struct og_total_result {
+    og_val loss, correction;
+} og_total_result;
+og_total_result og_total_finish(og_graph *g, og_storages *storages, const og_total *total,
+                                og_val *means);
+/* Is it one of these sums? They are zero where no micro-batch is pending. */
+bool og_total_is_sum(const og_storage *storage);
 
 /* autodiff.c: appends to g the gradients of `y` (a scalar) with respect to `x`, given dy; dx[i].g
  * NULL where y does not depend on x[i]. */

@@ -58,19 +58,36 @@ static og_status check_hits(const char *option, const char *const *globs, const 
     return OG_OK;
 }
 
-og_status og_classify(const og_graph *g, const char *const *trainable, int n_trainable,
-                      const char *const *freeze, int n_freeze, og_arena *arena, og_params *params,
-                      og_error *error)
+/* Globs of the options, and whether each has matched anything. */
+typedef struct globs {
+    const char *const *trainable, *const *freeze;
+    int n_trainable, n_freeze;
+    bool *hit_trainable, *hit_freeze;
+} globs;
+
+/* An initializer that is trained by default, under the globs. */
+static void narrow(og_param *p, const globs *o)
 {
+    if (o->n_trainable && !matches(o->trainable, o->n_trainable, p->name, o->hit_trainable)) {
+        p->trained = false;
+        p->reason = "not matched by --trainable";
+    }
+    if (p->trained && matches(o->freeze, o->n_freeze, p->name, o->hit_freeze)) {
+        p->trained = false;
+        p->reason = "--freeze";
+    }
+}
+
+/* Appends the float initializers of one part to params, which has room. */
+static og_status classify_part(const og_part *part, int number, const globs *o, og_arena *arena,
+                               og_params *params, og_error *error)
+{
+    const og_graph *g = part->graph;
     size_t n_values = (size_t)g->n_values + 1;
-    params->n = 0;
-    params->items = og_arena_array(arena, n_values, sizeof(og_param));
     bool *statistic = og_arena_array(arena, n_values, sizeof(bool));
     bool *used = og_arena_array(arena, n_values, sizeof(bool));
-    bool *hit_trainable = og_arena_array(arena, (size_t)n_trainable + 1, sizeof(bool));
-    bool *hit_freeze = og_arena_array(arena, (size_t)n_freeze + 1, sizeof(bool));
-    if (!params->items || !statistic || !used || !hit_trainable || !hit_freeze)
-        return og_fail_memory(error, n_values * sizeof(og_param), "the list of parameters");
+    if (!statistic || !used)
+        return og_fail_memory(error, n_values, "the list of parameters");
     mark_statistics(g, statistic);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i]->n_in; k++)
@@ -85,11 +102,15 @@ og_status og_classify(const og_graph *g, const char *const *trainable, int n_tra
 
     for (int i = 0; i < g->n_values; i++) {
         const og_value *v = g->values[i];
-        if (v->kind != OG_VALUE_CONST || !*v->name)
+        if (v->kind != OG_VALUE_CONST || !*v->name || !og_dtype_is_float(v->type.dtype))
             continue;
-        og_param p = {.value = i, .name = v->name};
-        if (!og_dtype_is_float(v->type.dtype))
-            continue;
+        og_param p = {.value = part->map ? part->map[i] : i,
+                      .part = number,
+                      .type = &v->type,
+                      .prefix = part->prefix,
+                      .name = v->name};
+        if (*part->prefix && !(p.name = og_arena_printf(arena, "%s%s", part->prefix, v->name)))
+            return og_fail_memory(error, strlen(v->name), "the list of parameters");
         if (statistic[i]) {
             p.buffer = true;
             p.reason = "running statistic of a BatchNormalization";
@@ -104,17 +125,32 @@ og_status og_classify(const og_graph *g, const char *const *trainable, int n_tra
             p.trained = true;
             p.reason =
                 signature_helps ? "a parameter of the exporter's signature" : "a float initializer";
-        }
-        if (p.trained && n_trainable && !matches(trainable, n_trainable, v->name, hit_trainable)) {
-            p.trained = false;
-            p.reason = "not matched by --trainable";
-        }
-        if (p.trained && matches(freeze, n_freeze, v->name, hit_freeze)) {
-            p.trained = false;
-            p.reason = "--freeze";
+            narrow(&p, o);
         }
         params->items[params->n++] = p;
     }
-    OG_TRY(check_hits("trainable", trainable, hit_trainable, n_trainable, error));
-    return check_hits("freeze", freeze, hit_freeze, n_freeze, error);
+    return OG_OK;
+}
+
+og_status og_classify(const og_part *parts, int n_parts, const char *const *trainable,
+                      int n_trainable, const char *const *freeze, int n_freeze, og_arena *arena,
+                      og_params *params, og_error *error)
+{
+    size_t n_values = 1;
+    for (int i = 0; i < n_parts; i++)
+        n_values += (size_t)parts[i].graph->n_values;
+    globs o = {.trainable = trainable,
+               .freeze = freeze,
+               .n_trainable = n_trainable,
+               .n_freeze = n_freeze,
+               .hit_trainable = og_arena_array(arena, (size_t)n_trainable + 1, sizeof(bool)),
+               .hit_freeze = og_arena_array(arena, (size_t)n_freeze + 1, sizeof(bool))};
+    params->n = 0;
+    params->items = og_arena_array(arena, n_values, sizeof(og_param));
+    if (!params->items || !o.hit_trainable || !o.hit_freeze)
+        return og_fail_memory(error, n_values * sizeof(og_param), "the list of parameters");
+    for (int i = 0; i < n_parts; i++)
+        OG_TRY(classify_part(&parts[i], i, &o, arena, params, error));
+    OG_TRY(check_hits("trainable", trainable, o.hit_trainable, n_trainable, error));
+    return check_hits("freeze", freeze, o.hit_freeze, n_freeze, error);
 }

@@ -5,32 +5,37 @@
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
-/* Types of the model's inputs for `samples` instead of a full batch. */
-static og_type *bound_inputs(og_session *s, int64_t samples, og_arena *arena)
+static og_type with_samples(og_type t, int64_t samples)
 {
-    og_type *types = og_arena_copy(arena, s->inputs, sizeof(og_type) * (size_t)s->n_inputs);
-    for (int i = 0; types && i < s->n_inputs; i++)
-        if (types[i].rank > 0 && types[i].dims[0] == s->batch)
-            types[i].dims[0] = samples;
-    return types;
-}
-
-static og_type bound_target(const og_session *s, int64_t samples)
-{
-    og_type t = s->target;
     if (t.rank > 0)
         t.dims[0] = samples;
     return t;
 }
 
-static og_graph *typed_graph(og_session *s, int64_t samples, og_arena *arena)
+/* Types of the model's inputs for `samples` instead of a full batch, then of the targets. */
+static og_type *bound_inputs(og_session *s, int64_t samples, og_arena *arena)
+{
+    og_type *types =
+        og_arena_array(arena, (size_t)(s->n_inputs + s->losses.n_targets) + 1, sizeof(og_type));
+    for (int i = 0; types && i < s->n_inputs; i++) {
+        bool batched = s->inputs[i].rank > 0 && s->inputs[i].dims[0] == s->batch;
+        types[i] = batched ? with_samples(s->inputs[i], samples) : s->inputs[i];
+    }
+    for (int t = 0; types && s->targets && t < s->losses.n_targets; t++)
+        types[s->n_inputs + t] = with_samples(s->targets[t], samples);
+    return types;
+}
+
+/* `loaded`: the model's graph, or the one that is joined with the losses. */
+static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samples,
+                             og_arena *arena)
 {
     og_error *error = &s->context->error;
     og_binding binding = {.inputs = bound_inputs(s, samples, arena),
                           .storage = s->storage_of,
                           .baked_batch = s->baked_batch,
                           .batch = samples};
-    og_graph *g = binding.inputs ? og_pass_infer(s->model->graph, &binding,
+    og_graph *g = binding.inputs ? og_pass_infer(loaded, &binding,
                                                  og_eager_evaluator(s->context->device), arena)
                                  : NULL;
     if (!g)
@@ -51,47 +56,62 @@ static og_graph *checked(og_session *s, og_graph *g)
     return error->status == OG_OK ? g : NULL;
 }
 
-static og_loss_value add_loss(og_session *s, og_graph *g, int64_t samples)
+/* The target as the loss wants it: it may serve others that see axes of 1 elsewhere. */
+static og_val target_for(og_session *s, og_graph *g, int i, og_val y)
 {
-    og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_LOSS, .node = "", .op = s->loss.name});
-    og_val y = og_val_of(g, g->outputs[s->loss_output].value), target = OG_NONE;
-    if (s->has_target) {
-        og_type t = bound_target(s, samples);
-        target = og_graph_add_input(g, "target", &t);
-    }
-    return og_loss_build(&s->loss, y, target);
+    int index = s->losses.sources[i].target;
+    if (index < 0)
+        return OG_NONE;
+    og_val target = og_val_of(g, g->inputs[s->n_inputs + index]);
+    og_type wanted;
+    og_loss_target_type(&s->losses.items[i], og_type_of(y), og_type_of(target), &wanted, &g->error);
+    return og_type_equal(&wanted, og_type_of(target)) || g->error.status != OG_OK
+               ? target
+               : Reshape(target, wanted.rank, wanted.dims);
 }
 
-/* Σ over micro-batches, in double: sum' = sum + value */
-static void accumulate_scalar(og_session *s, og_graph *g, const char *name, og_val value)
+/* Appends the losses; values: one each. */
+static void add_losses(og_session *s, og_graph *g, og_loss_value *values)
 {
-    og_type type = og_type_make(OG_DOUBLE, 0, NULL);
-    og_val sum = og_storage_state(g, &s->storages, OG_STORAGE_SCALAR, name, &type, NULL, 0);
-    og_graph_set_state(g, sum,
-                       Add(sum, DType(value) == OG_DOUBLE ? value : Cast(value, OG_DOUBLE)));
+    for (int i = 0; i < s->losses.n && g->error.status == OG_OK; i++) {
+        const og_loss *l = &s->losses.items[i];
+        const og__loss_source *source = &s->losses.sources[i];
+        og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_LOSS, .node = "", .op = l->name});
+        og_val y = og_val_of(g, g->outputs[source->output].value);
+        if (!og_dtype_is_float(DType(y)))
+            og_fail(&g->error, OG_INVALID_ARGUMENT, "%s: the loss is %s, not floating point",
+                    source->path ? source->path : l->name, og_dtype_name(DType(y)));
+        else
+            values[i] = og_loss_build(l, y, target_for(s, g, i, y));
+    }
 }
 
 og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
-                                     og_loss_value *loss)
+                                     og_loss_value *losses)
 {
-    og_graph *g = typed_graph(s, samples, arena);
+    og_graph *g = typed_graph(s, s->joined, samples, arena);
     g = g ? checked(s, og_pass_prepare(g, &s->storages)) : NULL;
     if (!g)
         return NULL;
-    *loss = add_loss(s, g, samples);
+    add_losses(s, g, losses);
     return checked(s, g);
 }
 
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 {
-    og_loss_value loss;
-    og_graph *g = og__build_training_forward(s, samples, arena, &loss);
+    og_loss_value *losses = og_arena_array(arena, (size_t)s->losses.n, sizeof(*losses));
+    if (!losses) {
+        og_fail_memory(&s->context->error, sizeof(*losses), "the losses");
+        return NULL;
+    }
+    og_graph *g = og__build_training_forward(s, samples, arena, losses);
     if (!g)
         return NULL;
     g->name = "micro";
-    if (s->nominal == 0)
-        s->nominal = loss.nominal * s->accumulation;
-    g->n_outputs = 0; /* the step needs the loss alone */
+    if (s->total.nominal == 0)
+        s->total.nominal =
+            (s->losses.n == 1 ? losses[0].nominal : (double)samples) * s->accumulation;
+    g->n_outputs = 0; /* the step needs the losses alone */
 
     int n = 0;
     og_val *x = og_arena_array(arena, (size_t)g->n_states + 1, sizeof(og_val));
@@ -103,11 +123,11 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     for (int i = 0; i < g->n_states; i++)
         if (s->storages.items[g->states[i].storage].kind == OG_STORAGE_PARAMETER)
             x[n++] = og_val_of(g, g->states[i].in);
-    og_autodiff(g, loss.sum, Scalar(loss.sum, s->loss.weight / s->nominal), x, n, dx);
+    og_seed seed = og_total_seed(&s->total, losses, samples);
+    og_autodiff(g, seed.y, seed.dy, x, n, dx);
 
     og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_ACCUMULATE, .node = "", .op = ""});
-    accumulate_scalar(s, g, OG_STATE_LOSS, loss.sum);
-    accumulate_scalar(s, g, OG_STATE_WEIGHT, loss.weight);
+    og_total_accumulate(g, &s->storages, &s->total, losses, samples);
     for (int i = 0; i < n; i++) {
         if (!x[i].g || !dx[i].g)
             continue;
@@ -120,22 +140,34 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena)
 {
-    og_graph *g = typed_graph(s, samples, arena);
+    og_graph *g = typed_graph(s, with_loss ? s->joined : s->model->graph, samples, arena);
     g = g ? checked(s, og_pass_inference_form(g)) : NULL;
     if (!g)
         return NULL;
     g->name = "forward";
-    if (with_loss) {
-        og_loss_value loss = add_loss(s, g, samples);
-        og_graph_add_output(g, "loss_sum", Cast(loss.sum, OG_DOUBLE));
-        og_graph_add_output(g, "weight_sum", Cast(loss.weight, OG_DOUBLE));
+    if (!with_loss)
+        return g;
+    og_loss_value *losses = og_arena_array(arena, (size_t)s->losses.n, sizeof(*losses));
+    if (!losses) {
+        og_fail_memory(&s->context->error, sizeof(*losses), "the losses");
+        return NULL;
+    }
+    add_losses(s, g, losses);
+    g->n_outputs = s->n_outputs; /* those of loss models are none of the model's */
+    for (int i = 0; i < s->losses.n && g->error.status == OG_OK; i++) {
+        const char *label = s->losses.items[i].label;
+        bool one = s->losses.n == 1;
+        const char *sum = one ? "loss_sum" : og_arena_printf(arena, "loss_sum.%s", label);
+        const char *weight = one ? "weight_sum" : og_arena_printf(arena, "weight_sum.%s", label);
+        og_graph_add_output(g, sum ? sum : "", Cast(losses[i].sum, OG_DOUBLE));
+        og_graph_add_output(g, weight ? weight : "", Cast(losses[i].weight, OG_DOUBLE));
     }
     return checked(s, g);
 }
 
 og_graph *og__build_update_graph(og_session *s, og_arena *arena)
 {
-    return checked(s, og_build_update(&s->optimizer, &s->storages, s->nominal, arena));
+    return checked(s, og_build_update(&s->optimizer, &s->total, &s->storages, arena));
 }
 
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)

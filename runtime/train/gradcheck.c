@@ -97,8 +97,10 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
 {
     og_session *s = c->s;
     og_error *error = &s->context->error;
-    og_loss_value loss;
-    og_graph *g = og__build_training_forward(s, samples, c->arena, &loss);
+    og_loss_value *losses = og_arena_array(c->arena, (size_t)s->losses.n, sizeof(*losses));
+    if (!losses)
+        return og_fail_memory(error, sizeof(*losses), "the gradient check");
+    og_graph *g = og__build_training_forward(s, samples, c->arena, losses);
     if (!g)
         return error->status;
     int n = 0;
@@ -111,10 +113,12 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
         if (s->storages.items[g->states[i].storage].kind == OG_STORAGE_PARAMETER)
             x[n++] = og_val_of(g, g->states[i].in);
     }
-    og_val mean = Mul(loss.sum, Scalar(loss.sum, 1 / loss.nominal));
-    og_autodiff(g, mean, One(mean), x, n, dx);
+    og_total total = s->total;
+    total.nominal = s->losses.n == 1 ? losses[0].nominal : (double)samples;
+    og_seed seed = og_total_seed(&total, losses, samples);
+    og_autodiff(g, seed.y, seed.dy, x, n, dx);
     g->n_outputs = 0;
-    og_graph_add_output(g, "loss", mean);
+    og_graph_add_output(g, "loss", Mul(seed.y, seed.dy));
     og_graph *only_loss = og_pass_simplify(g);
     c->loss = only_loss ? og_pass_double(only_loss) : NULL;
     g->n_outputs = 0;
@@ -148,13 +152,16 @@ static og_status fill_inputs(check *c, const void *const *inputs, const void *co
         const og_type *t = &g->values[g->inputs[i]]->type;
         c->inputs[i].type = *t;
         og_type stored = *t;
-        const void *data;
+        const void *data = NULL;
         if (i < s->n_inputs) {
             data = inputs[i];
             stored.dtype = s->inputs[i].dtype;
         } else if (i < c->first_state) {
-            data = targets[0];
-            stored.dtype = s->target.dtype;
+            int target = i - s->n_inputs;
+            for (int k = 0; k < s->losses.n_targets; k++)
+                if (s->target_place[k] == target)
+                    data = targets[k];
+            stored.dtype = s->targets[target].dtype;
         } else {
             int storage = -1;
             for (int k = 0; k < s->storages.n; k++)
@@ -179,13 +186,16 @@ og_status og_session_check_gradients(og_session *s, const void *const *inputs,
     int room = *n, n_trained = 0;
     *n = 0;
     og__context_begin(s->context);
-    if (!s->has_loss)
+    if (s->losses.n == 0)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no loss to differentiate");
+    if (!targets && s->losses.n_targets)
+        return og_fail(error, OG_INVALID_ARGUMENT, "no targets were given; the losses take %d",
+                       s->losses.n_targets);
     if (samples < 1 || samples > s->batch)
         return og_fail(error, OG_INVALID_ARGUMENT,
                        "%lld samples were given; the session was planned for 1 to %lld",
                        (long long)samples, (long long)s->batch);
-    check c = {.s = s, .arena = og_arena_new(), .first_state = s->n_inputs + s->has_target};
+    check c = {.s = s, .arena = og_arena_new(), .first_state = s->n_inputs + s->losses.n_targets};
     og_arena *scratch = og_arena_new();
     int *trained = c.arena ? og_arena_array(c.arena, (size_t)s->storages.n + 1, sizeof(int)) : NULL;
     og_status status = trained && scratch

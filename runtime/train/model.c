@@ -95,20 +95,30 @@ og_status og_model_output(const og_model *m, int index, og_tensor_info *info)
     return OG_OK;
 }
 
-og_status og__model_classify(og_model *m, const og_options *options, og_arena *arena,
-                             og_params *params)
+og_status og__model_classify(const og_model *m, const og_part *parts, int n_parts,
+                             const og_options *options, og_arena *arena, og_params *params)
 {
     int n_freeze = 0, n_trainable = 0;
     const char *const *freeze = og__option_list(options, "freeze", &n_freeze);
     const char *const *trainable = og__option_list(options, "trainable", &n_trainable);
-    return og_classify(m->graph, trainable, n_trainable, freeze, n_freeze, arena, params,
+    return og_classify(parts, n_parts, trainable, n_trainable, freeze, n_freeze, arena, params,
                        &m->context->error);
 }
 
 int og_model_parameter_count(og_model *m, const og_options *options)
 {
+    og__losses losses;
+    og_error *error = &m->context->error;
+    int n_parts = 0;
     og__context_begin(m->context);
-    return og__model_classify(m, options, m->arena, &m->params) == OG_OK ? m->params.n : -1;
+    if (og__losses_parse(&losses, m->graph, options, m->arena, error) != OG_OK)
+        return -1;
+    og_part *parts = og_arena_array(m->arena, (size_t)losses.n + 1, sizeof(*parts));
+    if (!parts)
+        og_fail_memory(error, sizeof(*parts), "the list of parameters");
+    else if (og__losses_join(&losses, m->graph, m->arena, parts, &n_parts, error))
+        og__model_classify(m, parts, n_parts, options, m->arena, &m->params);
+    return error->status == OG_OK ? m->params.n : -1;
 }
 
 og_status og_model_parameter(const og_model *m, int index, og_parameter_info *info)
@@ -116,8 +126,9 @@ og_status og_model_parameter(const og_model *m, int index, og_parameter_info *in
     if (index < 0 || index >= m->params.n)
         return out_of_range(m->context, "parameter", index, m->params.n);
     const og_param *p = &m->params.items[index];
-    const og_type *t = &m->graph->values[p->value]->type;
+    const og_type *t = p->type;
     *info = (og_parameter_info){.name = p->name,
+                                .loss_model = p->part > 0,
                                 .dtype = t->dtype,
                                 .rank = t->rank,
                                 .trained = p->trained,
@@ -135,12 +146,50 @@ void og_model_describe(const og_model *m, og_model_info *info)
                             .producer = og_onnx_producer(m->onnx),
                             .nodes = m->graph->n_nodes};
     og_error ignored = {0};
-    og_classify(m->graph, NULL, 0, NULL, 0, m->arena, &params, &ignored);
+    og_classify(&(og_part){m->graph, "", NULL}, 1, NULL, 0, NULL, 0, m->arena, &params, &ignored);
     og_error_clear(&ignored);
     for (int i = 0; i < params.n; i++)
         if (params.items[i].trained) {
             info->parameters++;
-            info->parameter_elements +=
-                og_type_elements(&m->graph->values[params.items[i].value]->type);
+            info->parameter_elements += og_type_elements(params.items[i].type);
         }
+}
+
+/* ---- losses
+ * ------------------------------------------------------------------------------------------------
+ */
+
+int og_model_loss_count(og_model *m, const og_options *options)
+{
+    og__context_begin(m->context);
+    og_error *error = &m->context->error;
+    return og__losses_parse(&m->losses, m->graph, options, m->arena, error) == OG_OK ? m->losses.n
+                                                                                     : -1;
+}
+
+og_status og_model_loss(const og_model *m, int index, og_loss_info *info)
+{
+    if (index < 0 || index >= m->losses.n)
+        return out_of_range(m->context, "loss", index, m->losses.n);
+    const og_loss *l = &m->losses.items[index];
+    const og__loss_source *source = &m->losses.sources[index];
+    *info = (og_loss_info){.name = l->label,
+                           .loss = source->path ? source->path : l->name,
+                           .output = source->path ? -1 : source->output,
+                           .target = source->target,
+                           .weight = l->weight,
+                           .is_model = source->path != NULL,
+                           .classes = !source->path && og_loss_is_of_classes(l->name),
+                           .ignore_index = l->ignore_index};
+    return OG_OK;
+}
+
+int og_model_target_count(const og_model *m)
+{
+    return m->losses.n_targets;
+}
+
+const char *og_model_target_name(const og_model *m, int index)
+{
+    return index >= 0 && index < m->losses.n_targets ? m->losses.targets[index] : NULL;
 }

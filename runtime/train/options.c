@@ -8,13 +8,23 @@
 #include "runtime/train/train.h"
 
 static const og_option_info table[] = {
-    {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME",
-     "cross_entropy, mse, l1, bce_with_logits, output (the model's output is the loss), or none"},
+    {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME[,KEY=VALUE...]",
+     "cross_entropy, nll (log-probabilities), mse, l1, smooth_l1 (beta=1), huber (delta=1), "
+     "bce_with_logits, kl_div (log_target=off, reduction=mean or batchmean), output (the model's "
+     "output is the loss), a loss model PATH.onnx (inputs called like the model's inputs, outputs "
+     "and targets; its output is the loss; its initializers train, too, and are written beside the "
+     "trained model), or none. Of the model's first output unless OUTPUT says which. KEY weight=1: "
+     "several losses add up to the sum of weight x mean; target=NAME: what it is compared with, "
+     "else the target called like the output; name=NAME: in logs. Keys label_smoothing, "
+     "ignore_index and class_weights (W:W:...) are the options of these names for one loss. With "
+     "several losses and gradient accumulation, one with ignored labels or class weights is "
+     "averaged over micro-batches; else accumulation is exact"},
     {"label_smoothing", OG_OPTION_FLOAT, "0", "E",
      "cross_entropy: move this share of each label to all classes"},
     {"ignore_index", OG_OPTION_INT, "-100", "N",
-     "cross_entropy: labels of this value do not count"},
-    {"class_weights", OG_OPTION_TEXT, NULL, "W,W,...", "cross_entropy: a weight for each class"},
+     "cross_entropy, nll: labels of this value do not count"},
+    {"class_weights", OG_OPTION_TEXT, NULL, "W,W,...",
+     "cross_entropy, nll: a weight for each class"},
     {"optimizer", OG_OPTION_TEXT, "adamw", "NAME",
      "adamw, adam, sgd, rmsprop, adagrad, lamb or lion"},
     {"lr", OG_OPTION_FLOAT, "1e-3", "X", "learning rate"},

@@ -101,102 +101,24 @@ static og_status parse_run(og_session *s)
     return OG_OK;
 }
 
-static og_status parse_class_weights(og_session *s)
-{
-    const char *text = og_options_get(s->options, "class_weights");
-    if (!text)
-        return OG_OK;
-    int n = 1;
-    for (const char *c = text; *c; c++)
-        n += *c == ',';
-    float *w = og_arena_array(s->arena, (size_t)n, sizeof(float));
-    if (!w)
-        return og_fail_memory(&s->context->error, sizeof(float) * (size_t)n, "class weights");
-    for (int i = 0; i < n; i++) {
-        char *end;
-        w[i] = strtof(text, &end);
-        if (end == text || (*end != ',' && *end) || !(w[i] >= 0) || isinf(w[i]))
-            return invalid(s, "class_weights",
-                           "numbers that are not negative, separated by commas");
-        text = end + 1;
-    }
-    s->loss.class_weights = w;
-    s->loss.n_class_weights = n;
-    return OG_OK;
-}
-
-/* [OUTPUT=]NAME[,weight=W][,label_smoothing=E][,ignore_index=N] */
-static og_status parse_loss(og_session *s)
+/* The losses, the graph they are joined to, and what is trained in it. */
+static og_status parse_losses(og_session *s)
 {
     og_error *error = &s->context->error;
-    const og_graph *g = s->model->graph;
-    int n = 0;
-    const char *const *list = og__option_list(s->options, "loss", &n);
-    if (n > 1)
-        return og_fail(error, OG_UNSUPPORTED, "%d losses were given; this version trains with one",
-                       n);
-    if (n == 0 || strcmp(list[0], "none") == 0)
-        return OG_OK;
-    char *text = og_arena_strdup(s->arena, list[0]);
-    if (!text)
-        return og_fail_memory(error, 64, "the loss");
-    char *rest = strchr(text, ',');
-    if (rest)
-        *rest++ = 0;
-    char *equals = strchr(text, '=');
-    if (equals) {
-        *equals = 0;
-        s->loss_output = -1;
-        for (int i = 0; i < g->n_outputs; i++)
-            if (strcmp(g->outputs[i].name, text) == 0)
-                s->loss_output = i;
-        if (s->loss_output < 0) {
-            og_text names = {0};
-            for (int i = 0; i < g->n_outputs; i++)
-                og_text_printf(&names, "%s\"%s\"", i ? ", " : "", g->outputs[i].name);
-            og_fail(error, OG_INVALID_ARGUMENT,
-                    "option loss: the model has no output \"%s\"; its outputs are %s", text,
-                    names.s ? names.s : "none");
-            og_text_free(&names);
-            return error->status;
-        }
-        text = equals + 1;
-    }
-    if (!og_loss_exists(text))
-        return og_fail(error, OG_INVALID_ARGUMENT, "unknown loss \"%s\"; there are %s", text,
-                       og_loss_names);
-    s->loss = (og_loss){.name = text,
-                        .weight = 1,
-                        .label_smoothing = og__option_float(s->options, "label_smoothing"),
-                        .ignore_index = og__option_int(s->options, "ignore_index")};
-    while (rest) {
-        char *next = strchr(rest, ','), *end, *value = strchr(rest, '=');
-        if (next)
-            *next++ = 0;
-        double v = value ? strtod(value + 1, &end) : 0;
-        if (!value || end == value + 1 || *end)
-            return og_fail(error, OG_INVALID_ARGUMENT, "option loss: \"%s\" is no KEY=NUMBER",
-                           rest);
-        *value = 0;
-        if (strcmp(rest, "weight") == 0)
-            s->loss.weight = v;
-        else if (strcmp(rest, "label_smoothing") == 0)
-            s->loss.label_smoothing = v;
-        else if (strcmp(rest, "ignore_index") == 0)
-            s->loss.ignore_index = (int64_t)v;
-        else
-            return og_fail(error, OG_INVALID_ARGUMENT,
-                           "option loss: unknown key \"%s\"; there are weight, label_smoothing and "
-                           "ignore_index",
-                           rest);
-        rest = next;
-    }
-    if (!(s->loss.label_smoothing >= 0 && s->loss.label_smoothing <= 1))
-        return og_fail(error, OG_INVALID_ARGUMENT, "label_smoothing is %g, expected 0 to 1",
-                       s->loss.label_smoothing);
-    s->has_loss = true;
-    s->has_target = strcmp(s->loss.name, "output") != 0;
-    return parse_class_weights(s);
+    int n_parts = 1;
+    OG_TRY(og__losses_parse(&s->losses, s->model->graph, s->options, s->arena, error));
+    size_t n = (size_t)s->losses.n + 1;
+    og_part *parts = og_arena_array(s->arena, n, sizeof(*parts));
+    s->loss_sums = og_arena_array(s->arena, n, sizeof(double));
+    s->weight_sums = og_arena_array(s->arena, n, sizeof(double));
+    s->means = og_arena_array(s->arena, n, sizeof(double));
+    if (!parts || !s->loss_sums || !s->weight_sums || !s->means)
+        return og_fail_memory(error, n * sizeof(double), "the losses");
+    s->total = (og_total){.losses = s->losses.items, .n = s->losses.n};
+    s->joined = og__losses_join(&s->losses, s->model->graph, s->arena, parts, &n_parts, error);
+    return s->joined
+               ? og__model_classify(s->model, parts, n_parts, s->options, s->arena, &s->params)
+               : error->status;
 }
 
 /* ---- shapes
@@ -265,7 +187,7 @@ static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_
 
 static og_status name_states(og_session *s)
 {
-    const og_graph *g = s->model->graph;
+    const og_graph *g = s->joined;
     og_error *error = &s->context->error;
     s->storages.arena = s->arena;
     s->storage_of = og_arena_array(s->arena, (size_t)g->n_values + 1, sizeof(int));
@@ -304,31 +226,6 @@ static og_status find_outputs(og_session *s)
     return error->status;
 }
 
-static og_status bind_target(og_session *s, const og_tensor_info *targets, int n_targets)
-{
-    og_error *error = &s->context->error;
-    const og_type *y = &s->outputs[s->loss_output];
-    og_type given;
-    if (!og_dtype_is_float(y->dtype))
-        return og_fail(error, OG_INVALID_ARGUMENT,
-                       "the loss reads output \"%s\", which is %s, not floating point",
-                       s->model->graph->outputs[s->loss_output].name, og_dtype_name(y->dtype));
-    if (n_targets != (s->has_target ? 1 : 0))
-        return og_fail(error, OG_INVALID_ARGUMENT, "loss %s takes %d targets, %d were declared",
-                       s->loss.name, s->has_target ? 1 : 0, n_targets);
-    if (!s->has_target)
-        return OG_OK;
-    type_from_info(&targets[0], &given);
-    OG_TRY(og_loss_target_type(&s->loss, y, &given, &s->target, error));
-    int64_t classes = y->rank > 1 ? y->dims[1] : 0;
-    if (s->loss.n_class_weights && s->loss.n_class_weights != classes &&
-        s->loss.n_class_weights != y->dims[y->rank - 1])
-        return og_fail(error, OG_INVALID_ARGUMENT,
-                       "option class_weights has %d numbers, the output %lld classes",
-                       s->loss.n_class_weights, (long long)classes);
-    return OG_OK;
-}
-
 /* Floating-point operations of a plan: products by their rows, programs by instruction, the rest by
  * element. */
 static double plan_flops(const og_plan *plan)
@@ -343,12 +240,12 @@ static og_status make_plans(og_session *s)
 {
     og_error *error = &s->context->error;
     size_t activations = 0;
-    og_plan_kind kind = s->has_loss ? OG_PLAN_MICRO : OG_PLAN_PREDICT;
+    og_plan_kind kind = s->losses.n > 0 ? OG_PLAN_MICRO : OG_PLAN_PREDICT;
     og_arena *arena = og_arena_new();
     if (!arena)
         return og_fail_memory(error, 64, "a plan");
-    og_graph *g = s->has_loss ? og__build_micro(s, s->batch, arena)
-                              : og__build_forward(s, s->batch, false, arena);
+    og_graph *g = s->losses.n > 0 ? og__build_micro(s, s->batch, arena)
+                                  : og__build_forward(s, s->batch, false, arena);
     og_plan *plan = og__plan_graph(s, g, arena);
     if (!plan)
         return error->status;
@@ -362,7 +259,7 @@ static og_status make_plans(og_session *s)
     s->lower_bound = plan->lower_bound;
     s->memory.micro_steps = plan->n_steps;
     s->memory.flops = plan_flops(plan);
-    if (s->has_loss) {
+    if (s->losses.n > 0) {
         arena = og_arena_new();
         if (!arena)
             return og_fail_memory(error, 64, "a plan");
@@ -401,19 +298,17 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
     if (status == OG_OK)
         status = parse_run(s);
     if (status == OG_OK)
-        status = parse_loss(s);
-    if (status == OG_OK)
         status = bind_inputs(s, inputs, n_inputs);
     if (status == OG_OK)
-        status = og__model_classify(model, s->options, s->arena, &s->params);
+        status = parse_losses(s);
     if (status == OG_OK)
         status = name_states(s);
     if (status == OG_OK)
         status = find_outputs(s);
     if (status == OG_OK)
         status = og__verify_free_batch(s);
-    if (status == OG_OK && s->has_loss)
-        status = bind_target(s, targets, n_targets);
+    if (status == OG_OK && s->losses.n)
+        status = og__session_bind_targets(s, targets, n_targets);
     if (status == OG_OK) {
         og__fill_budget(s);
         status = make_plans(s);

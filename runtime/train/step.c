@@ -86,12 +86,14 @@ static og_status begin(og_session *s, int64_t samples)
     return OG_OK;
 }
 
-static void set_inputs(og_session *s, og_plan *plan, const void *const *inputs, const void *target)
+/* targets: in the caller's order; NULL where the plan has no losses. */
+static void set_inputs(og_session *s, og_plan *plan, const void *const *inputs,
+                       const void *const *targets)
 {
     for (int i = 0; i < s->n_inputs; i++)
         og_plan_set_input(plan, i, inputs[i]);
-    if (plan->graph->n_inputs > s->n_inputs)
-        og_plan_set_input(plan, s->n_inputs, target);
+    for (int t = 0; targets && t < s->losses.n_targets; t++)
+        og_plan_set_input(plan, s->n_inputs + s->target_place[t], targets[t]);
 }
 
 static char *state_at(const og_session *s, int storage)
@@ -105,8 +107,7 @@ static void discard_sums(og_session *s)
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *st = &s->storages.items[i];
         size_t bytes = (size_t)og_type_bytes(&st->type);
-        if (st->kind == OG_STORAGE_GRADIENT || strcmp(st->name, OG_STATE_LOSS) == 0 ||
-            strcmp(st->name, OG_STATE_WEIGHT) == 0)
+        if (st->kind == OG_STORAGE_GRADIENT || og_total_is_sum(st))
             memset(state_at(s, i), 0, bytes);
         else if (st->kind == OG_STORAGE_STAGED)
             memcpy(state_at(s, i), state_at(s, st->of), bytes);
@@ -126,11 +127,14 @@ static og_status update(og_session *s, og_step_result *result)
     }
     s->pending = 0;
     s->step++;
+    for (int i = 0; i < s->losses.n; i++)
+        s->means[i] = *(const double *)og_plan_output(plan, OG_UPDATE_MEANS + i);
     *result =
         (og_step_result){.updated = true,
                          .step = s->step,
                          .lr = s->lr,
                          .loss_scale = 1,
+                         .losses = s->means,
                          .loss = *(const double *)og_plan_output(plan, OG_UPDATE_LOSS),
                          .grad_norm = *(const double *)og_plan_output(plan, OG_UPDATE_GRAD_NORM),
                          .skipped = !*(const uint8_t *)og_plan_output(plan, OG_UPDATE_FINITE)};
@@ -161,12 +165,15 @@ static og_status train_step(og_session *s, const void *const *inputs, const void
     og_error *error = &s->context->error;
     *result = (og_step_result){.step = s->step, .lr = s->lr, .loss_scale = 1};
     OG_TRY(begin(s, samples));
-    if (!s->has_loss)
+    if (s->losses.n == 0)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no loss: it only predicts");
+    if (!targets && s->losses.n_targets)
+        return og_fail(error, OG_INVALID_ARGUMENT, "no targets were given; the losses take %d",
+                       s->losses.n_targets);
     og_plan *plan = find_plan(s, OG_PLAN_MICRO, samples);
     if (!plan)
         return error->status;
-    set_inputs(s, plan, inputs, s->has_target ? targets[0] : NULL);
+    set_inputs(s, plan, inputs, targets);
     set_position(s);
     og_status status = run_plan(s, plan, s->profile, &s->cancel);
     if (status != OG_OK) {
@@ -211,26 +218,42 @@ void og_session_cancel(og_session *s)
 /* ---- evaluation
  * -------------------------------------------------------------------------------------------- */
 
+/* The losses of a batch, and their total: with one loss by its weight, else by samples. */
+static void add_up(og_session *s, const og_plan *plan, int64_t samples, og_eval_result *result)
+{
+    double total = 0;
+    for (int i = 0; i < s->losses.n; i++) {
+        s->loss_sums[i] = *(const double *)og_plan_output(plan, s->n_outputs + 2 * i);
+        s->weight_sums[i] = *(const double *)og_plan_output(plan, s->n_outputs + 2 * i + 1);
+        if (s->weight_sums[i] != 0)
+            total += s->losses.items[i].weight * s->loss_sums[i] / s->weight_sums[i];
+    }
+    bool one = s->losses.n == 1;
+    *result = (og_eval_result){.loss_sum = one ? s->losses.items[0].weight * s->loss_sums[0]
+                                               : total * (double)samples,
+                               .weight_sum = one ? s->weight_sums[0] : (double)samples,
+                               .loss_sums = s->loss_sums,
+                               .weight_sums = s->weight_sums};
+}
+
 og_status og_session_eval_step(og_session *s, const void *const *inputs, const void *const *targets,
                                int64_t samples, void *const *outputs, og_eval_result *result)
 {
     og_error *error = &s->context->error;
     OG_TRY(begin(s, samples));
-    bool with_loss = s->has_loss && (targets || !s->has_target) && result;
+    bool with_loss = s->losses.n > 0 && (targets || s->losses.n_targets == 0) && result;
     og_plan *plan = find_plan(s, with_loss ? OG_PLAN_EVAL : OG_PLAN_PREDICT, samples);
     if (!plan)
         return error->status;
-    set_inputs(s, plan, inputs, with_loss && s->has_target ? targets[0] : NULL);
+    set_inputs(s, plan, inputs, with_loss ? targets : NULL);
     OG_TRY(run_plan(s, plan, NULL, &s->cancel));
     for (int i = 0; outputs && i < s->n_outputs; i++)
         if (outputs[i])
             memcpy(
                 outputs[i], og_plan_output(plan, i),
                 (size_t)og_type_bytes(&plan->graph->values[plan->graph->outputs[i].value]->type));
-    if (with_loss) {
-        result->loss_sum = *(const double *)og_plan_output(plan, s->n_outputs);
-        result->weight_sum = *(const double *)og_plan_output(plan, s->n_outputs + 1);
-    }
+    if (with_loss)
+        add_up(s, plan, samples, result);
     return OG_OK;
 }
 
@@ -251,11 +274,13 @@ static void info_from_type(const char *name, const og_type *t, og_tensor_info *i
 
 og_status og_session_target(const og_session *s, int index, og_tensor_info *info)
 {
-    if (index != 0 || !s->has_target) {
+    if (index < 0 || index >= s->losses.n_targets) {
         og__context_begin(s->context);
-        return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "target %d does not exist", index);
+        return og_fail(&s->context->error, OG_INVALID_ARGUMENT,
+                       "target %d does not exist; there are %d", index, s->losses.n_targets);
     }
-    info_from_type("target", &s->target, info);
+    int place = s->target_place[index];
+    info_from_type(s->losses.targets[place], &s->targets[place], info);
     return OG_OK;
 }
 
@@ -320,34 +345,51 @@ og_status og_session_set_parameter(og_session *s, const char *name, const void *
     return OG_OK;
 }
 
-static og_status save(og_session *s, const char *path, og_write_fn *write, void *user)
+/* The trained tensors and running statistics of one part, under the names they have in its file. */
+static og_status save(og_session *s, int part, const og_onnx *onnx, const char *path,
+                      og_write_fn *write, void *user)
 {
     og_error *error = &s->context->error;
-    og__context_begin(s->context);
     int n = 0;
-    og_onnx_weight *weights = calloc((size_t)s->storages.n + 1, sizeof(*weights));
+    og_onnx_weight *weights = calloc((size_t)s->params.n + 1, sizeof(*weights));
     if (!weights)
         return og_fail_memory(error, sizeof(*weights), "saving");
-    for (int i = 0; i < s->storages.n; i++) {
-        const og_storage *st = &s->storages.items[i];
-        if (st->kind == OG_STORAGE_PARAMETER || st->kind == OG_STORAGE_BUFFER)
-            weights[n++] = (og_onnx_weight){.name = st->name, .data = state_at(s, i)};
+    for (int i = 0; i < s->params.n; i++) {
+        const og_param *p = &s->params.items[i];
+        int storage = s->storage_of[p->value];
+        if (p->part == part && storage >= 0)
+            weights[n++] =
+                (og_onnx_weight){.name = p->name + strlen(p->prefix), .data = state_at(s, storage)};
     }
-    og_status status =
-        path ? og_onnx_save(s->model->onnx, path, weights, n, NULL, 0, (uint64_t)1 << 30, error)
-             : og_onnx_write(s->model->onnx, write, user, weights, n, NULL, 0, error);
+    og_status status = path
+                           ? og_onnx_save(onnx, path, weights, n, NULL, 0, (uint64_t)1 << 30, error)
+                           : og_onnx_write(onnx, write, user, weights, n, NULL, 0, error);
     free(weights);
     return status;
 }
 
 og_status og_session_save(og_session *s, const char *path)
 {
-    return save(s, path, NULL, NULL);
+    og__context_begin(s->context);
+    return save(s, 0, s->model->onnx, path, NULL, NULL);
 }
 
 og_status og_session_save_to(og_session *s, og_write_fn *write, void *user)
 {
-    return save(s, NULL, write, user);
+    og__context_begin(s->context);
+    return save(s, 0, s->model->onnx, NULL, write, user);
+}
+
+og_status og_session_save_loss(og_session *s, int index, const char *path)
+{
+    og_error *error = &s->context->error;
+    og__context_begin(s->context);
+    int part = 0;
+    for (int i = 0; i <= index && i < s->losses.n; i++)
+        part += s->losses.sources[i].path != NULL;
+    if (index < 0 || index >= s->losses.n || !s->losses.sources[index].path)
+        return og_fail(error, OG_INVALID_ARGUMENT, "loss %d is not a model", index);
+    return save(s, part, s->losses.sources[index].onnx, path, NULL, NULL);
 }
 
 og_status og_session_print_plan(og_session *s, const char *which, og_write_fn *write, void *user)
@@ -381,12 +423,12 @@ og_status og_session_save_graph(og_session *s, const char *which, const char *pa
     og_graph *g = NULL;
     if (!arena)
         return og_fail_memory(error, 64, "a graph");
-    if (strcmp(which, "micro") == 0 && s->has_loss)
+    if (strcmp(which, "micro") == 0 && s->losses.n > 0)
         g = og__build_micro(s, s->batch, arena);
-    else if (strcmp(which, "update") == 0 && s->has_loss)
+    else if (strcmp(which, "update") == 0 && s->losses.n > 0)
         g = og__build_update_graph(s, arena);
     else if (strcmp(which, "forward") == 0)
-        g = og__build_forward(s, s->batch, s->has_loss, arena);
+        g = og__build_forward(s, s->batch, s->losses.n > 0, arena);
     else
         og_fail(error, OG_INVALID_ARGUMENT,
                 "there is no graph \"%s\"; there are micro, update (with a loss) and forward",

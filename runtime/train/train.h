@@ -5,6 +5,7 @@
 #include "runtime/exec/profile.h"
 #include "runtime/onnx/onnx.h"
 #include "runtime/passes/optimizer.h"
+#include "runtime/train/losses.h"
 
 struct og_context {
     og_error error;
@@ -38,15 +39,16 @@ struct og_model {
     const og_graph *graph; /* as loaded */
     og_arena *arena;       /* of params */
     og_params params;
+    og__losses losses;       /* of the last og_model_loss_count */
     og_arena *inspect_arena; /* of what og_model_inspect made */
     og_node_info *node_info;
     int n_node_info;
     char *problems; /* malloc'd */
 };
 
-/* The parameters under the options' globs, in `arena`. */
-og_status og__model_classify(og_model *model, const og_options *options, og_arena *arena,
-                             og_params *params);
+/* The parameters of all parts under the options' globs, in `arena`. */
+og_status og__model_classify(const og_model *model, const og_part *parts, int n_parts,
+                             const og_options *options, og_arena *arena, og_params *params);
 
 typedef enum og_plan_kind {
     OG_PLAN_MICRO,
@@ -72,18 +74,20 @@ struct og_session {
     int *storage_of; /* by value of the loaded graph; -1: not a state */
 
     og_optimizer optimizer;
-    og_loss loss;
-    bool has_loss, has_target;
-    int loss_output;     /* index of the graph's output the loss reads */
-    int64_t batch;       /* samples of a full micro-batch */
-    int64_t baked_batch; /* the literal batch of the export; 0: none */
+    og__losses losses;
+    og_total total;
+    const og_graph *joined; /* as loaded: the model with targets and loss models */
+    int64_t batch;          /* samples of a full micro-batch */
+    int64_t baked_batch;    /* the literal batch of the export; 0: none */
     int accumulation;
-    double nominal;  /* weight of an effective batch whose samples count once */
     og_type *inputs; /* declared, full batch */
     int n_inputs;
-    og_type target;   /* as the loss wants it, full batch */
-    og_type *outputs; /* full batch */
+    og_type *targets;  /* in the losses' order, as they want them; full batch */
+    int *target_place; /* by the caller's order: which of them it is */
+    og_type *outputs;  /* full batch */
     int n_outputs;
+    double *loss_sums, *weight_sums; /* of the last og_session_eval_step, by loss */
+    double *means;                   /* of the last optimizer step, by loss */
 
     og_plan *update;
     og_plan_entry *plans;
@@ -112,9 +116,14 @@ og_graph *og__build_update_graph(og_session *s, og_arena *arena);
 /* legalize, simplify, fuse, plan; the plan owns the arena. */
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
-/* The typed graph in its training form with the loss appended; *loss is set. For checks. */
+/* The typed graph in its training form with the losses appended; losses: one a loss, set. For
+ * checks. */
 og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
-                                     og_loss_value *loss);
+                                     og_loss_value *losses);
+
+/* targets.c: which target is which, their types, and whether every loss fits what it reads. targets
+ * NULL: what the losses usually compare with. */
+og_status og__session_bind_targets(og_session *s, const og_tensor_info *targets, int n);
 
 /* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without
  * it. */

@@ -174,7 +174,7 @@ class Usage(Case):
             ("no loss given", ["train", "m.onnx", *DATA]),
             ("--loss mse", ["train", "m.onnx", "--data", "x.npy", "--target", "f.npy"]),
             ("unknown loss", ["train", "m.onnx", "--data", "x.npy", "--target", "y.npy", "--loss", "crossentropy"]),
-            ("names no output", ["train", "m.onnx", *DATA, "--loss", "z=mse"]),
+            ("the model has no output", ["train", "m.onnx", *DATA, "--loss", "z=mse"]),
             ("unknown key", ["train", "m.onnx", *LOSS, "--data", "x=x.npy,frames=3", "--target", "t.npy"]),
             ("expected NAME=N", ["inspect", "m.onnx", "--dim", "batch"]),
             ("is the batch", ["inspect", "m.onnx", "--dim", "batch=3"]),

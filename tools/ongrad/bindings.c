@@ -60,8 +60,7 @@ static int bind_inputs(og__bindings *b, const og__arguments *a)
     return status;
 }
 
-/* What one target may be called: the loss's output, any output if there is one target, and
- * "target". */
+/* Targets go by their names; a single one may be called like any output, too, or "target". */
 static int bind_targets(og__bindings *b, const og__arguments *a)
 {
     const char *text = og__argument_at(a, b->target_option, 0);
@@ -105,10 +104,10 @@ static int check_complete(const og__bindings *b)
         }
     for (int t = 0; t < b->n_targets; t++)
         if (!is_bound(&b->targets[t])) {
-            const og__loss_spec *loss = og__losses_of_target(b->losses, t);
             n_missing++;
-            og_text_printf(&missing, "\ntarget of %s: add --%s %s%sPATH",
-                           loss ? loss->name : "the loss", b->target_option,
+            og_text_add(&missing, "\ntarget of ");
+            og__losses_reading(b->losses, t, &missing);
+            og_text_printf(&missing, ": add --%s %s%sPATH", b->target_option,
                            b->n_targets > 1 ? b->targets[t].name : "", b->n_targets > 1 ? "=" : "");
         }
     if (n_missing == 0)
@@ -184,11 +183,9 @@ int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
         if (og_model_input(model, i, &info) != OG_OK || !(b->inputs[i].name = strdup(info.name)))
             return out_of_memory(b);
     }
-    for (int t = 0; t < n_targets; t++) {
-        const og__loss_spec *loss = og__losses_of_target(losses, t);
-        if (!(b->targets[t].name = strdup(loss->output ? loss->output : "target")))
+    for (int t = 0; t < n_targets; t++)
+        if (!(b->targets[t].name = strdup(losses->targets[t])))
             return out_of_memory(b);
-    }
     OG__TRY(bind_inputs(b, a));
     if (target_option)
         OG__TRY(bind_targets(b, a));

@@ -1,8 +1,8 @@
-/* ongrad eval: the loss over a data set, in inference mode; the accuracy where labels have one. */
+/* ongrad eval: the losses over a data set, in inference mode; the accuracy where labels have one.
+ */
 #include <inttypes.h>
 #include <math.h>
 
-#include "runtime/base/json.h"
 #include "tools/ongrad/metrics.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -10,22 +10,26 @@
 static int print(const og__run *run, const og__metrics *m, bool json)
 {
     og_text out = {0};
-    double loss = og__metrics_loss(m), accuracy = og__metrics_accuracy(m);
+    double loss = og__metrics_loss(m);
     if (json) {
         og_json j = {&out};
         og_json_open(&j, NULL, '{');
         og_json_double(&j, "loss", loss);
-        if (!isnan(accuracy))
-            og_json_double(&j, "accuracy", accuracy);
+        og__metrics_json(m, "", &j);
         og_json_int(&j, "samples", run->data.samples);
         og_json_close(&j, '}');
         og_text_add(&out, "\n");
-    } else {
-        og_text_printf(&out, "loss      %.8g\n", loss);
-        if (!isnan(accuracy))
-            og_text_printf(&out, "accuracy  %.6g\n", accuracy);
-        og_text_printf(&out, "samples   %" PRId64 "\n", run->data.samples);
+        return og__write_stdout(run->command, &out);
     }
+    og_text_printf(&out, "loss      %.8g\n", loss);
+    for (int i = 0; run->losses.n > 1 && i < run->losses.n; i++)
+        og_text_printf(&out, "          %.8g  %s\n", og__metrics_mean(m, i),
+                       run->losses.items[i].name);
+    for (int i = 0; i < m->n_scores; i++)
+        if (m->scores[i].counted)
+            og_text_printf(&out, "accuracy  %.6g%s%s\n", og__score_accuracy(&m->scores[i]),
+                           m->n_scores > 1 ? "  " : "", m->n_scores > 1 ? m->scores[i].name : "");
+    og_text_printf(&out, "samples   %" PRId64 "\n", run->data.samples);
     return og__write_stdout(run->command, &out);
 }
 

@@ -1,7 +1,6 @@
 #include "tools/ongrad/log.h"
 
 #include <errno.h>
-#include <math.h>
 #include <string.h>
 
 #include "tools/ongrad/say.h"
@@ -32,11 +31,20 @@ static void write_line(og__run_log *log, og_text *text)
     og_text_free(text);
 }
 
-static void add_validation(og_json *json, double loss, double accuracy)
+static void add_losses(og_json *json, const og__log_losses *l)
 {
-    og_json_double(json, "val_loss", loss);
-    if (!isnan(accuracy))
-        og_json_double(json, "val_accuracy", accuracy);
+    if (!l->means || l->losses->n < 2)
+        return;
+    og_json_open(json, "losses", '{');
+    for (int i = 0; i < l->losses->n; i++)
+        og_json_double(json, l->losses->items[i].name, l->means[i]);
+    og_json_close(json, '}');
+}
+
+static void add_validation(og_json *json, const og__metrics *m)
+{
+    og_json_double(json, "val_loss", og__metrics_loss(m));
+    og__metrics_json(m, "val_", json);
 }
 
 void og__run_log_step(og__run_log *log, const og__log_step *s)
@@ -49,14 +57,15 @@ void og__run_log_step(og__run_log *log, const og__log_step *s)
     og_json_int(&json, "step", s->step);
     og_json_int(&json, "epoch", s->epoch);
     og_json_double(&json, "loss", s->loss);
+    add_losses(&json, &s->losses);
     og_json_double(&json, "lr", s->lr);
     og_json_double(&json, "grad_norm", s->grad_norm);
     og_json_double(&json, "loss_scale", s->loss_scale);
     og_json_bool(&json, "skipped", s->skipped);
     og_json_double(&json, "step_ms", s->step_ms);
     og_json_double(&json, "samples_per_s", s->samples_per_s);
-    if (s->validated)
-        add_validation(&json, s->val_loss, s->val_accuracy);
+    if (s->validation)
+        add_validation(&json, s->validation);
     og_json_close(&json, '}');
     write_line(log, &text);
 }
@@ -73,8 +82,9 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_int(&json, "epochs", f->epochs);
     og_json_int(&json, "samples", f->samples);
     og_json_double(&json, "loss", f->loss);
-    if (f->validated)
-        add_validation(&json, f->val_loss, f->val_accuracy);
+    add_losses(&json, &f->losses);
+    if (f->validation)
+        add_validation(&json, f->validation);
     og_json_double(&json, "seconds", f->seconds);
     og_json_double(&json, "samples_per_s", f->seconds > 0 ? (double)f->samples / f->seconds : 0);
     og_json_double(&json, "wait_seconds", f->wait_seconds);

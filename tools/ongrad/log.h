@@ -4,8 +4,7 @@
 
 #include <stdio.h>
 
-#include "runtime/base/json.h"
-#include "tools/ongrad/command.h"
+#include "tools/ongrad/metrics.h"
 
 typedef struct og__run_log {
     const char *command, *path;
@@ -13,20 +12,26 @@ typedef struct og__run_log {
     bool failed;
 } og__run_log;
 
+/* Losses by name; several of them are written as {NAME: mean}. */
+typedef struct og__log_losses {
+    const og__losses *losses;
+    const double *means;
+} og__log_losses;
+
 typedef struct og__log_step {
     int64_t step, epoch; /* step from 1, epoch from 0 */
     double loss, lr, grad_norm, loss_scale;
+    og__log_losses losses;
     bool skipped;
     double step_ms, samples_per_s;
-    bool validated; /* at this step */
-    double val_loss, val_accuracy;
+    const og__metrics *validation; /* at this step; NULL: none */
 } og__log_step;
 
 typedef struct og__log_final {
     int64_t steps, epochs, samples; /* epochs: whole ones */
     double loss, seconds, wait_seconds;
-    bool validated;
-    double val_loss, val_accuracy;
+    og__log_losses losses;
+    const og__metrics *validation; /* the last one; NULL: none */
     uint64_t peak_bytes, predicted_peak_bytes;
     uint64_t process_start_bytes, process_peak_bytes; /* resident */
     const char *stopped_by;                           /* NULL: nothing */

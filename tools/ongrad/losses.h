@@ -1,28 +1,24 @@
-/* The losses asked for with --loss, as far as the command must know them: which output each reads
- * and whether it wants a target. Their meaning is the library's. */
+/* The losses asked for with --loss and the targets they read, as the library understands them. */
 #ifndef OG_COMMAND_LOSSES_H
 #define OG_COMMAND_LOSSES_H
 
+#include "runtime/base/text.h"
 #include "tools/ongrad/options.h"
 
-typedef struct og__loss_spec {
-    char *output; /* the model's output; NULL: not said, and there are several */
-    char *name;   /* "cross_entropy" */
-    bool wants_target;
-} og__loss_spec;
-
 typedef struct og__losses {
-    og__loss_spec *items;
+    og_loss_info *items; /* strings are the model's */
     int n;
-    int n_targets; /* how many want one */
+    const char **targets; /* names */
+    int n_targets;
 } og__losses;
 
 /* Every --loss. None given, or "none": n is 0. An exit status. */
-int og__losses_read(og__losses *losses, const og__arguments *a, const og_model *model);
+int og__losses_read(og__losses *losses, const char *command, og_context *context, og_model *model,
+                    const og_options *options);
 void og__losses_free(og__losses *losses);
-/* The loss of target t; NULL past the end. */
-const og__loss_spec *og__losses_of_target(const og__losses *losses, int t);
-/* The index of an output by name; 0 for NULL; -1: there is none. */
-int og__output_index(const og_model *model, const char *name);
+/* The first loss that compares an output with target t; NULL: only loss models read it. */
+const og_loss_info *og__losses_of_target(const og__losses *losses, int t);
+/* The losses that read target t, for messages: "y.mse, y.l1". */
+void og__losses_reading(const og__losses *losses, int t, og_text *text);
 
 #endif

@@ -53,13 +53,11 @@ static void *make(const og_tensor_info *info, uint64_t *state, uint64_t limit, b
 
 /* How many classes the output of a loss has, by the target's shape: the dim that the target lacks.
  */
-static uint64_t count_classes(const og__run *run, const og__loss_spec *loss,
+static uint64_t count_classes(const og__run *run, const og_loss_info *loss,
                               const og_tensor_info *target)
 {
     og_tensor_info output;
-    if (og_session_output(run->session, og__output_index(run->model, loss->output), &output) !=
-            OG_OK ||
-        output.rank < 2)
+    if (!loss || og_session_output(run->session, loss->output, &output) != OG_OK || output.rank < 2)
         return 2;
     bool last = output.rank > 2 && target->rank == output.rank - 1 &&
                 target->dims[1] == output.dims[1] && target->dims[1] != output.dims[2];
@@ -80,10 +78,12 @@ int og__random_batch_new(og__random_batch *b, const og__run *run, uint64_t seed)
     for (int i = 0; ok && i < run->n_inputs; i++)
         ok = (b->inputs[i] = make(&run->inputs[i], &seed, 2, false)) != NULL;
     for (int t = 0; ok && t < run->n_targets; t++) {
-        const og__loss_spec *loss = og__losses_of_target(&run->losses, t);
-        ok = (b->targets[t] =
-                  make(&run->targets[t], &seed, count_classes(run, loss, &run->targets[t]),
-                       !strcmp(loss->name, "bce_with_logits"))) != NULL;
+        const og_loss_info *loss = og__losses_of_target(&run->losses, t);
+        bool zero_one =
+            loss && (!strcmp(loss->loss, "bce_with_logits") || !strcmp(loss->loss, "kl_div"));
+        uint64_t classes = count_classes(run, loss, &run->targets[t]);
+        b->targets[t] = make(&run->targets[t], &seed, classes, zero_one);
+        ok = b->targets[t] != NULL;
     }
     return ok ? OG__EXIT_DONE
               : og__say_error(run->command, OG__EXIT_FAILED, "out of memory for random inputs");

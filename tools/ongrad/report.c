@@ -84,11 +84,13 @@ static void say_parameters(const og__run *run)
 {
     int n = og_model_parameter_count(run->model, run->options), trained = 0, fixed = 0, buffers = 0;
     int64_t elements = 0, fixed_elements = 0;
+    int of_losses = 0;
     for (int i = 0; i < n; i++) {
         og_parameter_info p;
         int64_t count = 1;
         if (og_model_parameter(run->model, i, &p) != OG_OK)
             continue;
+        of_losses += p.loss_model && p.trained;
         for (int d = 0; d < p.rank; d++)
             count *= p.dims[d];
         trained += p.trained;
@@ -101,6 +103,8 @@ static void say_parameters(const og__run *run)
     og_text_printf(&text, "%d tensors, %" PRId64 " parameters", trained, elements);
     if (fixed)
         og_text_printf(&text, "; fixed: %d tensors, %" PRId64 " elements", fixed, fixed_elements);
+    if (of_losses)
+        og_text_printf(&text, "; %d of the tensors belong to loss models", of_losses);
     if (buffers)
         og_text_printf(&text, "; %d running statistics", buffers);
     og__say("  %-11s %s", "trained", text.s ? text.s : "");
@@ -143,12 +147,22 @@ static void say_optimizer(const og__run *run)
     og_text_free(&text);
 }
 
+/* "cross_entropy of output logits", and what else is particular to it. */
 static void say_loss(const og__run *run)
 {
     for (int i = 0; i < run->losses.n; i++) {
-        const og__loss_spec *loss = &run->losses.items[i];
-        og__say("  %-11s %s%s%s", i == 0 ? "loss" : "", loss->name,
-                loss->output ? " of output " : "", loss->output ? loss->output : "");
+        const og_loss_info *loss = &run->losses.items[i];
+        og_tensor_info output;
+        og_text text = {0};
+        og_text_printf(&text, "%s%s", loss->is_model ? "model " : "", loss->loss);
+        if (loss->output >= 0 && og_model_output(run->model, loss->output, &output) == OG_OK)
+            og_text_printf(&text, " of output %s", output.name);
+        if (run->losses.n_targets > 1 && loss->target >= 0)
+            og_text_printf(&text, " and target %s", run->losses.targets[loss->target]);
+        if (loss->weight != 1)
+            og_text_printf(&text, ", weight %g", loss->weight);
+        og__say("  %-11s %s", i == 0 ? "loss" : "", text.s ? text.s : "");
+        og_text_free(&text);
     }
 }
 
@@ -229,7 +243,13 @@ bool og__next_option(og__next *next, const og__arguments *a, const char *from, c
 
 void og__next_loss(og__next *next, const og__arguments *a)
 {
-    static const char *const names[] = {"loss", "label_smoothing", "ignore_index", "class_weights"};
+    og__next_option(next, a, "loss", "loss");
+    og__next_loss_options(next, a);
+}
+
+void og__next_loss_options(og__next *next, const og__arguments *a)
+{
+    static const char *const names[] = {"label_smoothing", "ignore_index", "class_weights"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         og__next_option(next, a, names[i], names[i]);
 }

@@ -31,6 +31,8 @@ void og__next_add(og__next *next, const char *word);
 bool og__next_option(og__next *next, const og__arguments *a, const char *from, const char *as);
 /* The options that say what a loss is. */
 void og__next_loss(og__next *next, const og__arguments *a);
+/* The same without --loss itself. */
+void og__next_loss_options(og__next *next, const og__arguments *a);
 void og__next_say(og__next *next, bool quiet);
 
 /* The process's largest resident size so far, in bytes. */

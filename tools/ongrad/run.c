@@ -63,7 +63,7 @@ int og__run_open(og__run *run, const og__arguments *a)
     run->inputs = calloc((size_t)run->n_inputs + 1, sizeof *run->inputs);
     if (!run->inputs)
         return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the inputs");
-    return og__losses_read(&run->losses, a, run->model);
+    return og__losses_read(&run->losses, run->command, run->context, run->model, run->options);
 }
 
 void og__run_close(og__run *run)
@@ -143,58 +143,13 @@ int og__run_bind_data(og__run *run, bool with_targets)
                                 run->inputs);
 }
 
-/* The target a loss wants for an output: labels without the class axis, else numbers of the
- * output's shape. */
-static og_tensor_info deduce_target(const og__loss_spec *loss, const og_tensor_info *output)
-{
-    og_tensor_info target = *output;
-    target.name = "target";
-    bool labels = !strcmp(loss->name, "cross_entropy") || !strcmp(loss->name, "nll");
-    if (!labels)
-        return target;
-    target.dtype = OG_INT64;
-    if (output->rank == 3) { /* [N, T, C], as language models have it */
-        target.rank = 2;
-        return target;
-    }
-    target.rank = output->rank > 1 ? output->rank - 1 : 1;
-    for (int d = 1; d < target.rank; d++)
-        target.dims[d] = output->dims[d + 1];
-    return target;
-}
-
-/* Output shapes at this batch, from a session that only predicts. */
-static int deduce_targets(og__run *run)
-{
-    og_options *options = og_options_new(run->context);
-    og_session *session = NULL;
-    int status = OG__EXIT_DONE;
-    if (!options || og_options_set(options, "loss", "none") != OG_OK ||
-        !(session = og_session_new(run->model, options, run->inputs, run->n_inputs, NULL, 0)))
-        status = og__run_failed(run);
-    for (int t = 0; status == OG__EXIT_DONE && t < run->n_targets; t++) {
-        const og__loss_spec *loss = og__losses_of_target(&run->losses, t);
-        og_tensor_info output;
-        if (og_session_output(session, og__output_index(run->model, loss->output), &output) ==
-            OG_OK)
-            run->targets[t] = deduce_target(loss, &output);
-        else
-            status = og__run_failed(run);
-    }
-    og_session_free(session);
-    og_options_free(options);
-    return status;
-}
-
 int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
 {
     run->batch_size = og__argument_is_set(run->arguments, "batch_size")
                           ? og__argument_int(run->arguments, "batch_size")
                           : batch;
-    OG__TRY(og__shapes_of_inputs(run->arguments, run->model, NULL, run->batch_size, fallback,
-                                 run->inputs));
-    OG__TRY(allocate_targets(run, run->losses.n_targets));
-    return run->n_targets ? deduce_targets(run) : OG__EXIT_DONE;
+    return og__shapes_of_inputs(run->arguments, run->model, NULL, run->batch_size, fallback,
+                                run->inputs);
 }
 
 /* ---- session
@@ -208,12 +163,13 @@ og_session *og__run_session_at(const og__run *run, int64_t batch)
     if (!infos)
         return NULL;
     memcpy(infos, run->inputs, n * sizeof *infos);
-    memcpy(infos + n, run->targets, t * sizeof *infos);
+    if (t > 0)
+        memcpy(infos + n, run->targets, t * sizeof *infos);
     for (size_t i = 0; i < n + t; i++)
         if (infos[i].rank > 0 && infos[i].dims[0] == run->batch_size)
             infos[i].dims[0] = batch;
-    og_session *session =
-        og_session_new(run->model, run->options, infos, (int)n, infos + n, (int)t);
+    og_session *session = og_session_new(run->model, run->options, infos, (int)n,
+                                         run->targets ? infos + n : NULL, (int)t);
     free(infos);
     return session;
 }
@@ -255,6 +211,8 @@ int og__run_start(og__run *run)
             say_remedies(run);
         return status;
     }
+    if (!run->targets)
+        OG__TRY(allocate_targets(run, run->losses.n_targets));
     for (int t = 0; t < run->n_targets; t++)
         if (og_session_target(run->session, t, &run->targets[t]) != OG_OK)
             return og__run_failed(run);

@@ -18,7 +18,8 @@ typedef struct og__run {
     int64_t batch_size, default_batch;
     int n_inputs, n_targets;
     og_tensor_info *inputs;  /* as given to the session */
-    og_tensor_info *targets; /* before the session: as their files are; after: as it wants them */
+    og_tensor_info *targets; /* before the session: as their files are, NULL where there are none;
+                                after: as it wants them */
     og_session *session;
 } og__run;
 
@@ -34,7 +35,7 @@ int og__run_without_loss(og__run *run);
 /* Open --data and, with losses, --target; the batch size and the shapes follow. */
 int og__run_bind_data(og__run *run, bool with_targets);
 /* The same without data: shapes from the model, --batch_size (else `batch`) and --dim (else
- * `fallback`, 0: an error); targets from what the losses compare with. */
+ * `fallback`, 0: an error); targets are what the losses usually compare with. */
 int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback);
 
 /* The session for what was bound. Where it does not fit the memory, says what would. */

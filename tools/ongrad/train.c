@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tools/ongrad/log.h"
+#include "tools/ongrad/loss_files.h"
 #include "tools/ongrad/metrics.h"
 #include "tools/ongrad/profile.h"
 #include "tools/ongrad/progress.h"
@@ -35,8 +36,7 @@ typedef struct trainer {
     int64_t samples;      /* seen in all */
     int64_t step_samples; /* since the last optimizer step */
     double start, step_start;
-    double val_loss, val_accuracy; /* of the last validation */
-    bool validated;
+    bool validated; /* metrics are of the last validation */
 } trainer;
 
 /* ---- preparation
@@ -92,7 +92,7 @@ static int check_outputs(trainer *t)
                 return og__say_error(t->run.command, OG__EXIT_USAGE, "%s and %s are both %s",
                                      files[i].option, files[k].option, files[i].path);
     }
-    return OG__EXIT_DONE;
+    return og__loss_files_check(&t->run, t->output);
 }
 
 static int prepare(trainer *t, const og__arguments *a)
@@ -139,16 +139,21 @@ static int validate(trainer *t, int64_t epoch)
     if (status != OG__EXIT_DONE || og__signals_stopped())
         return status;
     t->validated = true;
-    t->val_loss = og__metrics_loss(&t->metrics);
-    t->val_accuracy = og__metrics_accuracy(&t->metrics);
     if (t->run.quiet)
         return OG__EXIT_DONE;
+    og_text text = {0};
+    for (int i = 0; i < t->metrics.n_scores; i++) {
+        const og__score *score = &t->metrics.scores[i];
+        if (score->counted == 0)
+            continue;
+        og_text_printf(&text, "  val_accuracy %.2f %%", 100 * og__score_accuracy(score));
+        if (t->metrics.n_scores > 1)
+            og_text_printf(&text, " (%s)", score->name);
+    }
     og__progress_clear(&t->progress);
-    if (isnan(t->val_accuracy))
-        og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f", epoch + 1, t->epochs, t->val_loss);
-    else
-        og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f  val_accuracy %.2f %%", epoch + 1,
-                t->epochs, t->val_loss, 100 * t->val_accuracy);
+    og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f%s", epoch + 1, t->epochs,
+            og__metrics_loss(&t->metrics), text.s ? text.s : "");
+    og_text_free(&text);
     return OG__EXIT_DONE;
 }
 
@@ -163,6 +168,7 @@ static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, 
                          .lr = result->lr,
                          .grad_norm = result->grad_norm,
                          .loss_scale = result->loss_scale,
+                         .losses = {&t->run.losses, result->losses},
                          .skipped = result->skipped,
                          .step_ms = 1e3 * seconds,
                          .samples_per_s = rate};
@@ -172,9 +178,8 @@ static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, 
     t->last = *result;
     t->step_samples = 0;
     int status = validates ? validate(t, epoch) : OG__EXIT_DONE;
-    line.validated = validates && t->validated && !og__signals_stopped();
-    line.val_loss = t->val_loss;
-    line.val_accuracy = t->val_accuracy;
+    if (validates && t->validated && !og__signals_stopped())
+        line.validation = &t->metrics;
     og__run_log_step(&t->log, &line);
     t->step_start = og__seconds();
     return status;
@@ -228,9 +233,8 @@ static void write_final(trainer *t, double seconds)
                                                 .loss = t->last.step ? t->last.loss : NAN,
                                                 .seconds = seconds,
                                                 .wait_seconds = t->feed.wait,
-                                                .validated = t->validated,
-                                                .val_loss = t->val_loss,
-                                                .val_accuracy = t->val_accuracy,
+                                                .losses = {&t->run.losses, t->last.losses},
+                                                .validation = t->validated ? &t->metrics : NULL,
                                                 .peak_bytes = memory.peak,
                                                 .predicted_peak_bytes = t->predicted_peak,
                                                 .process_start_bytes = t->start_bytes,
@@ -247,7 +251,8 @@ static void say_next(const trainer *t)
     const char *data = t->validates && og__argument_is_set(a, "val_data") ? "val_data" : "data";
     og__next_option(&next, a, data, "data");
     og__next_option(&next, a, t->validates ? "val_target" : "target", "target");
-    og__next_loss(&next, a);
+    og__loss_files_next(&next, &t->run, t->output);
+    og__next_loss_options(&next, a);
     og__next_line(&next, "predict", t->output);
     og__next_option(&next, a, data, "data");
     og__next_add(&next, "-o");
@@ -272,6 +277,7 @@ static int save(trainer *t, int trained)
         og__say("Trained %" PRId64 " steps in %.1f s (%.0f samples/s): loss %.4f; wrote %s",
                 t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,
                 t->output);
+    OG__TRY(og__loss_files_save(&t->run, t->output));
     if (!t->run.quiet && t->feed.wait > 0.1 * seconds && seconds > 1)
         og__say("%.0f %% of the time went by waiting for data; try --num_workers %d",
                 100 * t->feed.wait / seconds, t->feed.workers + 1);

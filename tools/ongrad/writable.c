@@ -19,6 +19,9 @@ static const char *file_being_read(const og__run *run, const struct stat *info)
     const og__bindings *b = &run->data;
     if (same_file(run->arguments->model, info))
         return run->arguments->model;
+    for (int i = 0; i < run->losses.n; i++)
+        if (run->losses.items[i].is_model && same_file(run->losses.items[i].loss, info))
+            return run->losses.items[i].loss;
     for (int i = 0; i < b->n_inputs; i++)
         if (b->inputs[i].path && same_file(b->inputs[i].path, info))
             return b->inputs[i].path;
