@@ -1,6 +1,8 @@
 /* A loss that is a model itself. Its inputs are called like the trained model's outputs or inputs;
- * any other is a target of that name. Its first output is the loss. It is joined to the trained
- * model before anything is typed: gradients, precision and plans see one graph. */
+ * any other is a target of that name. Its first output is the loss: the mean over its elements,
+ * exact under accumulation and for short batches if there is one a sample; a scalar counts once for
+ * each micro-batch. It is joined to the trained model before anything is typed: gradients,
+ * precision and plans see one graph. */
 #include <string.h>
 
 #include "runtime/train/train.h"

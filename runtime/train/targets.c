@@ -89,7 +89,12 @@ static og_status fit_named(og_session *s, int i, const og_type *given, const cha
         return OG_OK;
     og_type *target = &s->targets[source->target], wanted;
     bool decided = decided_by[source->target] != NULL;
-    OG_TRY(og_loss_target_type(l, y, decided ? target : given, &wanted, error));
+    if (og_loss_target_type(l, y, decided ? target : given, &wanted, error) != OG_OK) {
+        if (decided)
+            og_error_prefix(error, "target \"%s\", which %s reads, too",
+                            s->losses.targets[source->target], decided_by[source->target]);
+        return error->status;
+    }
     if (!decided) {
         *target = wanted;
         decided_by[source->target] = loss_text(s, i);

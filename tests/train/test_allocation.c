@@ -54,8 +54,13 @@ static bool swallow(void *user, const void *bytes, size_t size)
 
 enum { BATCH = 8, FEATURES = 12 };
 
-/* Load, plan, one step, what it took, save. true: everything worked. */
-static bool whole_run(og_context *c)
+/* Up to two losses; the second may be a model. */
+typedef struct losses {
+    const char *first, *second; /* second NULL: there is one */
+} losses;
+
+/* Load, plan, one step, what it took, evaluate, save. true: everything worked. */
+static bool whole_run(og_context *c, const losses *l)
 {
     static const float x[BATCH * FEATURES], t[BATCH];
     const void *inputs[] = {x}, *targets[] = {t};
@@ -68,10 +73,13 @@ static bool whole_run(og_context *c)
     og_session *s = NULL;
     og_model *m = og_model_load(c, OG_TEST_SOURCE_DIR "/../fixtures/tabular/model.onnx");
     og_options *o = m ? og_options_new(c) : NULL;
-    if (o && og_options_set(o, "loss", "bce_with_logits") == OG_OK &&
+    if (o && og_options_set(o, "loss", l->first) == OG_OK &&
+        (!l->second || og_options_set(o, "loss", l->second) == OG_OK) &&
         og_options_set(o, "profile", "on") == OG_OK)
         s = og_session_new(m, o, &input, 1, &target, 1);
-    if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK)
+    og_eval_result eval;
+    if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK &&
+        og_session_eval_step(s, inputs, targets, BATCH, NULL, &eval) == OG_OK)
         good = og_session_profile(s, OG_PROFILE_BY_CALL, &profile) > 0 &&
                og_session_profile_trace(s, swallow, &written) == OG_OK &&
                og_session_save_to(s, swallow, &written) == OG_OK;
@@ -81,16 +89,16 @@ static bool whole_run(og_context *c)
     return good;
 }
 
-TEST(each_allocation_fails_once)
+static void fail_each(const losses *l)
 {
     og_context *c = og_context_new(&(og_context_config){.threads = 1});
     REQUIRE(c != NULL);
-    CHECK(whole_run(c));
+    CHECK(whole_run(c, l));
     long n = 0;
     for (bool more = true; more && n < 20000; n++) {
         countdown = n;
         failed = false;
-        bool good = whole_run(c);
+        bool good = whole_run(c, l);
         countdown = -1;
         more = failed;
         char which[32];
@@ -101,9 +109,21 @@ TEST(each_allocation_fails_once)
     }
     CHECK(n > 100);
     CHECK(n < 20000);
-    CHECK(whole_run(c));
+    CHECK(whole_run(c, l));
     og_context_free(c);
 }
 
-static const og_test tests[] = {TEST_ROW(each_allocation_fails_once)};
+TEST(each_allocation_fails_once)
+{
+    fail_each(&(losses){"bce_with_logits", NULL});
+}
+
+TEST(each_allocation_fails_once_with_a_loss_model)
+{
+    fail_each(&(losses){"huber,target=t,weight=0.5",
+                        OG_TEST_SOURCE_DIR "/../fixtures/losses/uncertain.onnx"});
+}
+
+static const og_test tests[] = {TEST_ROW(each_allocation_fails_once),
+                                TEST_ROW(each_allocation_fails_once_with_a_loss_model)};
 TEST_MAIN(tests)

@@ -111,3 +111,109 @@ def test_eval(name, tmp_path):
         text = run(tmp_path, "eval", "m.onnx", "--data", "row.npy", *arguments).stdout
         for option, output, _ in case["losses"]:
             assert f"{output}.{option.split(',')[0]}" in text
+
+
+def test_one_target_for_two_outputs(tmp_path):
+    """Half the mean over both is the mean over one."""
+    save_model(tmp_path, {"box": TENSORS["box"], "near": TENSORS["near"]}, "float64")
+    save_target(tmp_path, "bits", "float64")
+    both = ["--loss", "box=mse,target=bits,weight=0.5", "--loss", "near=mse,target=bits,weight=0.5,name=second"]
+    trained = Trained(tmp_path, [*both, "--target", "bits.npy"])
+    means = [np.mean((TENSORS[n] - TENSORS["bits"]) ** 2) for n in ("box", "near")]
+    assert list(trained.steps[0]["losses"]) == ["box.mse", "second"]
+    np.testing.assert_allclose(list(trained.steps[0]["losses"].values()), means, **TOLERANCE["float64"])
+    np.testing.assert_allclose(trained.steps[0]["loss"], np.mean(means), **TOLERANCE["float64"])
+
+
+def test_an_output_without_counted_labels_leaves_the_others(tmp_path):
+    """All labels of one loss ignored: its mean is not a number, the other loss trains all the same."""
+    save_model(tmp_path, {"rows": TENSORS["rows"], "box": TENSORS["box"]}, "float64")
+    save_target(tmp_path, "near", "float64")
+    np.save(tmp_path / "labels.npy", np.full(SAMPLES, -100))
+    for batch in BATCHES:
+        trained = Trained(tmp_path, ["--loss", "rows=cross_entropy", "--loss", "box=mse", "--target", "rows=labels.npy",
+                                     "--target", "box=near.npy"], batch)
+        step = trained.steps[0]
+        assert step["losses"]["rows.cross_entropy"] is None and not trained.gradients["rows"].any()
+        np.testing.assert_allclose([step["loss"], step["losses"]["box.mse"]], [CASES["mse"]["loss"]] * 2,
+                                   **TOLERANCE["float64"])
+        np.testing.assert_allclose(trained.gradients["box"], CASES["mse"]["gradients"]["box"], **TOLERANCE["float64"])
+
+
+def test_ignored_rows_may_be_infinite(tmp_path):
+    """Their probabilities are not looked at; a finite loss must not become 0 times infinity."""
+    outputs = {"log_rows": TENSORS["log_rows"].copy()}
+    outputs["log_rows"][TENSORS["some_labels"] == 2] = -np.inf
+    save_model(tmp_path, outputs, "float64")
+    save_target(tmp_path, "some_labels", "float64")
+    result = json.loads(run(tmp_path, "eval", "m.onnx", "--data", "row.npy", "--target", "some_labels.npy", "--loss",
+                            "nll,ignore_index=2", "--json").stdout)
+    counted = TENSORS["some_labels"] != 2
+    expected = -TENSORS["log_rows"][np.arange(SAMPLES), TENSORS["some_labels"]][counted].mean()
+    np.testing.assert_allclose(result["loss"], expected, **TOLERANCE["float64"])
+
+
+def test_accuracies_by_loss(tmp_path):
+    save_model(tmp_path, {"rows": TENSORS["rows"], "maps": TENSORS["maps"]}, "float32")
+    for name in ("labels", "some_map_labels"):
+        save_target(tmp_path, name, "float32")
+    arguments = ["--data", "row.npy", "--loss", "rows=cross_entropy", "--loss", "maps=cross_entropy", "--target",
+                 "rows=labels.npy", "--target", "maps=some_map_labels.npy"]
+    result = json.loads(run(tmp_path, "eval", "m.onnx", *arguments, "--batch_size", "4", "--json").stdout)
+    counted = TENSORS["some_map_labels"] != -100
+    expected = {"rows.cross_entropy": np.mean(TENSORS["rows"].argmax(1) == TENSORS["labels"]),
+                "maps.cross_entropy": np.mean((TENSORS["maps"].argmax(1) == TENSORS["some_map_labels"])[counted])}
+    assert result["accuracies"] == pytest.approx(expected)
+
+
+ERRORS = [
+    ('unknown loss "hinge"', ["hinge"]), ('no output "boxes"', ["boxes=mse"]),
+    ('mse takes no key "beta"; it takes weight, name, target', ["mse,beta=1"]),
+    ('smooth_l1 takes no key "delta"; it takes weight, name, target, beta', ["smooth_l1,delta=1"]),
+    ('output takes no key "target"', ["output,target=a"]), ('"weight" is no KEY=VALUE', ["mse,weight"]),
+    ('weight is "-1", expected a number that is not negative', ["mse,weight=-1"]),
+    ('weight is "much", expected a number', ["mse,weight=much"]), ('weight is "nan", expected a number', ["mse,weight=nan"]),
+    ('beta is "-0.5", expected a number that is not negative', ["smooth_l1,beta=-0.5"]),
+    ('delta is "0", expected a number above 0', ["huber,delta=0"]),
+    ('reduction is "sum", expected batchmean or mean', ["kl_div,reduction=sum"]),
+    ('log_target is "maybe", expected on or off', ["kl_div,log_target=maybe"]),
+    ('label_smoothing is "1.5", expected a number from 0 to 1', ["rows=cross_entropy,label_smoothing=1.5"]),
+    ('ignore_index is "1.5", expected a whole number', ["rows=nll,ignore_index=1.5"]),
+    ('class_weights is "1:-2"', ["rows=nll,class_weights=1:-2"]), ("none was given together", ["mse", "none"]),
+    ('both read output "box"; say with key target=NAME', ["mse", "l1"]), ("two losses are called box.mse", ["mse", "mse"]),
+    ("add --target box=PATH", ["mse", "rows=cross_entropy"]), ("target of box.mse, box.l1", ["mse,target=a", "l1,target=a"]),
+]
+
+
+@pytest.mark.parametrize("text,losses", ERRORS, ids=[" ".join(e[1]) for e in ERRORS])
+def test_wrong_losses(text, losses, tmp_path):
+    save_model(tmp_path, {"box": TENSORS["box"], "rows": TENSORS["rows"]}, "float64")
+    arguments = [a for loss in losses for a in ("--loss", loss)]
+    assert text in run(tmp_path, "train", "m.onnx", "--data", "row.npy", *arguments, status=2).stderr
+
+
+def test_wrong_targets(tmp_path):
+    deep = np.zeros((SAMPLES, 7, 4, 3))
+    save_model(tmp_path, {"box": TENSORS["box"], "rows": TENSORS["rows"], "deep": deep}, "float64")
+    for name in ("near", "labels", "bits"):
+        save_target(tmp_path, name, "float64")
+    losses = ["--loss", "box=mse", "--loss", "rows=cross_entropy"]
+    rows = [
+        ('"boxes" is no target; the targets are: box, rows', ["--target", "boxes=near.npy", "--target", "rows=labels.npy"]),
+        ("say which with --target NAME=PATH", ["--target", "near.npy", "--target", "rows=labels.npy"]),
+        ('"box" is given twice', ["--target", "box=near.npy", "--target", "box=bits.npy"]),
+        ("target of rows.cross_entropy: add --target rows=PATH", ["--target", "box=near.npy"]),
+        ("nll: the target is", ["--loss", "rows=nll,target=box", "--target", "box=near.npy", "--target", "rows=labels.npy"]),
+        ('target "rows", which rows.cross_entropy reads, too: l1: the target is int64 [10]',
+         ["--loss", "rows=l1,target=rows", "--target", "box=near.npy", "--target", "rows=labels.npy"]),
+        ('target "bits": deep.cross_entropy wants it as int64 [10, 4, 3], box.mse as float64 [10, 4, 3]; give each a target',
+         ["--loss", "deep=cross_entropy,target=bits", "--loss", "box=mse,target=bits", "--target",
+          "bits=bits.npy"]),
+    ]
+    for text, more in rows:
+        before = losses if "--loss" not in more[2:] else []
+        said = run(tmp_path, "train", "m.onnx", "--data", "row.npy", *before, *more, status=2).stderr
+        assert text in said, said
+    said = run(tmp_path, "train", "m.onnx", "--data", "row.npy", "--loss", "box=output", "--target", "near.npy",
+               status=2).stderr
+    assert "takes no target" in said

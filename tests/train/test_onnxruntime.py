@@ -262,3 +262,52 @@ def test_seed_decides(tmp_path):
         losses.append([s["loss"] for s in Run("dropout", tmp_path / str(i), STEPS, settings).steps])
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
+
+
+def test_several_losses(tmp_path):
+    """Two losses by name and a loss model with a trained tensor, two targets, two micro-batches a step."""
+    folder, command = FIXTURES / "tabular", os.environ.get("ONGRAD")
+    if not command:
+        pytest.skip("set ONGRAD to the command")
+    batch = {p.stem: np.load(p) for p in folder.glob("*.npy")}
+    other = np.cos(np.arange(len(batch["x"])))
+    np.save(tmp_path / "other.npy", other.astype(np.float32))
+    losses = FIXTURES / "losses" / "uncertain.onnx"
+    half = len(other) // 2
+    arguments = [str(folder / "model.onnx"), "--data", str(folder / "x.npy"), "--target", f"t={folder / 'target.npy'}", "--target",
+                 f"u={tmp_path / 'other.npy'}", "--loss", "bce_with_logits,target=t", "--loss", "huber,target=u,weight=0.3",
+                 "--loss", str(losses), "--optimizer", "sgd", "--lr", "0.05", "--batch_size", str(half),
+                 "--gradient_accumulation_steps", "2"]
+    for more in (["plan", *arguments, "--save_graph", str(tmp_path)],
+                 ["train", *arguments, "--no_shuffle", "--steps", str(STEPS), "--log", str(tmp_path / "log"), "-o",
+                  str(tmp_path / "trained.onnx")]):
+        done = subprocess.run([command, *more], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    steps = [s for s in map(json.loads, open(tmp_path / "log")) if "step" in s]
+    states = weights_of(folder / "model.onnx")
+    states |= {f"uncertain/{n}": w for n, w in weights_of(losses).items()}
+    graphs = {n: engine(tmp_path / f"{n}.onnx") for n in ("micro", "update")}
+    given = {"x": batch["x"], "target.t": batch["target"], "target.u": other.astype(np.float32)}
+
+    def call(name, feed):
+        for i in graphs[name].get_inputs():
+            if i.name not in feed and i.name not in states:
+                states[i.name] = np.zeros(i.shape, {"tensor(float)": np.float32, "tensor(double)": np.float64}[i.type])
+        results = graphs[name].run(None, {i.name: feed.get(i.name, states.get(i.name)) for i in graphs[name].get_inputs()})
+        results = dict(zip((o.name for o in graphs[name].get_outputs()), results))
+        states.update({n: results.pop(n + "_new") for n in list(states) if n + "_new" in results})
+        return results
+
+    for step in steps:
+        for rows in (slice(0, half), slice(half, None)):
+            call("micro", {n: v[rows] for n, v in given.items()})
+        result = call("update", {"lr": np.array(step["lr"])})
+        assert is_close(result["loss"], step["loss"]) and is_close(result["grad_norm"], step["grad_norm"], 1e-4)
+        for name, mean in step["losses"].items():
+            assert is_close(result[f"loss.{name}"], mean), name
+    trained = weights_of(tmp_path / "trained.onnx")
+    trained |= {f"uncertain/{n}": w for n, w in weights_of(tmp_path / "trained.uncertain.onnx").items()}
+    assert "uncertain/s" in trained
+    for name in trained:
+        if name in states:
+            np.testing.assert_allclose(trained[name], states[name], rtol=1e-5, atol=1e-5, err_msg=name)
