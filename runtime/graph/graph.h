@@ -56,6 +56,8 @@ struct og_value {
         *data;   /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit types
                     packed two a byte; in the arena or in a mapping that outlives the graph */
     int storage; /* OG_VALUE_STATE: index into the session's storages; else -1 */
+    const char *folded_from; /* an initializer that the exporter's optimizer computed: the names it
+                                was computed from, "['w', 'b']"; NULL where the file says nothing */
 };
 
 /* Numbered as AttributeProto.AttributeType. */

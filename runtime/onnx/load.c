@@ -79,6 +79,19 @@ void og__initializers_load(og__loader *l, og__scope *scope, const og__graph_view
                        g->n_sparse);
 }
 
+/* Which initializers the exporter's optimizer computed, and from what. */
+static void load_folds(og__loader *l, const og__scope *scope, const og__graph_view *g)
+{
+    for (int i = 0; i < g->n_values && og__loader_memory(l); i++) {
+        og__value_view v;
+        int id;
+        og__value_read(g->values[i], &v);
+        if (og__names_get(&scope->values, v.name, &id) && id >= 0)
+            l->g->values[id]->folded_from =
+                og__value_metadata(l->arena, g->values[i], "pkg.onnxscript.optimizer.folded_from");
+    }
+}
+
 /* Dim `axis` of input `v` as a number or symbol. */
 static int64_t read_dim(og__loader *l, const og__value_view *v, int axis)
 {
@@ -195,6 +208,7 @@ static og_status load_model(og__loader *l)
     l->onnx->initializers = og_arena_array(l->arena, (size_t)g.n_initializers, sizeof(og_const));
     l->onnx->initializer_index = og__names_in(l->arena);
     og__initializers_load(l, &scope, &g, l->onnx->initializers, &l->onnx->initializer_index);
+    load_folds(l, &scope, &g);
     load_inputs(l, &scope, &g);
     og__nodes_load(l, &scope, g.nodes, g.n_nodes);
     load_outputs(l, &scope, &g);

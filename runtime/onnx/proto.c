@@ -15,8 +15,16 @@ static const og__younger younger_fields[] = {
      &onnx__attribute_proto__descriptor}, /* attribute_proto */
     {&onnx__graph_proto__descriptor, 16,
      &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
+    {&onnx__value_info_proto__descriptor, 4,
+     &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
 };
-enum { NODE_OVERLOAD = 8, FUNCTION_OVERLOAD = 13, FUNCTION_DEFAULTS = 11, GRAPH_METADATA = 16 };
+enum {
+    NODE_OVERLOAD = 8,
+    FUNCTION_OVERLOAD = 13,
+    FUNCTION_DEFAULTS = 11,
+    GRAPH_METADATA = 16,
+    VALUE_METADATA = 4
+};
 
 const og__younger *og__proto_younger(const ProtobufCMessageDescriptor *owner, uint32_t number)
 {
@@ -195,6 +203,8 @@ bool og__graph_read(og_arena *arena, const og__graph_proto *g, og__graph_view *v
         .inputs = (const og__value_proto *const *)g->input,
         .n_outputs = (int)g->n_output,
         .outputs = (const og__value_proto *const *)g->output,
+        .n_values = (int)g->n_value_info,
+        .values = (const og__value_proto *const *)g->value_info,
     };
     if (!younger_messages(arena, g, GRAPH_METADATA, &entries, &n))
         return false;
@@ -314,6 +324,20 @@ og__dim og__value_dim(const og__value_view *view, int axis)
     default:
         return (og__dim){-1, ""};
     }
+}
+
+const char *og__value_metadata(og_arena *arena, const og__value_proto *v, const char *key)
+{
+    void *const *list;
+    int n;
+    if (!younger_messages(arena, v, VALUE_METADATA, &list, &n))
+        return NULL;
+    for (int i = 0; i < n; i++) {
+        const Onnx__StringStringEntryProto *entry = list[i];
+        if (strcmp(text(entry->key), key) == 0)
+            return text(entry->value);
+    }
+    return NULL;
 }
 
 bool og__function_read(og_arena *arena, const og__function_proto *f, og__function_view *view)

@@ -53,10 +53,10 @@ bool og__model_read(og_arena *arena, const og__model_proto *model, og__model_vie
 
 typedef struct og__graph_view {
     const char *name;
-    int n_nodes, n_initializers, n_sparse, n_inputs, n_outputs, n_metadata;
+    int n_nodes, n_initializers, n_sparse, n_inputs, n_outputs, n_values, n_metadata;
     const og__node_proto *const *nodes;
     const og__tensor_proto *const *initializers;
-    const og__value_proto *const *inputs, *const *outputs;
+    const og__value_proto *const *inputs, *const *outputs, *const *values; /* values: value_info */
     const og_metadata *metadata;
 } og__graph_view;
 bool og__graph_read(og_arena *arena, const og__graph_proto *graph, og__graph_view *view);
@@ -116,6 +116,8 @@ typedef struct og__value_view {
 } og__value_view;
 void og__value_read(const og__value_proto *value, og__value_view *view);
 og__dim og__value_dim(const og__value_view *view, int axis);
+/* Its metadata under `key`; NULL if absent, malformed or out of memory. */
+const char *og__value_metadata(og_arena *arena, const og__value_proto *value, const char *key);
 
 typedef struct og__function_view {
     const char *name, *domain, *overload;

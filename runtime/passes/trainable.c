@@ -1,5 +1,6 @@
-/* What is trained: the parameters of the exporter's signature if the file carries one, else named
- * float initializers that are not running statistics; the user's globs on top. */
+/* What is trained: the parameters of the exporter's signature if the file carries one, and what its
+ * optimizer computed from them (a transposed weight); else named float initializers that are not
+ * running statistics; the user's globs on top. */
 #include <string.h>
 
 #include "runtime/passes/passes.h"
@@ -20,6 +21,27 @@ static bool signature_has(const char *signature, const char *kind, const char *n
         if (target && (!end || target < end) && strncmp(target + 8, name, n) == 0 &&
             target[8 + n] == '\'')
             return true;
+    }
+    return false;
+}
+
+/* Was the initializer computed from a PARAMETER of the signature? */
+static bool folded_from_parameter(const char *signature, const og_value *v)
+{
+    const char *at = v->folded_from;
+    while (at && (at = strchr(at, '\'')) != NULL) {
+        char name[512];
+        const char *end = strchr(++at, '\'');
+        size_t n = end ? (size_t)(end - at) : 0;
+        if (!end)
+            break;
+        if (n < sizeof(name)) {
+            memcpy(name, at, n);
+            name[n] = 0;
+            if (signature_has(signature, "PARAMETER", name))
+                return true;
+        }
+        at = end + 1;
     }
     return false;
 }
@@ -98,7 +120,8 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
     bool signature_helps = false; /* an optimizing exporter may have renamed everything */
     for (int i = 0; signature && i < g->n_values; i++)
         signature_helps |= g->values[i]->kind == OG_VALUE_CONST && *g->values[i]->name &&
-                           signature_has(signature, "PARAMETER", g->values[i]->name);
+                           (signature_has(signature, "PARAMETER", g->values[i]->name) ||
+                            folded_from_parameter(signature, g->values[i]));
 
     for (int i = 0; i < g->n_values; i++) {
         const og_value *v = g->values[i];
@@ -119,6 +142,9 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
         } else if (v->type.dtype != OG_FLOAT && v->type.dtype != OG_DOUBLE) {
             p.reason =
                 "stored in reduced precision; only float32 and float64 parameters are trained";
+        } else if (signature_helps && folded_from_parameter(signature, v)) {
+            p.trained = true;
+            p.reason = "computed by the exporter from a parameter of its signature";
         } else if (signature_helps && !signature_has(signature, "PARAMETER", v->name)) {
             p.reason = "not among the parameters of the exporter's signature";
         } else {

@@ -3,7 +3,8 @@
     python export.py NAME FOLDER EXPORTER…
 
 writes FOLDER/<input>.npy, FOLDER/target.npy, FOLDER/curve.json and, for each exporter, FOLDER/<exporter>/model.onnx or, where
-the exporter fails, FOLDER/<exporter>/error.txt. What stands there already is kept.
+the exporter fails, FOLDER/<exporter>/error.txt. An exporter that folds BatchNormalization away changes the model: PyTorch's
+curve of the folded model then stands in FOLDER/<exporter>/curve.json. What is there already is kept.
 """
 import inspect
 import json
@@ -13,6 +14,7 @@ import sys
 import warnings
 
 import numpy as np
+import onnx
 import torch
 import torch.nn.functional as F
 
@@ -43,11 +45,48 @@ def build(case):
     return model, case.inputs(), case.target()
 
 
-def curve(case, dtype):
+def fold(model, inputs):
+    """What the optimizing exporter does to a BatchNormalization behind a layer: it becomes part of that layer's weights, and
+    a bias of zeros is dropped. Returns how many there were."""
+    pairs, made = [], {}
+
+    def after(name, layer):
+        def hook(module, x, y):
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and id(x[0]) in made:
+                pairs.append((made[id(x[0])][0], name))
+            made[id(y)] = (name, y)  # y is kept, so that its id stays its own
+        return layer.register_forward_hook(hook)
+    hooks = [after(n, m) for n, m in model.named_modules() if not list(m.children())]
+    with torch.no_grad():
+        model.eval()(*inputs.values())
+    for hook in hooks:
+        hook.remove()
+    count = 0
+    for layer_name, norm_name in pairs:
+        layer, norm = model.get_submodule(layer_name), model.get_submodule(norm_name)
+        if isinstance(layer, torch.nn.Linear):
+            fused = torch.nn.utils.fuse_linear_bn_eval(layer, norm)
+        elif isinstance(layer, torch.nn.modules.conv._ConvNd):
+            fused = torch.nn.utils.fuse_conv_bn_eval(layer, norm, isinstance(layer, torch.nn.ConvTranspose2d))
+        else:
+            continue
+        if not fused.bias.any():
+            fused.bias = None
+        for name, new in ((layer_name, fused), (norm_name, torch.nn.Identity())):
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, new)
+        count += 1
+    model.train()
+    return count
+
+
+def curve(case, dtype, folded=False):
     """Losses of the steps that the command is to repeat, and the elements of the parameters that get a gradient."""
     def to(t):
         return t.to(dtype) if t.is_floating_point() else t
     model, inputs, target = build(case)
+    if folded:
+        fold(model, inputs)
     model, inputs, target = model.to(dtype), [to(x) for x in inputs.values()], to(target)
     optimizer = torch.optim.AdamW(model.parameters(), lr=case.lr, weight_decay=0.01)
     losses = []
@@ -61,17 +100,30 @@ def curve(case, dtype):
     return losses, sum(p.numel() for p in model.parameters() if p.grad is not None)
 
 
+def write_curve(case, path, folded=0):
+    _, inputs, target = build(case)
+    losses, elements = curve(case, torch.float32, folded)
+    summary = {"loss": case.loss, "lr": case.lr, "compare": case.compare, "inputs": list(inputs), "batch": len(target),
+               "folded": folded, "elements": elements, "losses": losses,
+               "losses_fp64": curve(case, torch.float64, folded)[0]}
+    with open(path, "w") as f:
+        json.dump(summary, f, indent=1)
+
+
 def write_data(case, folder):
     _, inputs, target = build(case)
-    losses, elements = curve(case, torch.float32)
     for name, x in inputs.items():
         np.save(f"{folder}/{name}.npy", x.numpy())
     np.save(f"{folder}/target.npy", target.numpy())
-    summary = {"loss": case.loss, "lr": case.lr, "compare": case.compare, "inputs": list(inputs), "batch": len(target),
-               "elements": elements, "losses": losses, "losses_fp64": curve(case, torch.float64)[0],
-               "torch": torch.__version__}
-    with open(f"{folder}/curve.json", "w") as f:
-        json.dump(summary, f, indent=1)
+    write_curve(case, f"{folder}/curve.json")
+
+
+def folded_by_exporter(case, path):
+    """How many BatchNormalizations the exporter folded; all that can be, or none."""
+    model, inputs, _ = build(case)
+    norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    nodes = sum(n.op_type == "BatchNormalization" for n in onnx.load(path, load_external_data=False).graph.node)
+    return fold(model, inputs) if nodes < norms else 0
 
 
 def export(case, arguments, path):
@@ -99,6 +151,9 @@ def main(name, folder, exporters):
         os.makedirs(out + ".new")
         try:
             export(case, EXPORTERS[exporter], f"{out}.new/model.onnx")
+            folded = folded_by_exporter(case, f"{out}.new/model.onnx") if exporter == "dynamo_optimized" else 0
+            if folded:
+                write_curve(case, f"{out}.new/curve.json", folded)
         except Exception as error:  # whatever the exporter could not do is what the table says
             with open(f"{out}.new/error.txt", "w") as f:
                 f.write(f"{type(error).__name__}: {error}")
