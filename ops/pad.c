@@ -114,7 +114,7 @@ static og_val repeated_grad(og_grad *d, const char *mode, const int64_t *begin, 
 static void pad_grad(og_grad *d)
 {
     const char *mode = og_attr_string(d->node, "mode", "constant");
-    int64_t begin[OG_MAX_RANK], end[OG_MAX_RANK], back[2 * OG_MAX_RANK] = {0};
+    int64_t begin[OG_MAX_RANK] = {0}, end[OG_MAX_RANK] = {0}, back[2 * OG_MAX_RANK];
     int rank = Rank(d->x[0]);
     if (!pads_of(d, begin, end))
         return;

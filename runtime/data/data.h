@@ -37,6 +37,7 @@ typedef struct og_field {
     int64_t dims[OG_MAX_RANK]; /* dims[0] ignored; -1 = any one axis */
     double scale, shift;       /* x' = x × scale + shift after conversion; 1, 0 = unchanged */
     bool check_finite;         /* a NaN or infinity in the array is an error that names its index */
+    const char *path;          /* the array's file, for messages; NULL: not known */
 } og_field;
 
 typedef struct og_dataset_options {

@@ -2,6 +2,8 @@
  * Immutable after og_dataset_new, so any number of threads may gather at once. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +34,20 @@ struct og_dataset {
 
 /* ---- checks: each adds its finding to the report
  * --------------------------------------------------------- */
+
+/* "INPUT" (FILE): message */
+static void finding(og_error *report, const og_field *f, og_status status, const char *format, ...)
+    OG_PRINTF(4, 5);
+static void finding(og_error *report, const og_field *f, og_status status, const char *format, ...)
+{
+    char message[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(message, sizeof(message), format, arguments);
+    va_end(arguments);
+    og_fail_also(report, status, "\"%s\"%s%s%s: %s", f->name, f->path ? " (" : "",
+                 f->path ? f->path : "", f->path ? ")" : "", message);
+}
 
 static void add_dims(og_text *text, int rank, const int64_t *dims, bool any_first)
 {
@@ -82,9 +98,8 @@ static void check_shape(const og_field *f, field *to, og_error *report)
     const int64_t *dims = og_array_dims(f->array);
     int rank = og_array_rank(f->array);
     if (f->rank < 1 || f->rank > OG_MAX_RANK) {
-        og_fail_also(report, OG_INVALID_DATA,
-                     "\"%s\": the model takes rank %d, which has no axis for samples", f->name,
-                     f->rank);
+        finding(report, f, OG_INVALID_DATA,
+                "the model takes rank %d, which has no axis for samples", f->rank);
         return;
     }
     to->rank = f->rank;
@@ -94,8 +109,8 @@ static void check_shape(const og_field *f, field *to, og_error *report)
     og_text have = {0}, want = {0};
     add_dims(&have, rank, dims, false);
     add_dims(&want, f->rank, f->dims, true);
-    og_fail_also(report, OG_INVALID_DATA, "\"%s\": the file's shape is %s, the model takes %s",
-                 f->name, have.s ? have.s : "?", want.s ? want.s : "?");
+    finding(report, f, OG_INVALID_DATA, "the file's shape is %s, the model takes %s",
+            have.s ? have.s : "?", want.s ? want.s : "?");
     og_text_free(&have);
     og_text_free(&want);
 }
@@ -109,24 +124,22 @@ static bool check_dtype(const og_field *f, og_error *report)
 {
     og_dtype from = og_array_dtype(f->array);
     if (!og__convert_takes(f->dtype)) {
-        og_fail_also(report, OG_UNSUPPORTED,
-                     "\"%s\": the model takes %s, which data files cannot give", f->name,
-                     og_dtype_name(f->dtype));
+        finding(report, f, OG_UNSUPPORTED, "the model takes %s, which data files cannot give",
+                og_dtype_name(f->dtype));
         return false;
     }
     if (og__dtype_is_float(from) && !og__dtype_is_float(f->dtype)) {
-        og_fail_also(
-            report, OG_INVALID_DATA,
-            "\"%s\": the file holds %s, the model takes %s (class labels are whole numbers); "
-            "hint: np.save(path, y.astype(np.int64))",
-            f->name, og_dtype_name(from), og_dtype_name(f->dtype));
+        finding(report, f, OG_INVALID_DATA,
+                "the file holds %s, the model takes %s (class labels are whole numbers); "
+                "hint: np.save(path, y.astype(np.int64))",
+                og_dtype_name(from), og_dtype_name(f->dtype));
         return false;
     }
     if (!isfinite(f->scale) || !isfinite(f->shift) ||
         (!og__dtype_is_float(f->dtype) && (!is_whole(f->scale) || !is_whole(f->shift)))) {
-        og_fail_also(report, OG_INVALID_DATA, "\"%s\": scale %g and shift %g, where %s needs %s",
-                     f->name, f->scale, f->shift, og_dtype_name(f->dtype),
-                     og__dtype_is_float(f->dtype) ? "finite numbers" : "whole numbers");
+        finding(report, f, OG_INVALID_DATA, "scale %g and shift %g, where %s needs %s", f->scale,
+                f->shift, og_dtype_name(f->dtype),
+                og__dtype_is_float(f->dtype) ? "finite numbers" : "whole numbers");
         return false;
     }
     return true;
@@ -160,17 +173,15 @@ static void check_values(const og_field *f, int64_t elements, og_error *report)
     if (bad.count > 1)
         og_text_printf(&more, " (and %" PRId64 " more like it)", bad.count - 1);
     if (!isfinite(bad.value))
-        og_fail_also(report, OG_INVALID_DATA, "\"%s\": element %s is %s%s", f->name,
-                     place.s ? place.s : "",
-                     isnan(bad.value) ? "NaN"
-                     : bad.value > 0  ? "infinite"
-                                      : "-infinite",
-                     more.s ? more.s : "");
+        finding(report, f, OG_INVALID_DATA, "element %s is %s%s", place.s ? place.s : "",
+                isnan(bad.value) ? "NaN"
+                : bad.value > 0  ? "infinite"
+                                 : "-infinite",
+                more.s ? more.s : "");
     else
-        og_fail_also(
-            report, OG_INVALID_DATA, "\"%s\": element %s is %.17g, which %s cannot hold%s%s",
-            f->name, place.s ? place.s : "", bad.value, og_dtype_name(c.to),
-            c.scale == 1 && c.shift == 0 ? "" : " after scale and shift", more.s ? more.s : "");
+        finding(report, f, OG_INVALID_DATA, "element %s is %.17g, which %s cannot hold%s%s",
+                place.s ? place.s : "", bad.value, og_dtype_name(c.to),
+                c.scale == 1 && c.shift == 0 ? "" : " after scale and shift", more.s ? more.s : "");
     og_text_free(&place);
     og_text_free(&more);
 }
@@ -187,10 +198,10 @@ static bool count_elements(const og_field *f, int64_t *all, size_t *sample, og_e
     fits = fits && og_mul_size(n, 8, &bytes) && og_mul_size(bytes, (size_t)dims[0], &bytes) &&
            bytes <= PTRDIFF_MAX;
     if (!fits || n == 0 || dims[0] == 0) {
-        og_fail_also(report, OG_INVALID_DATA, "\"%s\": the file has %s", f->name,
-                     !fits          ? "too many elements"
-                     : dims[0] == 0 ? "no samples"
-                                    : "samples of no elements");
+        finding(report, f, OG_INVALID_DATA, "the file has %s",
+                !fits          ? "too many elements"
+                : dims[0] == 0 ? "no samples"
+                               : "samples of no elements");
         return false;
     }
     *sample = n;

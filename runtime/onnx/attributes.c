@@ -1,6 +1,7 @@
 /* AttributeProto to og_attr. Numbers are widened, strings get their NUL, tensors become og_const,
  * graphs og_graph (body.c). A reference (ref_attr_name, in function bodies) is replaced by what the
  * call passed, and leaves no attribute where that passed none. */
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/onnx/loader.h"
@@ -93,6 +94,43 @@ static og_status read_value(og_arena *arena, og__external *external, const og__a
                    known ? kind_names[v->kind] : "a new type");
 }
 
+/* Attributes of ONNX's own ops from opset 7 on that have one type wherever they occur. */
+static const struct {
+    og_attr_kind kind;
+    const char *text, *names;
+} known_kinds[] = {
+    {OG_ATTR_INT, "an int",
+     " align_corners allowzero axis batch_axis batch_dims blocksize ceil_mode center_point_box "
+     "count_include_pad detect_negative detect_positive dtype exclude_outside exclusive fmod group "
+     "hidden_size ignore_index input_forget is_causal k keepdims kv_num_heads largest layout "
+     "linear_before_reset new_axis noop_with_empty_axes num_groups num_heads num_outputs "
+     "q_num_heads reverse select_last_index size sorted stash_type storage_order time_axis to "
+     "training_mode transA transB upper value_int "},
+    {OG_ATTR_FLOAT, "a float",
+     " alpha beta bias clip cubic_coeff_a epsilon extrapolation_value gamma high lambd low mean "
+     "momentum ratio softcap value_float "},
+    {OG_ATTR_STRING, "a string",
+     " approximate auto_pad coordinate_transformation_mode direction equation "
+     "keep_aspect_ratio_policy mode nearest_mode padding_mode reduction value_string "},
+    {OG_ATTR_FLOATS, "a list of floats", " activation_alpha activation_beta scales value_floats "},
+    {OG_ATTR_INTS, "a list of ints",
+     " axes dilations ends kernel_shape output_padding output_shape pads perm split starts strides "
+     "value_ints "},
+    {OG_ATTR_STRINGS, "a list of strings", " activations value_strings "},
+};
+
+/* What attribute `a` of an ONNX op should have been; NULL if it is that, or its name unknown. */
+static const char *another_kind(const og_attr *a)
+{
+    char key[64];
+    if (snprintf(key, sizeof(key), " %s ", a->name) >= (int)sizeof(key))
+        return NULL;
+    for (size_t i = 0; i < sizeof(known_kinds) / sizeof(known_kinds[0]); i++)
+        if (strstr(known_kinds[i].names, key))
+            return a->kind == known_kinds[i].kind ? NULL : known_kinds[i].text;
+    return NULL;
+}
+
 static const og_attr *find(const og_attr *attrs, int n, const char *name)
 {
     for (int i = 0; i < n; i++)
@@ -156,6 +194,14 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
     bool good = true;
     for (int i = 0; i < node->n_attrs; i++)
         good &= load_one(l, scope, node, label, node->attrs[i], attrs, n);
+    for (int i = 0; i < *n && !*node->domain; i++) {
+        const char *expected = another_kind(&attrs[i]);
+        if (expected)
+            og__report_add(&l->report, OG_INVALID_MODEL,
+                           "%s: attribute \"%s\" is of another type, expected %s", label,
+                           attrs[i].name, expected);
+        good &= !expected;
+    }
     return good;
 }
 

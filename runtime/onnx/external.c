@@ -91,7 +91,7 @@ static bool lies_in(const char *path, const char *folder)
     size_t n = folder ? strlen(folder) : 0;
     if (n == 0 || strncmp(path, folder, n) != 0)
         return false;
-    return folder[n - 1] == '/' || path[n] == '/';
+    return folder[n - 1] == '/' || path[n] == '/' || !path[n];
 }
 
 /* The resolved path of folder/location; NULL with errno set. */
@@ -176,10 +176,10 @@ og_status og__external_find(og__external *e, const char *location, uint64_t offs
     OG_TRY(find_file(e, location, &index, error));
     const og__file *file = &e->files[index].file;
     if (offset > file->size || bytes > file->size - offset)
-        return og_fail(error, OG_INVALID_MODEL,
-                       "external data \"%s\": bytes %llu to %llu are needed, the file has %zu",
-                       location, (unsigned long long)offset, (unsigned long long)offset + bytes,
-                       file->size);
+        return og_fail(
+            error, OG_INVALID_MODEL,
+            "external data \"%s\": %llu bytes at offset %llu are needed, the file has %zu",
+            location, (unsigned long long)bytes, (unsigned long long)offset, file->size);
     *data = bytes ? (const void *)(file->data + offset) : "";
     return OG_OK;
 }

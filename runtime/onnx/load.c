@@ -47,6 +47,11 @@ static void check_versions(og__loader *l, const og__model_view *m)
                 (long long)version, OG__OPSET_OLDEST, OG__OPSET_NEWEST);
         else
             l->onnx->opset = (int)version;
+        for (int k = 0; k < i; k++)
+            if (!*m->opsets[k].domain && m->opsets[k].version != version)
+                og__report_add(&l->report, OG_INVALID_MODEL,
+                               "opset %lld and opset %lld of domain ai.onnx are both imported",
+                               (long long)m->opsets[k].version, (long long)version);
     }
 }
 
@@ -232,8 +237,14 @@ static og_onnx *onnx_new(og_error *error)
 
 static og_status load(og_onnx *onnx, og_error *error)
 {
+    static const char lfs[] = "version https://git-lfs.github.com/";
     if (!onnx->external)
         return og_fail_memory(error, 0, "external data");
+    if (onnx->size == 0)
+        return og_fail(error, OG_INVALID_MODEL, "the file is empty");
+    if (onnx->size > sizeof(lfs) && memcmp(onnx->bytes, lfs, sizeof(lfs) - 1) == 0)
+        return og_fail(error, OG_INVALID_MODEL,
+                       "a Git LFS pointer, not the model; hint: git lfs pull");
     OG_TRY(og_onnx_scan(onnx->bytes, onnx->size, error));
     onnx->producer = "";
     onnx->graph->defer = true;

@@ -47,6 +47,10 @@ static void add_unknown(og__report *report, const og__unknown_op *u)
 {
     const char *nearest = *u->domain ? NULL : og_op_nearest(u->op);
     char times[32] = "";
+    if (!*u->op) {
+        og__report_add(report, OG_INVALID_MODEL, "node \"%s\" names no operator", u->node);
+        return;
+    }
     if (u->count > 1)
         snprintf(times, sizeof(times), "%d times, ", u->count);
     og__report_add(report, OG_UNSUPPORTED,

@@ -185,6 +185,8 @@ og_status og__tensor_load(og_arena *arena, og__external *external, const og__ten
         c->data = "";
         return OG_OK;
     }
+    if (!t.n_float && !t.n_double && !t.n_int32 && !t.n_int64 && !t.n_uint64 && t.raw_size == 0)
+        return og_fail(error, OG_INVALID_MODEL, "holds no data, its shape needs %zu bytes", bytes);
     if (!t.has_raw || t.raw_size == 0)
         return take_typed(arena, &t, c, error);
     if (t.raw_size != bytes)

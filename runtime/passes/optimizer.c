@@ -69,7 +69,9 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
         squares = squares.g ? Add(squares, square) : square;
     }
     if (!squares.g) {
-        og_fail(&g->error, OG_INVALID_ARGUMENT, "no trained parameter influences the loss");
+        og_fail(&g->error, OG_INVALID_ARGUMENT,
+                "no trained parameter influences the loss; `ongrad check` lists what would be "
+                "trained and what not, and why");
         return g;
     }
     og_val correction = losses.correction;

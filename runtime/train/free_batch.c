@@ -60,7 +60,7 @@ static og_status evaluate(og_session *s, trial *r, og_arena *arena)
             t.dims[0] = r->batch;
         const void *data = make_input(s, &t, i, r, arena);
         if (!data)
-            return error->status;
+            return OG_OUT_OF_MEMORY;
         overrides[g->inputs[i]] = (og_const){.type = t, .data = data};
     }
     og_binding binding = {.overrides = overrides,

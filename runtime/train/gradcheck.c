@@ -102,7 +102,9 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
         return og_fail_memory(error, sizeof(*losses), "the gradient check");
     og_graph *g = og__build_training_forward(s, samples, c->arena, losses);
     if (!g)
-        return error->status;
+        return error->status != OG_OK
+                   ? error->status
+                   : og_fail_memory(error, sizeof(og_graph), "the gradient check");
     int n = 0;
     og_val *x = og_arena_array(c->arena, (size_t)g->n_states + 1, sizeof(og_val));
     og_val *dx = og_arena_array(c->arena, (size_t)g->n_states + 1, sizeof(og_val));

@@ -1,4 +1,5 @@
 /* Stepping a session: micro-batches, updates, evaluation, parameters, saving. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,7 +144,8 @@ static og_status update(og_session *s, og_step_result *result)
                        "step %lld: the loss is %g and the gradient norm %g; nothing was changed by "
                        "this step. Look for NaN in "
                        "the data, or lower the learning rate (%g)",
-                       (long long)s->step, result->loss, result->grad_norm, s->lr);
+                       (long long)s->step, isnan(result->loss) ? NAN : result->loss, /* no "-nan" */
+                       isnan(result->grad_norm) ? NAN : result->grad_norm, s->lr);
     return OG_OK;
 }
 
@@ -164,18 +166,24 @@ static og_status train_step(og_session *s, const void *const *inputs, const void
 {
     og_error *error = &s->context->error;
     *result = (og_step_result){.step = s->step, .lr = s->lr, .loss_scale = 1};
+    og_status status;
     OG_TRY(begin(s, samples));
     if (s->losses.n == 0)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no loss: it only predicts");
     if (!targets && s->losses.n_targets)
         return og_fail(error, OG_INVALID_ARGUMENT, "no targets were given; the losses take %d",
                        s->losses.n_targets);
+    status = og__check_labels(s, targets, samples);
+    if (status != OG_OK) {
+        discard_sums(s);
+        return status;
+    }
     og_plan *plan = find_plan(s, OG_PLAN_MICRO, samples);
     if (!plan)
         return error->status;
     set_inputs(s, plan, inputs, targets);
     set_position(s);
-    og_status status = run_plan(s, plan, s->profile, &s->cancel);
+    status = run_plan(s, plan, s->profile, &s->cancel);
     if (status != OG_OK) {
         discard_sums(s);
         return status;
@@ -242,6 +250,8 @@ og_status og_session_eval_step(og_session *s, const void *const *inputs, const v
     og_error *error = &s->context->error;
     OG_TRY(begin(s, samples));
     bool with_loss = s->losses.n > 0 && (targets || s->losses.n_targets == 0) && result;
+    if (with_loss)
+        OG_TRY(og__check_labels(s, targets, samples));
     og_plan *plan = find_plan(s, with_loss ? OG_PLAN_EVAL : OG_PLAN_PREDICT, samples);
     if (!plan)
         return error->status;

@@ -129,6 +129,9 @@ og_status og__session_bind_targets(og_session *s, const og_tensor_info *targets,
  * it. */
 og_status og__verify_free_batch(og_session *s);
 
+/* labels.c: the context's error where a class label of the batch names no class. */
+og_status og__check_labels(const og_session *s, const void *const *targets, int64_t samples);
+
 /* memory.c: the budget, the arena, and the states' first content. */
 og_status og__session_allocate(og_session *s, size_t activation_bytes);
 void og__fill_budget(og_session *s);

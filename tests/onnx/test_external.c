@@ -140,7 +140,7 @@ TEST(refuses_what_leads_elsewhere)
         {"dir", NULL, NULL, "is not a regular file"},
         {"missing", NULL, NULL, "No such file"},
         {NULL, NULL, NULL, "has no location"},
-        {"w.bin", "4", NULL, "bytes 4 to 20 are needed, the file has 16"},
+        {"w.bin", "4", NULL, "16 bytes at offset 4 are needed, the file has 16"},
         {"w.bin", "17", "16", "the file has 16"},
         {"w.bin", "18446744073709551615", NULL, "the file has 16"},
         {"w.bin", "18446744073709551616", NULL, "the offset \"18446744073709551616\""},

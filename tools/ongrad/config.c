@@ -70,6 +70,9 @@ static int add_option(reader *r, const char *key, const yaml_node_t *value)
 {
     yaml_document_t *d = &r->document;
     if (value->type == YAML_SEQUENCE_NODE) {
+        const og__row *row = og__arguments_row(r->arguments, key);
+        if (row && row->info.kind != OG_OPTION_LIST)
+            return refuse(r, line_of(value), "a list, where the option takes one value");
         for (yaml_node_item_t *i = value->data.sequence.items.start;
              i < value->data.sequence.items.top; i++)
             OG__TRY(add_scalar(r, key, NULL, yaml_document_get_node(d, *i)));
@@ -99,6 +102,9 @@ static int read_document(reader *r)
         const yaml_node_t *key = yaml_document_get_node(&r->document, p->key);
         if (key->type != YAML_SCALAR_NODE)
             return refuse(r, line_of(key), "expected an option's name");
+        for (yaml_node_pair_t *q = root->data.mapping.pairs.start; q < p; q++)
+            if (!strcmp(text_of(yaml_document_get_node(&r->document, q->key)), text_of(key)))
+                return refuse(r, line_of(key), "this option is given a second time");
         OG__TRY(add_option(r, text_of(key), yaml_document_get_node(&r->document, p->value)));
     }
     return OG__EXIT_DONE;
@@ -118,7 +124,10 @@ int og__config_read(og__arguments *a, const char *path)
     }
     yaml_parser_set_input_file(&parser, file);
     int status;
-    if (yaml_parser_load(&parser, &r.document)) {
+    if (getc(file) == EOF && ferror(file)) { /* a folder, above all */
+        status = og__say_error(a->command->name, OG__EXIT_FAILED, "cannot read %s: %s", path,
+                               strerror(errno));
+    } else if (rewind(file), yaml_parser_load(&parser, &r.document)) {
         status = read_document(&r);
         yaml_document_delete(&r.document);
     } else {

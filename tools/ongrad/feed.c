@@ -114,6 +114,7 @@ static int choose_workers(size_t batch_bytes)
 static og_field field_of(const og__source *source, const og_tensor_info *info, bool check_finite)
 {
     og_field f = {.name = source->name,
+                  .path = source->path,
                   .array = source->array,
                   .dtype = info->dtype,
                   .rank = info->rank,

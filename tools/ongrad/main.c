@@ -79,6 +79,7 @@ int main(int argc, char **argv)
 {
     /* A reader that goes away is an error of the write, which has its message. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file beyond its limit, too */
     if (argc < 2)
         return og__say_error(NULL, OG__EXIT_USAGE, "no subcommand given; see ongrad --help");
     const char *name = argv[1];

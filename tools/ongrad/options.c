@@ -10,7 +10,7 @@
 
 #include "tools/ongrad/say.h"
 
-static const og__row *find_row(const og__arguments *a, const char *name)
+const og__row *og__arguments_row(const og__arguments *a, const char *name)
 {
     name = og__option_alias(name);
     for (int i = 0; i < a->n_rows; i++)
@@ -183,7 +183,7 @@ static char *folder_stem(const char *name)
 /* --NAME_dir PATH: the row of --data and "NAME=PATH". */
 static int add_folder(og__arguments *a, const char *stem, const char *value)
 {
-    const og__row *row = find_row(a, "data");
+    const og__row *row = og__arguments_row(a, "data");
     if (!row || !(row->commands & a->command->bit))
         return unknown(a, "--", stem);
     og_text text = {0};
@@ -207,7 +207,7 @@ static int take_value(const og__arguments *a, const char *name, int argc, char *
 /* --no_NAME: a flag that is off; amp and the schedule, which have a value for that. */
 static int add_negated(og__arguments *a, const char *name, const char *value)
 {
-    const og__row *row = find_row(a, name + 3);
+    const og__row *row = og__arguments_row(a, name + 3);
     const char *off = row && !strcmp(row->info.name, "amp")         ? "off"
                       : row && !strcmp(row->info.name, "scheduler") ? "constant"
                                                                     : NULL;
@@ -229,7 +229,7 @@ static int parse_long(og__arguments *a, int argc, char **argv, int *at)
     char *name = equals ? strndup(text, (size_t)(equals - text)) : strdup(text);
     if (!name)
         return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
-    const og__row *row = find_row(a, name);
+    const og__row *row = og__arguments_row(a, name);
     char *stem = row ? NULL : folder_stem(name);
     int status = OG__EXIT_DONE;
     if (row && !(row->commands & a->command->bit)) {
@@ -303,7 +303,7 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
             return OG__EXIT_DONE;
         }
     }
-    const og__row *config = find_row(a, "config");
+    const og__row *config = og__arguments_row(a, "config");
     if ((config->commands & command->bit) && og__argument_is_set(a, "config"))
         OG__TRY(og__config_read(a, og__argument(a, "config")));
     if (*command->arguments && !a->model)
@@ -326,11 +326,11 @@ void og__arguments_free(og__arguments *a)
 int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,
                                 const char *value)
 {
-    const og__row *row = find_row(a, name);
+    const og__row *row = og__arguments_row(a, name);
     bool negated = !row && (!strncmp(name, "no_", 3) || !strncmp(name, "no-", 3));
     bool on;
     if (negated)
-        row = find_row(a, name + 3);
+        row = og__arguments_row(a, name + 3);
     if (!row || (negated && row->info.kind != OG_OPTION_FLAG))
         return unknown(a, where, name);
     if (!strcmp(row->info.name, "config") || !strcmp(row->info.name, "help"))
@@ -362,7 +362,7 @@ static const og__setting *last_setting(const og__arguments *a, const char *name)
 const char *og__argument(const og__arguments *a, const char *name)
 {
     const og__setting *setting = last_setting(a, name);
-    const og__row *row = find_row(a, name);
+    const og__row *row = og__arguments_row(a, name);
     return setting ? setting->value : row ? row->info.fallback : NULL;
 }
 

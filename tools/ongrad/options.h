@@ -38,6 +38,8 @@ typedef struct og__arguments {
  * Returns an exit status, having said what is wrong; og__arguments_free in any case. */
 int og__arguments_parse(og__arguments *a, const og__command *command, int argc, char **argv);
 void og__arguments_free(og__arguments *a);
+/* The option of this name or alias, `_` and `-` alike; NULL if there is none. */
+const og__row *og__arguments_row(const og__arguments *a, const char *name);
 /* One more value, as a config file has it: ignored where the command line gave one. `where` names
  * the file and line. */
 int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,

@@ -153,6 +153,7 @@ static int bind_from_files(shapes *s)
         if (!source->array || og_model_input(s->model, i, &info) != OG_OK)
             continue;
         og_field f = {.name = source->name,
+                      .path = source->path,
                       .array = source->array,
                       .dtype = info.dtype,
                       .rank = info.rank,
