@@ -71,10 +71,10 @@ def functions():
                  functions=[function("F", "Mul"), function("G", "Add")], opsets=[helper.make_opsetid("local", 1)])
 
 
-def outputs_of_all_kinds():
-    """Outputs that are the input, an initializer and a node's result."""
+def output_is_input():
+    """The input is an output, too."""
     m = scale(tensor("w", floats(3)))
-    m.graph.output.extend([value("x", BATCH), value("w", [3])])
+    m.graph.output.append(value("x", BATCH))
     return m
 
 
@@ -118,9 +118,9 @@ MODELS = {
     "functions": functions,
     "dim_0": dim_0,
     "empty_weight": empty_weight,
-    "outputs_of_all_kinds": outputs_of_all_kinds,
+    "output_is_input": output_is_input,
     "untyped_output": untyped_output,
-    "opset_7": lambda: scale(tensor("w", floats(3)), opset=7, ir=3),
+    "opset_7": lambda: scale(tensor("w", floats(3)), opset=7, ir=4),
     "opset_21": lambda: scale(tensor("w", floats(3)), opset=21, ir=10),
 }
 
@@ -215,6 +215,17 @@ def test_the_output_is_the_loss(folder):
     w = onnx.numpy_helper.to_array(m.graph.initializer[0])
     np.testing.assert_allclose(first, np.mean((x * w) ** 2), rtol=1e-5)
     assert ask_onnxruntime(folder / "out.onnx", x)[0] < first
+
+
+def test_output_is_an_initializer(folder):
+    """Trains; it is the same for every sample, so predict refuses to make a row of it for each."""
+    m = scale(tensor("w", floats(3)))
+    m.graph.output.append(value("w", [3]))
+    fit(folder, m, floats(SAMPLES, 3), floats(SAMPLES, 3), "--epochs", "1")
+    np.testing.assert_array_equal(ask_onnxruntime(folder / "out.onnx", floats(SAMPLES, 3))[1],
+                                  onnx.numpy_helper.to_array(onnx.load(folder / "out.onnx").graph.initializer[0]))
+    done = folder.run("predict", "out.onnx", "--data", "x.npy", "-o", "p")
+    assert done.returncode == 1 and 'output "w" has no axis of samples' in done.stderr
 
 
 def test_unknown_sizes(folder):
