@@ -126,6 +126,8 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
 /* A function's defaults for attributes that are not among the n there already. */
 bool og__attributes_defaults(og__loader *l, const og__scope *scope,
                              const og__function_view *function, og_attr *attrs, int *n);
+/* restore.c: after the initializers, before the nodes. */
+void og__restore_parameters(og__loader *l, og__scope *scope, const og__graph_view *g);
 /* nodes.c: add nodes in an order that works; names of their outputs are in scope->values
  * afterwards. */
 void og__nodes_load(og__loader *l, og__scope *scope, const og__node_proto *const *nodes, int n);

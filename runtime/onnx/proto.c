@@ -15,6 +15,8 @@ static const og__younger younger_fields[] = {
      &onnx__attribute_proto__descriptor}, /* attribute_proto */
     {&onnx__graph_proto__descriptor, 16,
      &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
+    {&onnx__node_proto__descriptor, 9,
+     &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
     {&onnx__value_info_proto__descriptor, 4,
      &onnx__string_string_entry_proto__descriptor}, /* metadata_props */
 };
@@ -23,6 +25,7 @@ enum {
     FUNCTION_OVERLOAD = 13,
     FUNCTION_DEFAULTS = 11,
     GRAPH_METADATA = 16,
+    NODE_METADATA = 9,
     VALUE_METADATA = 4
 };
 
@@ -326,11 +329,13 @@ og__dim og__value_dim(const og__value_view *view, int axis)
     }
 }
 
-const char *og__value_metadata(og_arena *arena, const og__value_proto *v, const char *key)
+/* A younger list of entries, searched. */
+static const char *younger_entry(og_arena *arena, const void *message, uint32_t number,
+                                 const char *key)
 {
     void *const *list;
     int n;
-    if (!younger_messages(arena, v, VALUE_METADATA, &list, &n))
+    if (!younger_messages(arena, message, number, &list, &n))
         return NULL;
     for (int i = 0; i < n; i++) {
         const Onnx__StringStringEntryProto *entry = list[i];
@@ -338,6 +343,43 @@ const char *og__value_metadata(og_arena *arena, const og__value_proto *v, const 
             return text(entry->value);
     }
     return NULL;
+}
+
+const char *og__value_metadata(og_arena *arena, const og__value_proto *v, const char *key)
+{
+    return younger_entry(arena, v, VALUE_METADATA, key);
+}
+
+const char *og__node_metadata(og_arena *arena, const og__node_proto *n, const char *key)
+{
+    return younger_entry(arena, n, NODE_METADATA, key);
+}
+
+bool og__node_set_input(og_arena *arena, const og__node_proto *node, int input, const char *name)
+{
+    og__node_proto *n = (og__node_proto *)node; /* ours: unpacked into an arena */
+    if ((size_t)input >= n->n_input) {
+        char **inputs = og_arena_array(arena, n->n_input + 1, sizeof(*inputs));
+        if (!inputs)
+            return false;
+        if (n->n_input)
+            memcpy(inputs, n->input, n->n_input * sizeof(*inputs));
+        n->input = inputs;
+        input = (int)n->n_input++;
+    }
+    n->input[input] = (char *)name;
+    return true;
+}
+
+int64_t og__node_int(const og__node_view *node, const char *name, int64_t fallback)
+{
+    for (int i = 0; i < node->n_attrs; i++) {
+        og__attr_view a;
+        og__attr_read(node->attrs[i], &a);
+        if (strcmp(a.name, name) == 0 && a.kind == OG_ATTR_INT && !*a.reference)
+            return a.i;
+    }
+    return fallback;
 }
 
 bool og__function_read(og_arena *arena, const og__function_proto *f, og__function_view *view)

@@ -69,6 +69,13 @@ typedef struct og__node_view {
     const og__attribute_proto *const *attrs;
 } og__node_view;
 void og__node_read(og_arena *arena, const og__node_proto *node, og__node_view *view);
+/* Its metadata under `key`; NULL if absent, malformed or out of memory. */
+const char *og__node_metadata(og_arena *arena, const og__node_proto *node, const char *key);
+/* Input `input`, which may be one more than there are, is `name`, borrowed; false when out of
+ * memory. */
+bool og__node_set_input(og_arena *arena, const og__node_proto *node, int input, const char *name);
+/* An INT attribute of its own, not a reference; `fallback` where absent. */
+int64_t og__node_int(const og__node_view *node, const char *name, int64_t fallback);
 
 /* Kinds beyond og_attr_kind are numbers of AttributeProto.AttributeType. */
 typedef struct og__attr_view {

@@ -60,3 +60,80 @@ def test_folded_parameters_are_trained(tmp_path):
     path = model(str(tmp_path / "m.onnx"), nodes, tensors, ["l.weight", "l.bias"], ["positions"],
                  {"val_1": ["l.weight"], "table": ["positions", "val_0"]})
     assert trained(path) == {"val_1", "l.bias"}
+
+
+def traced(node, call):
+    entry(node, "pkg.torch.onnx.fx_node", call)
+    return node
+
+
+def merged(path, second="p_b_bias", value=0.0, last=None):
+    """Two linear layers whose biases the exporter found equal; the second call says that its own was another one."""
+    bias = np.full(4, value, np.float32)
+    if last is not None:
+        bias[-1] = last
+    call = "%linear{} : [num_users=1] = call_function[target=aten.linear](args = (%x, %p_{}_weight, %{}), kwargs = {{}})"
+    nodes = [traced(helper.make_node("MatMul", ["x", "val_0"], ["m"]), call.format("", "a", "p_a_bias")),
+             traced(helper.make_node("Add", ["m", "a.bias"], ["h"]), call.format("", "a", "p_a_bias")),
+             traced(helper.make_node("Gemm", ["h", "b.weight", "a.bias"], ["y"], transB=1), call.format("_1", "b", second))]
+    tensors = {"val_0": rand(4, 4), "a.bias": bias, "b.weight": rand(4, 4)}
+    return model(path, nodes, tensors, ["a.weight", "a.bias", "b.weight", "b.bias"], ["p.other"], {"val_0": ["a.weight"]},
+                 outputs=[("y", ["batch", 4])])
+
+
+def test_merged_parameters_are_taken_apart(tmp_path):
+    path = merged(str(tmp_path / "m.onnx"))
+    assert trained(path) == {"val_0", "a.bias", "b.weight", "b.bias"}
+    np.save(tmp_path / "x.npy", rand(8, 4))
+    np.save(tmp_path / "y.npy", rand(8, 4))
+    out = str(tmp_path / "trained.onnx")
+    run("train", path, "--data", f"{tmp_path}/x.npy", "--target", f"{tmp_path}/y.npy", "--loss", "mse", "--steps", "5",
+        "--lr", "0.1", "-o", out)
+    after = onnx.load(out)
+    onnx.checker.check_model(after)
+    assert [list(n.input) for n in after.graph.node] == [["x", "val_0"], ["m", "a.bias"], ["h", "b.weight", "b.bias"]]
+    tensors = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}
+    assert set(tensors) == {"val_0", "a.bias", "b.weight", "b.bias"}
+    assert np.abs(tensors["a.bias"] - tensors["b.bias"]).max() > 0.01
+    assert trained(out) == set(tensors)
+
+
+@pytest.mark.parametrize("name,arguments", {
+    "one parameter in PyTorch, too": dict(second="p_a_bias"),
+    "equal, but not everywhere the same number": dict(last=1.0),
+    "the call names something that is not in the signature": dict(second="p_unknown"),
+}.items())
+def test_what_was_not_merged_stays(name, arguments, tmp_path):
+    path = merged(str(tmp_path / "m.onnx"), **arguments)
+    assert trained(path) == {"val_0", "a.bias", "b.weight"}
+
+
+def test_merged_statistics_are_taken_apart(tmp_path):
+    """The variance of a fresh BatchNormalization is all ones, as its scale: merged, the scale would not be trained."""
+    call = "%b : call_function[target=aten.batch_norm](args = (%x, %p_n_weight, %p_n_bias, %b_n_mean, %b_n_var, 0.1))"
+    node = traced(helper.make_node("BatchNormalization", ["x", "n.weight", "n.bias", "n.bias", "n.weight"], ["y"]), call)
+    path = model(str(tmp_path / "m.onnx"), [node], {"n.weight": np.ones(4, np.float32), "n.bias": np.zeros(4, np.float32)},
+                 ["n.weight", "n.bias"], ["n.mean", "n.var"], outputs=[("y", ["batch", 4])])
+    assert trained(path) == {"n.weight", "n.bias"}
+
+
+@pytest.mark.parametrize("op,weight,attributes,length", [
+    ("Gemm", (5, 4), dict(transB=1), 5), ("Gemm", (4, 5), {}, 5), ("Conv", (6, 2, 1), dict(group=2), 6),
+    ("ConvTranspose", (4, 3, 1), dict(group=2), 6)])
+def test_a_dropped_bias_comes_back(op, weight, attributes, length, tmp_path):
+    call = "%l : call_function[target=aten.l](args = (%x, %p_l_weight, %p_l_bias), kwargs = {})"
+    tail = [1] if "Conv" in op else []
+    node = traced(helper.make_node(op, ["x", "l.weight"], ["y"], **attributes), call)
+    path = model(str(tmp_path / "m.onnx"), [node], {"l.weight": rand(*weight)}, ["l.weight", "l.bias"],
+                 inputs=[("x", ["batch", 4, *tail])], outputs=[("y", ["batch", length, *tail])])
+    assert trained(path) == {"l.weight", "l.bias"}
+    np.save(tmp_path / "x.npy", rand(8, 4, *tail))
+    np.save(tmp_path / "y.npy", rand(8, length, *tail))
+    out = str(tmp_path / "trained.onnx")
+    run("train", path, "--data", f"{tmp_path}/x.npy", "--target", f"{tmp_path}/y.npy", "--loss", "mse", "--steps", "2",
+        "-o", out)
+    after = onnx.load(out)
+    onnx.checker.check_model(after, full_check=True)
+    assert list(after.graph.node[0].input) == ["x", "l.weight", "l.bias"]
+    bias = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}["l.bias"]
+    assert bias.shape == (length,) and np.abs(bias).min() > 1e-4
