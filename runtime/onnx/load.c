@@ -215,6 +215,7 @@ static og_status load_model(og__loader *l)
     og__initializers_load(l, &scope, &g, l->onnx->initializers, &l->onnx->initializer_index);
     load_folds(l, &scope, &g);
     og__restore_parameters(l, &scope, &g);
+    og__restore_ties(l, &scope, &g);
     load_inputs(l, &scope, &g);
     og__nodes_load(l, &scope, g.nodes, g.n_nodes);
     load_outputs(l, &scope, &g);

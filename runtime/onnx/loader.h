@@ -12,6 +12,7 @@
 #include "runtime/onnx/names.h"
 #include "runtime/onnx/onnx.h"
 #include "runtime/onnx/proto.h"
+#include "runtime/onnx/wire.h"
 
 enum {
     OG__OPSET_OLDEST = 7,
@@ -126,8 +127,14 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
 /* A function's defaults for attributes that are not among the n there already. */
 bool og__attributes_defaults(og__loader *l, const og__scope *scope,
                              const og__function_view *function, og_attr *attrs, int *n);
-/* restore.c: after the initializers, before the nodes. */
+/* restore.c, tie.c: after the initializers, before the nodes. */
 void og__restore_parameters(og__loader *l, og__scope *scope, const og__graph_view *g);
+void og__restore_ties(og__loader *l, og__scope *scope, const og__graph_view *g);
+/* bytes.c: the model's bytes with another graph, which `write` makes of the one that is there. */
+void og__graph_rewrite(og__loader *l, void (*write)(void *user, og__wire graph, og__out *out),
+                       void *user);
+/* The constant that `name` is, or NULL. */
+og_value *og__scope_constant(const og__loader *l, const og__scope *scope, const char *name);
 /* nodes.c: add nodes in an order that works; names of their outputs are in scope->values
  * afterwards. */
 void og__nodes_load(og__loader *l, og__scope *scope, const og__node_proto *const *nodes, int n);

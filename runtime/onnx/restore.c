@@ -18,7 +18,7 @@
 #define SIGNATURE "pkg.torch.export.ExportedProgram.graph_signature"
 #define TRACED "pkg.torch.onnx.fx_node"
 
-enum { MODEL_GRAPH = 7, GRAPH_NODE = 1, GRAPH_TENSOR = 5, NODE_INPUT = 1 };
+enum { GRAPH_NODE = 1, GRAPH_TENSOR = 5, NODE_INPUT = 1 };
 enum { TENSOR_DIMS = 1, TENSOR_DTYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9 };
 enum { MAX_ARGS = 64 }; /* tensors that one call reads */
 
@@ -61,14 +61,9 @@ static bool no_memory(restore *r)
     return og__loader_memory(r->l);
 }
 
-/* The value of initializer `name`, or NULL. */
 static const og_value *initializer(const restore *r, const char *name)
 {
-    int id;
-    if (!*name || !og__names_get(&r->scope->values, name, &id) || id < 0)
-        return NULL;
-    const og_value *v = r->l->g->values[id];
-    return v->kind == OG_VALUE_CONST ? v : NULL;
+    return og__scope_constant(r->l, r->scope, name);
 }
 
 /* ---- the signature
@@ -383,8 +378,9 @@ static void write_zeros(restore *r, og__out *out)
     }
 }
 
-static void write_graph(restore *r, og__wire in, og__out *out)
+static void write_graph(void *user, og__wire in, og__out *out)
 {
+    restore *r = user;
     int node = 0, at = 0;
     og__field f;
     while (og__wire_next(&in, &f) > 0) {
@@ -401,40 +397,6 @@ static void write_graph(restore *r, og__wire in, og__out *out)
             write_copies(r, &f, out);
     }
     write_zeros(r, out);
-}
-
-static bool append(void *user, const void *bytes, size_t size)
-{
-    uint8_t **to = user;
-    memcpy(*to, bytes, size);
-    *to += size;
-    return true;
-}
-
-static bool change_bytes(restore *r)
-{
-    og_onnx *onnx = r->l->onnx;
-    og__out out = og__out_in(r->l->arena);
-    og__wire in = og__wire_of(onnx->bytes, onnx->size);
-    og__field f;
-    while (og__wire_next(&in, &f) > 0) {
-        if (f.number == MODEL_GRAPH && f.type == OG__WIRE_BYTES) {
-            og__out inner = og__out_in(r->l->arena);
-            write_graph(r, og__wire_inside(&f), &inner);
-            og__out_message(&out, MODEL_GRAPH, &inner);
-        } else {
-            og__out_raw(&out, f.start, f.total);
-        }
-    }
-    uint8_t *bytes = out.failed ? NULL : og_arena_alloc(r->l->arena, (size_t)out.size + 1),
-            *end = bytes;
-    if (!bytes)
-        return no_memory(r);
-    og__out_write(&out, append, &end);
-    onnx->bytes = bytes;
-    onnx->size = (size_t)out.size;
-    r->l->budget += out.size;
-    return true;
 }
 
 static int by_place(const void *a, const void *b)
@@ -461,5 +423,5 @@ void og__restore_parameters(og__loader *l, og__scope *scope, const og__graph_vie
         return;
     qsort(r.slots, (size_t)r.n_slots, sizeof(slot), by_place);
     if (change_graph(&r))
-        change_bytes(&r);
+        og__graph_rewrite(l, write_graph, &r);
 }

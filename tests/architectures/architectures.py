@@ -94,7 +94,7 @@ def efficientnet():
                            num_classes=10, last_channel=80)
 
 
-@case("VGG", image(), labels())
+@case("VGG", image(size=56), labels())
 def vgg():
     model = tv.VGG(tv.vgg.make_layers([16, "M", 32, "M", 64, 64, "M"], batch_norm=True), num_classes=10, dropout=0.0)
     model.classifier = nn.Sequential(nn.Linear(64 * 49, 64), nn.ReLU(True), nn.Linear(64, 10))
@@ -125,7 +125,7 @@ def regnet():
                                                   se_ratio=0.25), num_classes=10)
 
 
-@case("GoogLeNet", image(size=64), labels())
+@case("GoogLeNet", image(8, size=96), labels(8), lr=1e-4)
 def googlenet():
     return tv.GoogLeNet(num_classes=10, aux_logits=False, init_weights=False, dropout=0.0)
 
@@ -135,7 +135,7 @@ def squeezenet():
     return tv.SqueezeNet("1_1", num_classes=10, dropout=0.0)
 
 
-@case("MNASNet", image(), labels())
+@case("MNASNet", image(8, size=96), labels(8), lr=2e-5)
 def mnasnet():
     return tv.MNASNet(0.25, num_classes=10, dropout=0.0)
 
@@ -248,16 +248,27 @@ class Audio(nn.Module):
 @case("GroupNorm net", image(), labels())
 class GroupNormNet(nn.Module):
     """Weight standardization and GroupNorm."""
+    standardized = False  # the weights are already
+
     def __init__(self):
         super().__init__()
         self.c1, self.c2, self.c3 = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 32, 3, 2, 1), nn.Conv2d(32, 32, 3, 2, 1)
         self.n1, self.n2, self.n3 = nn.GroupNorm(4, 16), nn.GroupNorm(1, 32), nn.GroupNorm(32, 32, affine=False)
         self.head = nn.Linear(32, 10)
 
+    @staticmethod
+    def standard(w):
+        w = w - w.mean((1, 2, 3), keepdim=True)
+        return w / (w.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+
+    def standardize(self):
+        for c in (self.c1, self.c2, self.c3):
+            c.weight.data = self.standard(c.weight.data)
+        self.standardized = True
+
     def forward(self, x):
         for c, n in ((self.c1, self.n1), (self.c2, self.n2), (self.c3, self.n3)):
-            w = c.weight - c.weight.mean((1, 2, 3), keepdim=True)
-            w = w / (w.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
+            w = c.weight if self.standardized else self.standard(c.weight)
             x = F.mish(n(F.conv2d(x, w, c.bias, c.stride, c.padding)))
         return self.head(x.mean((2, 3)))
 
@@ -369,28 +380,29 @@ def roberta():
     return Logits(RobertaForSequenceClassification(config), "input_ids", "attention_mask")
 
 
-@case("GPT-2", lambda: {"input_ids": tokens()}, token_labels())
+@case("GPT-2", masked_tokens, token_labels())
 def gpt2():
     from transformers import GPT2Config, GPT2LMHeadModel
     config = GPT2Config(vocab_size=50, n_positions=16, n_embd=32, n_layer=2, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0,
                         attn_pdrop=0.0, use_cache=False, bos_token_id=0, eos_token_id=0)
-    return Logits(GPT2LMHeadModel(config), "input_ids", use_cache=False)
+    return Logits(GPT2LMHeadModel(config), "input_ids", "attention_mask", use_cache=False)
 
 
-@case("Llama", lambda: {"input_ids": tokens()}, token_labels())
+@case("Llama", masked_tokens, token_labels())
 def llama():
     from transformers import LlamaConfig, LlamaForCausalLM
     config = LlamaConfig(vocab_size=50, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
                          num_key_value_heads=2, max_position_embeddings=32, use_cache=False, bos_token_id=0,
                          eos_token_id=1)
-    return Logits(LlamaForCausalLM(config), "input_ids", use_cache=False)
+    return Logits(LlamaForCausalLM(config), "input_ids", "attention_mask", use_cache=False)
 
 
 @case("T5", lambda: {"input_ids": tokens(), "decoder_input_ids": tokens(length=7)}, token_labels(length=7))
 def t5():
     from transformers import T5Config, T5ForConditionalGeneration
     config = T5Config(vocab_size=50, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, dropout_rate=0.0,
-                      relative_attention_num_buckets=8, use_cache=False, decoder_start_token_id=0)
+                      relative_attention_num_buckets=8, use_cache=False, decoder_start_token_id=0,
+                      attn_implementation="eager")
     return Logits(T5ForConditionalGeneration(config), "input_ids", "decoder_input_ids", use_cache=False)
 
 

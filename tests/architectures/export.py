@@ -3,8 +3,8 @@
     python export.py NAME FOLDER EXPORTER…
 
 writes FOLDER/<input>.npy, FOLDER/target.npy, FOLDER/curve.json and, for each exporter, FOLDER/<exporter>/model.onnx or, where
-the exporter fails, FOLDER/<exporter>/error.txt. An exporter that folds BatchNormalization away changes the model: PyTorch's
-curve of the folded model then stands in FOLDER/<exporter>/curve.json. What is there already is kept.
+the exporter fails, FOLDER/<exporter>/error.txt. An exporter that folds BatchNormalization or weight norm into weights changes
+the model: PyTorch's curve of the folded model then stands in FOLDER/<exporter>/curve.json. What is there already is kept.
 """
 import inspect
 import json
@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import torch
 import torch.nn.functional as F
+import torch.nn.utils.parametrize as parametrize
 
 from architectures import ARCHITECTURES
 
@@ -45,7 +46,7 @@ def build(case):
     return model, case.inputs(), case.target()
 
 
-def fold(model, inputs):
+def fold_norms(model, inputs):
     """What the optimizing exporter does to a BatchNormalization behind a layer: it becomes part of that layer's weights, and
     a bias of zeros is dropped. Returns how many there were."""
     pairs, made = [], {}
@@ -80,13 +81,30 @@ def fold(model, inputs):
     return count
 
 
-def curve(case, dtype, folded=False):
+def fold(model, inputs, graph):
+    """Make the model what the exporter made of it; returns what that was, in words."""
+    done = []
+    names = {t.name for t in graph.initializer}
+    norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
+    if sum(n.op_type == "BatchNormalization" for n in graph.node) < norms:
+        done.append(f"{fold_norms(model, inputs)} BatchNormalizations")
+    for name, module in model.named_modules():
+        if parametrize.is_parametrized(module, "weight") and f"{name}.parametrizations.weight.original0" not in names:
+            parametrize.remove_parametrizations(module, "weight")
+            done = [text for text in done if text != "weight norm"] + ["weight norm"]
+    if hasattr(model, "standardize") and any(n.endswith("c1.weight") for n in names) is False:
+        model.standardize()
+        done.append("weight standardization")
+    return done
+
+
+def curve(case, dtype, graph=None):
     """Losses of the steps that the command is to repeat, and the elements of the parameters that get a gradient."""
     def to(t):
         return t.to(dtype) if t.is_floating_point() else t
     model, inputs, target = build(case)
-    if folded:
-        fold(model, inputs)
+    if graph:
+        fold(model, inputs, graph)
     model, inputs, target = model.to(dtype), [to(x) for x in inputs.values()], to(target)
     optimizer = torch.optim.AdamW(model.parameters(), lr=case.lr, weight_decay=0.01)
     losses = []
@@ -100,12 +118,12 @@ def curve(case, dtype, folded=False):
     return losses, sum(p.numel() for p in model.parameters() if p.grad is not None)
 
 
-def write_curve(case, path, folded=0):
+def write_curve(case, path, graph=None, folded=()):
     _, inputs, target = build(case)
-    losses, elements = curve(case, torch.float32, folded)
+    losses, elements = curve(case, torch.float32, graph)
     summary = {"loss": case.loss, "lr": case.lr, "compare": case.compare, "inputs": list(inputs), "batch": len(target),
                "folded": folded, "elements": elements, "losses": losses,
-               "losses_fp64": curve(case, torch.float64, folded)[0]}
+               "losses_fp64": curve(case, torch.float64, graph)[0]}
     with open(path, "w") as f:
         json.dump(summary, f, indent=1)
 
@@ -116,14 +134,6 @@ def write_data(case, folder):
         np.save(f"{folder}/{name}.npy", x.numpy())
     np.save(f"{folder}/target.npy", target.numpy())
     write_curve(case, f"{folder}/curve.json")
-
-
-def folded_by_exporter(case, path):
-    """How many BatchNormalizations the exporter folded; all that can be, or none."""
-    model, inputs, _ = build(case)
-    norms = sum(isinstance(m, torch.nn.modules.batchnorm._BatchNorm) for m in model.modules())
-    nodes = sum(n.op_type == "BatchNormalization" for n in onnx.load(path, load_external_data=False).graph.node)
-    return fold(model, inputs) if nodes < norms else 0
 
 
 def export(case, arguments, path):
@@ -151,9 +161,10 @@ def main(name, folder, exporters):
         os.makedirs(out + ".new")
         try:
             export(case, EXPORTERS[exporter], f"{out}.new/model.onnx")
-            folded = folded_by_exporter(case, f"{out}.new/model.onnx") if exporter == "dynamo_optimized" else 0
+            graph = onnx.load(f"{out}.new/model.onnx", load_external_data=False).graph
+            folded = fold(*build(case)[:2], graph) if exporter == "dynamo_optimized" else []
             if folded:
-                write_curve(case, f"{out}.new/curve.json", folded)
+                write_curve(case, f"{out}.new/curve.json", graph, folded)
         except Exception as error:  # whatever the exporter could not do is what the table says
             with open(f"{out}.new/error.txt", "w") as f:
                 f.write(f"{type(error).__name__}: {error}")

@@ -41,6 +41,7 @@ def names():
 
 def tidy(text, length=160):
     """The first line that says something, without this machine's paths and without line noise."""
+    text = re.sub(r"\x1b?\[\d*m", "", text)
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     line = re.sub(r"\S*/(?=[^/\s]+)", "", lines[0] if lines else "no message")
     return line if len(line) <= length else line[:length - 1] + "…"
@@ -96,7 +97,7 @@ def measure(folder, exporter):
             row["matches"] = share <= 1
         notes = []
         if expect["folded"]:
-            notes.append(f"the exporter folds {expect['folded']} BatchNormalizations; PyTorch's curve is the folded model's")
+            notes.append(f"the exporter folds {' and '.join(expect['folded'])}; PyTorch's curve is the folded model's")
         if row["elements"] != expect["elements"]:
             notes.append(f"{row['elements']} elements are trained, PyTorch trains {expect['elements']}")
         row["note"] = "; ".join([row["note"]] * bool(row["note"]) + notes)

@@ -137,3 +137,29 @@ def test_a_dropped_bias_comes_back(op, weight, attributes, length, tmp_path):
     assert list(after.graph.node[0].input) == ["x", "l.weight", "l.bias"]
     bias = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}["l.bias"]
     assert bias.shape == (length,) and np.abs(bias).min() > 1e-4
+
+
+def test_a_copied_weight_stays_tied(tmp_path):
+    """The embedding is the output layer, too; the exporter wrote its transpose as a second initializer."""
+    table = rand(5, 4)
+    nodes = [helper.make_node("MatMul", ["x", "e.weight"], ["h"]), helper.make_node("MatMul", ["h", "val_0"], ["y"])]
+    path = model(str(tmp_path / "m.onnx"), nodes, {"e.weight": table, "val_0": np.ascontiguousarray(table.T)},
+                 ["e.weight", "o.weight"], (), {"val_0": ["e.weight"]}, inputs=[("x", ["batch", 5])], outputs=[("y", ["batch", 5])])
+    assert trained(path) == {"e.weight"}
+    np.save(tmp_path / "x.npy", rand(8, 5))
+    out = str(tmp_path / "trained.onnx")
+    run("train", path, "--data", f"{tmp_path}/x.npy", "--target", f"{tmp_path}/x.npy", "--loss", "mse", "--steps", "2",
+        "-o", out)
+    after = onnx.load(out)
+    onnx.checker.check_model(after, full_check=True)
+    assert [n.op_type for n in after.graph.node] == ["Transpose", "MatMul", "MatMul"]
+    assert [t.name for t in after.graph.initializer] == ["e.weight"]
+    assert trained(out) == {"e.weight"}
+
+
+def test_a_weight_that_differs_is_not_tied(tmp_path):
+    table = rand(5, 4)
+    nodes = [helper.make_node("MatMul", ["x", "e.weight"], ["h"]), helper.make_node("MatMul", ["h", "val_0"], ["y"])]
+    path = model(str(tmp_path / "m.onnx"), nodes, {"e.weight": table, "val_0": 2 * table.T},
+                 ["e.weight"], (), {"val_0": ["e.weight"]}, inputs=[("x", ["batch", 5])], outputs=[("y", ["batch", 5])])
+    assert trained(path) == {"e.weight", "val_0"}
