@@ -259,10 +259,11 @@ typedef struct og_step_result {
     bool updated; /* an optimizer step ended the call; the fields below are of it */
     bool skipped; /* the gradient was not finite; nothing changed */
     int64_t step; /* optimizer steps so far, skipped ones included */
-    double loss;  /* mean over the effective batch, before the step; several: Σ weight · mean */
-    const double *losses; /* the mean of each loss, in og_model_loss order; NaN where nothing
-                             counted. Valid until the next step */
-    double grad_norm;     /* of all gradients, before clipping */
+    double loss;  /* of the effective batch, before the step: Σ weight · mean of the losses */
+    /* The mean of each loss, in og_model_loss order; NaN where nothing counted. Valid until the
+     * next step. */
+    const double *losses;
+    double grad_norm; /* of all gradients, before clipping */
     double lr, loss_scale;
 } og_step_result;
 
@@ -277,12 +278,12 @@ OG_API og_status og_session_flush(og_session *session, og_step_result *result);
 OG_API void og_session_set_lr(og_session *session, double lr);
 
 typedef struct og_eval_result {
-    double loss_sum, weight_sum; /* loss = loss_sum / weight_sum over any number of batches. Several
-                                    losses: the total of this batch times its samples, and its
-                                    samples; exact over batches is Σ weight · mean of these: */
-    const double *loss_sums,
-        *weight_sums; /* of each loss, in og_model_loss order; mean = Σ loss_sums
-                         / Σ weight_sums. Valid until the next step */
+    /* One loss: loss = Σ loss_sum / Σ weight_sum over any number of batches. Several: the total of
+     * this batch times its samples, and its samples. */
+    double loss_sum, weight_sum;
+    /* Of each loss, in og_model_loss order: mean = Σ loss_sums / Σ weight_sums over any number of
+     * batches. Valid until the next step. */
+    const double *loss_sums, *weight_sums;
 } og_eval_result;
 /* Inference mode (BatchNormalization by running statistics). outputs: NULL, or one buffer an output
  * (NULL = unwanted), row-major, `samples` of them. targets NULL: outputs only. */

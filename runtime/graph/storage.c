@@ -7,7 +7,7 @@ int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const
                    const void *initial, double fill)
 {
     for (int i = 0; i < s->n; i++)
-        if (strcmp(s->items[i].name, name) == 0)
+        if (s->items[i].kind == kind && strcmp(s->items[i].name, name) == 0)
             return i;
     og_storage *items =
         og_arena_grow(s->arena, s->items, (size_t)s->n, &s->capacity, sizeof(*items));

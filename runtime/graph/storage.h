@@ -16,7 +16,7 @@ typedef enum og_storage_kind {
 } og_storage_kind;
 
 typedef struct og_storage {
-    const char *name; /* unique; a parameter's is the initializer's, its moments' begin with it */
+    const char *name; /* unique within its kind; a parameter's is the initializer's, its moments' begin with it */
     og_storage_kind kind;
     og_type type;
     const void *initial; /* dense content, not owned; NULL: `fill` everywhere */
@@ -32,7 +32,7 @@ typedef struct og_storages {
     size_t capacity;
 } og_storages;
 
-/* The index of the storage of that name, added if it is new; -1 when out of memory. */
+/* The index of the storage of that kind and name, added if it is new; -1 when out of memory. */
 int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const og_type *type,
                    const void *initial, double fill);
 /* The same, as a state of `g`; one value for each storage and graph. */

@@ -166,7 +166,7 @@ static og_status fill_inputs(check *c, const void *const *inputs, const void *co
             stored.dtype = s->targets[target].dtype;
         } else {
             int storage = -1;
-            for (int k = 0; k < s->storages.n; k++)
+            for (int k = s->storages.n - 1; k >= 0; k--) /* parameters come first */
                 if (strcmp(s->storages.items[k].name, g->values[g->inputs[i]]->name) == 0)
                     storage = k;
             data = (char *)s->states + s->storages.items[storage].offset;
@@ -209,7 +209,7 @@ og_status og_session_check_gradients(og_session *s, const void *const *inputs,
     status = error->status;
     for (int i = 0; g && i < n_trained && i < room && status == OG_OK; i++) {
         results[i] = (og_gradient_check){.name = s->storages.items[0].name};
-        for (int k = 0; k < s->storages.n; k++)
+        for (int k = s->storages.n - 1; k >= 0; k--)
             if (strcmp(s->storages.items[k].name, g->outputs[i].name) == 0)
                 results[i].name = s->storages.items[k].name;
         const double *gradient = g->values[g->outputs[i].value]->data;

@@ -68,8 +68,9 @@ static og_status check_class_weights(og_session *s, int i)
         l->n_class_weights != y->dims[y->rank - 1])
         return og_fail(
             &s->context->error, OG_INVALID_ARGUMENT,
-            "option class_weights has %d numbers, output \"%s\" %lld classes", l->n_class_weights,
-            s->model->graph->outputs[s->losses.sources[i].output].name, (long long)classes);
+            "option class_weights has %d numbers, output \"%s\" %lld classes%s", l->n_class_weights,
+            s->model->graph->outputs[s->losses.sources[i].output].name, (long long)classes,
+                       s->losses.n > 1 ? "; key class_weights=W:W:... is for one loss" : "");
     return OG_OK;
 }
 
@@ -84,7 +85,6 @@ static og_status fit_named(og_session *s, int i, const og_type *given, const cha
         return og_fail(error, OG_INVALID_ARGUMENT,
                        "the loss reads output \"%s\", which is %s, not floating point",
                        s->model->graph->outputs[source->output].name, og_dtype_name(y->dtype));
-    OG_TRY(check_class_weights(s, i));
     if (source->target < 0)
         return OG_OK;
     og_type *target = &s->targets[source->target], wanted;
@@ -107,7 +107,7 @@ static og_status fit_named(og_session *s, int i, const og_type *given, const cha
                        og_type_text(a, NULL, target), loss_text(s, i),
                        og_type_text(b, NULL, &wanted));
     }
-    return OG_OK;
+    return check_class_weights(s, i);
 }
 
 /* ---- what loss models want */

@@ -217,3 +217,30 @@ def test_wrong_targets(tmp_path):
     said = run(tmp_path, "train", "m.onnx", "--data", "row.npy", "--loss", "box=output", "--target", "near.npy",
                status=2).stderr
     assert "takes no target" in said
+
+
+def test_tensors_called_like_states(tmp_path):
+    """The step has states of these names itself."""
+    names = ["step", "loss_sum", "weight_sum", "step.grad"]
+    tables = {n: TENSORS["box"] for n in names}
+    save_model(tmp_path, tables, "float64")
+    m = onnx.load(str(tmp_path / "m.onnx"))
+    for t, node in zip(m.graph.initializer, m.graph.node):
+        t.name = node.input[0] = t.name.removeprefix("table.")
+    for node, output in zip(m.graph.node, m.graph.output):
+        node.output[0] = output.name = f"{node.input[0]}.output"
+    onnx.save(m, str(tmp_path / "m.onnx"))
+    save_target(tmp_path, "near", "float64")
+    losses = [a for n in names for a in ("--loss", f"{n}.output=mse,target=near")]
+    trained = Trained(tmp_path, [*losses, "--target", "near.npy"])
+    for name in names:
+        np.testing.assert_allclose(trained.gradients[name], CASES["mse"]["gradients"]["box"], **TOLERANCE["float64"])
+
+
+def test_class_weights_by_classes(tmp_path):
+    save_model(tmp_path, {"rows": TENSORS["rows"], "deep": np.zeros((SAMPLES, 7))}, "float64")
+    save_target(tmp_path, "labels", "float64")
+    said = run(tmp_path, "train", "m.onnx", "--data", "row.npy", "--target", "labels.npy", "--loss",
+               "rows=cross_entropy,target=labels", "--loss", "deep=nll,target=labels", "--class_weights", "1,1,1,1,2",
+               status=2).stderr
+    assert 'class_weights has 5 numbers, output "deep" 7 classes; key class_weights=W:W:... is for one loss' in said

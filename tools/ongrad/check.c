@@ -38,9 +38,9 @@ static const char *losses_for(const og_tensor_info *output)
     if (output->rank == 0)
         return "output (it is a loss already)";
     if (output->rank == 1 || output->rank < 0)
-        return "mse, l1, bce_with_logits; output if it is a loss already";
-    return "cross_entropy (labels int64, without the class axis); mse, l1, bce_with_logits (its "
-           "shape)";
+        return "mse, l1, smooth_l1, huber, bce_with_logits; output if it is a loss already";
+    return "cross_entropy, nll (labels int64, without the class axis); mse, l1, smooth_l1, huber, "
+           "bce_with_logits, kl_div (its shape)";
 }
 
 /* ---- gradients
