@@ -72,6 +72,7 @@ static og_status set_number(const parser *p, const char *key, const char *value,
     return *to >= 0 ? OG_OK : wrong(p, key, value, "a number that is not negative");
 }
 
+/* choices: two spellings of true, two of false. */
 static og_status set_choice(const parser *p, const char *key, const char *value,
                             const char *const choices[4], bool *to)
 {
@@ -96,7 +97,7 @@ static og_status set_integer(const parser *p, const char *key, const char *value
 static bool lists(const char *list, const char *word)
 {
     size_t n = strlen(word);
-    for (const char *at = list; (at = strstr(at, word)); at += n)
+    for (const char *at = list; n > 0 && (at = strstr(at, word)); at += n)
         if ((at == list || at[-1] == ' ') && (!at[n] || at[n] == ' '))
             return true;
     return false;
@@ -105,9 +106,8 @@ static bool lists(const char *list, const char *word)
 /* One key=value of loss `i`. */
 static og_status set_key(const parser *p, int i, const char *key, const char *value)
 {
-    static const char *const on[4] = {"on", "true", "off", "false"}, *const reductions[4] = {
-                                                                         "batchmean", "batchmean",
-                                                                         "mean", "mean"};
+    static const char *const on[4] = {"on", "true", "off", "false"};
+    static const char *const reductions[4] = {"batchmean", "batchmean", "mean", "mean"};
     og_loss *l = &p->losses->items[i];
     const og__loss_source *source = &p->losses->sources[i];
     const char *own = source->path ? "" : og_loss_keys(l->name);

@@ -9,16 +9,13 @@
 
 static const og_option_info table[] = {
     {"loss", OG_OPTION_LIST, NULL, "[OUTPUT=]NAME[,KEY=VALUE...]",
-     "cross_entropy, nll (log-probabilities), mse, l1, smooth_l1 (beta=1), huber (delta=1), "
-     "bce_with_logits, kl_div (log_target=off, reduction=mean or batchmean), output (the model's "
-     "output is the loss), a loss model PATH.onnx (inputs called like the model's inputs, outputs "
-     "and targets; its output is the loss; its initializers train, too, and are written beside the "
-     "trained model), or none. Of the model's first output unless OUTPUT says which. KEY weight=1: "
-     "several losses add up to the sum of weight x mean; target=NAME: what it is compared with, "
-     "else the target called like the output; name=NAME: in logs. Keys label_smoothing, "
-     "ignore_index and class_weights (W:W:...) are the options of these names for one loss. With "
-     "several losses and gradient accumulation, one with ignored labels or class weights is "
-     "averaged over micro-batches; else accumulation is exact"},
+     "cross_entropy, nll, mse, l1, smooth_l1, huber, bce_with_logits, kl_div, output (the model's "
+     "output is the loss), PATH.onnx (a loss model), or none; keys: weight=1, target=NAME (else "
+     "the "
+     "output's), name=NAME (in logs), beta=1 (smooth_l1), delta=1 (huber), log_target=off and "
+     "reduction=mean or batchmean (kl_div), label_smoothing, ignore_index, class_weights=W:W:...; "
+     "several losses add up, weighted, and with accumulation those with ignored labels or class "
+     "weights are then averaged over micro-batches"},
     {"label_smoothing", OG_OPTION_FLOAT, "0", "E",
      "cross_entropy: move this share of each label to all classes"},
     {"ignore_index", OG_OPTION_INT, "-100", "N",

@@ -171,6 +171,7 @@ ERRORS = [
     ('mse takes no key "beta"; it takes weight, name, target', ["mse,beta=1"]),
     ('smooth_l1 takes no key "delta"; it takes weight, name, target, beta', ["smooth_l1,delta=1"]),
     ('output takes no key "target"', ["output,target=a"]), ('"weight" is no KEY=VALUE', ["mse,weight"]),
+    ('takes no key ""', ["smooth_l1,=3"]), ('takes no key "eta"', ["smooth_l1,eta=1"]), ('"" is no KEY=VALUE', ["mse,"]),
     ('weight is "-1", expected a number that is not negative', ["mse,weight=-1"]),
     ('weight is "much", expected a number', ["mse,weight=much"]), ('weight is "nan", expected a number', ["mse,weight=nan"]),
     ('beta is "-0.5", expected a number that is not negative', ["smooth_l1,beta=-0.5"]),

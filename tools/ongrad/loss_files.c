@@ -7,13 +7,11 @@
 /* Is a tensor of this loss model trained? */
 static bool is_trained(const og__run *run, const og_loss_info *loss)
 {
-    size_t length = strlen(loss->name);
     int n = loss->is_model ? og_model_parameter_count(run->model, run->options) : 0;
     bool any = false;
     for (int i = 0; i < n; i++) {
         og_parameter_info p;
-        any |= og_model_parameter(run->model, i, &p) == OG_OK && p.loss_model && p.trained &&
-               !strncmp(p.name, loss->name, length) && p.name[length] == '/';
+        any |= og_model_parameter(run->model, i, &p) == OG_OK && og__is_of_loss(&p, loss);
     }
     return any;
 }

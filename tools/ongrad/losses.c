@@ -42,6 +42,13 @@ const og_loss_info *og__losses_of_target(const og__losses *losses, int t)
     return NULL;
 }
 
+bool og__is_of_loss(const og_parameter_info *p, const og_loss_info *loss)
+{
+    size_t length = strlen(loss->name);
+    return loss->is_model && p->loss_model && p->trained && !strncmp(p->name, loss->name, length) &&
+           p->name[length] == '/';
+}
+
 void og__losses_reading(const og__losses *losses, int t, og_text *text)
 {
     bool any = false;

@@ -18,6 +18,8 @@ int og__losses_read(og__losses *losses, const char *command, og_context *context
 void og__losses_free(og__losses *losses);
 /* The first loss that compares an output with target t; NULL: only loss models read it. */
 const og_loss_info *og__losses_of_target(const og__losses *losses, int t);
+/* Is it a trained tensor of this loss model? */
+bool og__is_of_loss(const og_parameter_info *p, const og_loss_info *loss);
 /* The losses that read target t, for messages: "y.mse, y.l1". */
 void og__losses_reading(const og__losses *losses, int t, og_text *text);
 

@@ -84,13 +84,11 @@ static void say_parameters(const og__run *run)
 {
     int n = og_model_parameter_count(run->model, run->options), trained = 0, fixed = 0, buffers = 0;
     int64_t elements = 0, fixed_elements = 0;
-    int of_losses = 0;
     for (int i = 0; i < n; i++) {
         og_parameter_info p;
         int64_t count = 1;
         if (og_model_parameter(run->model, i, &p) != OG_OK)
             continue;
-        of_losses += p.loss_model && p.trained;
         for (int d = 0; d < p.rank; d++)
             count *= p.dims[d];
         trained += p.trained;
@@ -103,8 +101,6 @@ static void say_parameters(const og__run *run)
     og_text_printf(&text, "%d tensors, %" PRId64 " parameters", trained, elements);
     if (fixed)
         og_text_printf(&text, "; fixed: %d tensors, %" PRId64 " elements", fixed, fixed_elements);
-    if (of_losses)
-        og_text_printf(&text, "; %d of the tensors belong to loss models", of_losses);
     if (buffers)
         og_text_printf(&text, "; %d running statistics", buffers);
     og__say("  %-11s %s", "trained", text.s ? text.s : "");
@@ -147,6 +143,22 @@ static void say_optimizer(const og__run *run)
     og_text_free(&text);
 }
 
+/* ", trains focal/gamma": the trained tensors of a loss model. */
+static void add_trained(const og__run *run, const og_loss_info *loss, og_text *text)
+{
+    enum { MOST_NAMES = 6 };
+    int n = og_model_parameter_count(run->model, run->options), found = 0;
+    for (int i = 0; i < n; i++) {
+        og_parameter_info p;
+        if (og_model_parameter(run->model, i, &p) != OG_OK || !og__is_of_loss(&p, loss))
+            continue;
+        if (found++ < MOST_NAMES)
+            og_text_printf(text, "%s%s", found == 1 ? ", trains " : ", ", p.name);
+    }
+    if (found > MOST_NAMES)
+        og_text_printf(text, " and %d more", found - MOST_NAMES);
+}
+
 /* "cross_entropy of output logits", and what else is particular to it. */
 static void say_loss(const og__run *run)
 {
@@ -161,6 +173,8 @@ static void say_loss(const og__run *run)
             og_text_printf(&text, " and target %s", run->losses.targets[loss->target]);
         if (loss->weight != 1)
             og_text_printf(&text, ", weight %g", loss->weight);
+        if (loss->is_model)
+            add_trained(run, loss, &text);
         og__say("  %-11s %s", i == 0 ? "loss" : "", text.s ? text.s : "");
         og_text_free(&text);
     }
