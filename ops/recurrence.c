@@ -212,10 +212,12 @@ static og_val clipped(const og__cell *c, og_val x)
     return c->clip > 0 ? Max(Min(x, Scalar(x, c->clip)), Scalar(x, -c->clip)) : x;
 }
 
+/* f[which](x). What the gates' activations get is clipped; the cell state, which LSTM's third gets,
+ * is not: the engines that run these models read the standard that way. */
 static og_val activate(const og__cell *c, int which, og_val x)
 {
     const og__activation *f = &c->f[which];
-    x = clipped(c, x);
+    x = which < 2 ? clipped(c, x) : x;
     if (acts_as(f, "Tanh"))
         return Tanh(x);
     if (acts_as(f, "Sigmoid"))
