@@ -71,8 +71,8 @@ def test_wrong_option(folder, option, text):
 
 @pytest.mark.parametrize("loss, text", [
     ("cros_entropy", 'unknown loss "cros_entropy"; there are'), ("", "--loss is empty"),
-    ("z=mse", "names no output of the model; the outputs are: y"), ("cross_entropy,weight=x", "no KEY=NUMBER"),
-    ("cross_entropy,wieght=1", 'unknown key "wieght"; there are'), ("output", "takes no target")])
+    ("z=mse", 'no output "z"; its outputs are "y"'), ("cross_entropy,weight=x", 'weight is "x", expected a number'),
+    ("cross_entropy,wieght=1", 'takes no key "wieght"; it takes'), ("output", "takes no target")])
 def test_wrong_loss(folder, loss, text):
     folder.refuses(text, loss=loss, status=2)
 
