@@ -180,9 +180,20 @@ def export(torch, name, model, x, path):
                           dynamic_axes={"x": {0: "batch"}, "y": {0: "batch"}}, **names)
 
 
+def make_distinct(torch, model):
+    """Zero biases and unit scales get a little noise: exporters keep one tensor for parameters that are equal, and
+    what the model trains apart would then be trained as one."""
+    draw = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.numel() > 1 and bool((p == p.flatten()[0]).all()):
+                p.add_(0.01 * torch.randn(p.shape, generator=draw))
+
+
 def make(torch, numpy, folder, name):
     started = time.perf_counter()
     model = make_model(torch, name)
+    make_distinct(torch, model)
     x, target = make_data(torch, name)
     path = os.path.join(folder, name)
     os.makedirs(path, exist_ok=True)
