@@ -414,7 +414,7 @@ static void linear_attention_expand(og_expand *e)
     scale = scale != 0 ? scale : 1 / sqrt((double)d_k);
     og_type state = {DType(q), 4, {b, groups, d_k, d_v}};
     og_val s = e->nx > 3 && Has(e->x[3]) ? e->x[3] : og_full(e->g, &state, 0);
-    og_dtype past_dtype = DType(s);
+    og_dtype past_dtype = e->nx > 3 && Has(e->x[3]) ? DType(s) : given;
     og_val *y = og_arena_array(e->g->arena, (size_t)steps + 1, sizeof *y);
     if (!y) {
         og_fail_memory(&e->g->error, (size_t)steps * sizeof *y, "linear attention");

@@ -154,6 +154,29 @@ static void extremum_grad(og_grad *d)
     d->dx[2] = Mul(gather_at(d, part), taken_u);
 }
 
+/* The product of a place's factors without f: `product` is that of the factors that are not zero,
+ * `zeros` how many are. */
+static og_val without(og_val f, og_val product, og_val zeros)
+{
+    og_val zero = Equal(f, Zero(f));
+    og_val others = Sub(zeros, Cast(zero, DType(zeros)));
+    og_val rest = Div(product, Where(zero, One(f), f));
+    return Where(Greater(others, Zero(others)), Zero(rest), rest);
+}
+
+/* reduction mul: dy times the other factors of the place, exact where factors are zero */
+static void product_grad(og_grad *d)
+{
+    og_val x = d->x[0], u = d->x[2], dy = d->dy[0], none = Zero(x), one = One(x);
+    og_val x_zero = Equal(x, none), u_zero = Equal(u, none);
+    og_val product = scatter_at(d, Where(x_zero, one, x), Where(u_zero, one, u), "mul");
+    og_val zeros = scatter_at(d, Cast(x_zero, DType(x)), Cast(u_zero, DType(x)), "add");
+    if (d->need[0])
+        d->dx[0] = Mul(dy, without(x, product, zeros));
+    if (d->need[2])
+        d->dx[2] = Mul(gather_at(d, dy), without(u, gather_at(d, product), gather_at(d, zeros)));
+}
+
 /* ScatterElements, ScatterND: dx = dy, 0 where it was overwritten; dupdates = dy at the indices */
 static void scatter_grad(og_grad *d)
 {
@@ -165,8 +188,7 @@ static void scatter_grad(og_grad *d)
         return;
     }
     if (!none && !add) {
-        og_node_fail(d->g, d->node, OG_UNSUPPORTED, "has no gradient for reduction \"%s\"",
-                     reduction);
+        product_grad(d);
         return;
     }
     if (d->need[0])
