@@ -17,6 +17,26 @@ static void not_expand(og_expand *e)
     e->y[0] = Sub(Neg(e->x[0]), One(e->x[0]));
 }
 
+/* BitShift: left x 2ʸ, right ⌊x / 2ʸ⌋; shifts below 0 or beyond the width move every bit out */
+static bool shift_infer(og_infer *i)
+{
+    const char *direction = og_attr_string(i->node, "direction", "");
+    if (strcmp(direction, "LEFT") && strcmp(direction, "RIGHT"))
+        return og_infer_error(i, "direction is \"%s\", expected LEFT or RIGHT", direction);
+    return integers(i);
+}
+
+static void shift_expand(og_expand *e)
+{
+    og_val x = e->x[0], y = e->x[1], zero = Zero(x);
+    bool left = strcmp(og_attr_string(e->node, "direction", ""), "LEFT") == 0;
+    og_val out = Or(Less(y, Zero(y)), GreaterOrEqual(y, Scalar(y, og_dtype_bits(DType(y)))));
+    og_val power = Pow(Scalar(x, 2), Where(out, Zero(y), y));
+    og_val shifted = left ? Mul(x, power) : Div(Sub(x, Op("Mod", In(x, power))), power);
+    og_val empty = left ? zero : Where(Less(x, zero), Neg(One(x)), zero);
+    e->y[0] = Where(out, empty, shifted);
+}
+
 const og_op og_ops_bitwise[] = {
     {"BitwiseAnd", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseAnd, .diff = OG_DIFF_ZERO,
      .flags = OG_COMMUTATIVE},
@@ -24,6 +44,7 @@ const og_op og_ops_bitwise[] = {
      .flags = OG_COMMUTATIVE},
     {"BitwiseXor", NULL, 2, 2, 1, 1, integers, OG_SCALAR_BitwiseXor, .diff = OG_DIFF_ZERO,
      .flags = OG_COMMUTATIVE},
+    {"BitShift", NULL, 2, 2, 1, 1, shift_infer, .expand = shift_expand, .diff = OG_DIFF_ZERO},
     {"BitwiseNot", NULL, 1, 1, 1, 1, integers, .expand = not_expand, .diff = OG_DIFF_ZERO},
     {0},
 };

@@ -1,5 +1,5 @@
-/* Matrix products. MatMul is the one primitive: vectors, matrices and stacks of matrices as in
- * numpy. */
+/* Matrix products, and Det. MatMul is the one primitive: vectors, matrices and stacks of matrices
+ * as in numpy. */
 #include "ops/common.h"
 
 /* ---- MatMul
@@ -124,10 +124,57 @@ static double matmul_flops(const og_node *n, const og_value *const *x, const og_
     return 2.0 * (double)og_type_elements(y) * (double)k;
 }
 
+/* ---- Det
+ * ---------------------------------------------------------------------------------------------- */
+
+enum { MAX_MATRIX = 5 }; /* of Det; the number of terms is its factorial */
+
+/* x [*, n, n] → y [*] */
+static bool det_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "X", 2))
+        return false;
+    int64_t n = x->dims[x->rank - 1];
+    if (n < 1 || x->dims[x->rank - 2] != n)
+        return og_infer_error(i, "X is %s, expected square matrices", TypeText(i, x));
+    if (n > MAX_MATRIX)
+        return og_node_fail(i->g, i->node, OG_UNSUPPORTED,
+                            "X is %s; matrices of at most %d rows are supported", TypeText(i, x),
+                            MAX_MATRIX);
+    i->y[0] = *x;
+    i->y[0].rank -= 2;
+    return true;
+}
+
+/* The determinant of the columns that are not `used`, from row `row` on: Laplace's expansion. */
+static og_val minor_of(og_val x, int n, int row, unsigned used)
+{
+    og_val sum = OG_NONE;
+    int sign = 1;
+    for (int k = 0; k < n; k++) {
+        if (used >> k & 1)
+            continue;
+        og_val v = Slice(Slice(x, Rank(x) - 2, row, 1), Rank(x) - 1, k, 1);
+        if (row + 1 < n)
+            v = Mul(v, minor_of(x, n, row + 1, used | 1u << k));
+        sum = !Has(sum) ? v : sign > 0 ? Add(sum, v) : Sub(sum, v);
+        sign = -sign;
+    }
+    return sum;
+}
+
+static void det_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    e->y[0] = Reshape(minor_of(x, (int)Dim(x, -1), 0, 0), Rank(x) - 2, og_type_of(x)->dims);
+}
+
 const og_op og_ops_matmul[] = {
     {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF},
     {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF},
+    {"Det", NULL, 1, 1, 1, 1, det_infer, .expand = det_expand, .precision = OG_PRECISION_FLOAT},
     {0},
 };

@@ -1,4 +1,5 @@
-/* Pad, Tile, DepthToSpace, SpaceToDepth: larger or differently folded tensors of the same elements.
+/* Pad, CenterCropPad, Tile, DepthToSpace, SpaceToDepth: larger or differently folded tensors of the
+ * same elements.
  */
 #include "ops/common.h"
 
@@ -256,10 +257,61 @@ static void space_to_depth_expand(og_expand *e)
     e->y[0] = Reshape(moved, 4, ((int64_t[]){n, c * b * b, h, w}));
 }
 
+/* ---- CenterCropPad
+ * ------------------------------------------------------------------------------------ */
+
+/* What is added (or, negative, removed) around each dim so that the middle stays the middle; an odd
+ * element more at the end. */
+static bool crop_pads(const og_node *node, const og_value *shape, const og_type *x, int64_t *pads)
+{
+    int64_t sizes[OG_MAX_RANK];
+    const int64_t *axes;
+    int n = og_value_ints(shape, OG_MAX_RANK, sizes), n_axes = og_attr_ints(node, "axes", &axes);
+    bool all = og_node_attr(node, "axes") == NULL;
+    if (n != (all ? x->rank : n_axes))
+        return false;
+    for (int k = 0; k < 2 * x->rank; k++)
+        pads[k] = 0;
+    for (int k = 0; k < n; k++) {
+        int64_t axis = all ? k : axes[k];
+        if (axis < -x->rank || axis >= x->rank || sizes[k] < 0)
+            return false;
+        axis = positive_axis(axis, x->rank);
+        int64_t more = sizes[k] - x->dims[axis];
+        pads[axis] = more / 2;
+        pads[axis + x->rank] = more - more / 2;
+    }
+    return true;
+}
+
+static bool crop_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    int64_t pads[2 * OG_MAX_RANK];
+    if (!is_const(i->x[1]))
+        return og_infer_error(i,
+                              "shape (input 1) is computed while running; it must be a constant");
+    if (!crop_pads(i->node, i->x[1], x, pads))
+        return og_infer_error(i, "shape and axes do not fit %s", TypeText(i, x));
+    i->y[0] = *x;
+    for (int k = 0; k < x->rank; k++)
+        i->y[0].dims[k] += pads[k] + pads[k + x->rank];
+    return true;
+}
+
+static void crop_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int64_t pads[2 * OG_MAX_RANK];
+    crop_pads(e->node, og_value_of(e->x[1]), og_type_of(x), pads);
+    e->y[0] = Op("Pad", In(x, og_const_ints(e->g, 2 * Rank(x), pads)));
+}
+
 const og_op og_ops_pad[] = {
     {"Pad", NULL, 2, 4, 1, 1, pad_infer, .grad = pad_grad, .upgrade = {{11, pad_upgrade_11}}},
     {"Tile", NULL, 2, 2, 1, 1, tile_infer, .expand = tile_expand},
     {"DepthToSpace", NULL, 1, 1, 1, 1, depth_to_space_infer, .expand = depth_to_space_expand},
     {"SpaceToDepth", NULL, 1, 1, 1, 1, space_to_depth_infer, .expand = space_to_depth_expand},
+    {"CenterCropPad", NULL, 2, 2, 1, 1, crop_infer, .expand = crop_expand},
     {0},
 };

@@ -234,6 +234,98 @@ static void global_lp_expand(og_expand *e)
                       Scalar(x, 1.0 / (double)p));
 }
 
+/* LpPool: y = (Σ |x|ᵖ)^(1/p) over each window; what lies outside x adds nothing. Zeros are put
+ * around x, as many as the last window needs, so that every window is whole: Σ = average ×
+ * elements. */
+static void lp_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    int rank = Rank(x);
+    double p = (double)og_attr_int(e->node, "p", 2), elements = 1;
+    int64_t pads[2 * OG_MAX_RANK] = {0};
+    og_window w;
+    og_window_read(&w, e->node, og_type_of(x), NULL);
+    for (int k = 0; k < w.n; k++) {
+        int64_t end = (w.out[k] - 1) * w.strides[k] + og_window_span(&w, k) - w.in[k] - w.pads[k];
+        pads[k + 2] = w.pads[k];
+        pads[k + 2 + rank] = end > 0 ? end : 0;
+        w.pads[k] = w.pads[k + w.n] = 0;
+        elements *= (double)w.kernel[k];
+    }
+    og_val power = p == 1 ? Abs(x) : p == 2 ? Mul(x, x) : Pow(Abs(x), Scalar(x, p));
+    og_val sum = Op("AveragePool", In(Op("Pad", In(power, og_const_ints(e->g, 2 * rank, pads)))),
+                    WindowAttrs(&w));
+    sum = Mul(sum, Scalar(sum, elements));
+    e->y[0] = p == 1 ? sum : p == 2 ? Sqrt(sum) : Pow(sum, Scalar(sum, 1 / p));
+}
+
+/* ---- MaxUnpool
+ * ---------------------------------------------------------------------------------------- */
+
+/* The shape that was pooled, of one window after the other: (x − 1) stride + kernel − pads. False:
+ * an attribute does not fit. */
+static bool unpooled(const og_node *node, const og_type *x, og_type *y)
+{
+    og_window w = {.n = x->rank - 2};
+    *y = *x;
+    if (!og_window_list(&w, node, "kernel_shape", w.n, 0, 1, w.kernel) ||
+        !og_window_list(&w, node, "strides", w.n, 1, 1, w.strides) ||
+        !og_window_list(&w, node, "pads", 2 * w.n, 0, 0, w.pads))
+        return false;
+    for (int k = 0; k < w.n; k++)
+        y->dims[k + 2] =
+            (x->dims[k + 2] - 1) * w.strides[k] + w.kernel[k] - w.pads[k] - w.pads[k + w.n];
+    return true;
+}
+
+/* x [N, C, D…], indices as MaxPool's second output; output_shape at least the shape pooled */
+static bool max_unpool_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    og_type y, same = i->x[1]->type;
+    int n = 0;
+    same.dtype = x->dtype;
+    if (!need_number(i, 0) || !need_dtype(i, 1, OG_INT64) || !need_rank_from(i, 0, "X", 3) ||
+        !need_kernel_shape(i))
+        return false;
+    if (!og_type_equal(x, &same) || !unpooled(i->node, x, &y))
+        return og_infer_error(i, "indices %s and the attributes do not fit %s",
+                              TypeText(i, &i->x[1]->type), TypeText(i, x));
+    i->y[0] = y;
+    if (!present(i, 2))
+        return true;
+    if (!need_ints(i, 2, "output_shape", OG_MAX_RANK, i->y[0].dims, &n))
+        return false;
+    for (int k = 0; n == y.rank && k < n; k++)
+        if (i->y[0].dims[k] < y.dims[k])
+            n = -1;
+    return n == y.rank || og_infer_error(i,
+                                         "output_shape is smaller than the pooled %s, or of "
+                                         "another rank",
+                                         TypeText(i, &y));
+}
+
+/* y[indices] = x on the flat y, else 0; zeros behind where output_shape is larger */
+static void max_unpool_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    og_type y;
+    int64_t count = Count(x), pads[2 * OG_MAX_RANK] = {0}, dims[OG_MAX_RANK];
+    unpooled(e->node, og_type_of(x), &y);
+    int64_t elements = og_type_elements(&y);
+    og_type flat = og_type_make(DType(x), 1, &elements);
+    og_val v = Op("ScatterElements",
+                  In(og_full(e->g, &flat, 0), Reshape(e->x[1], 1, &count), Reshape(x, 1, &count)));
+    v = Reshape(v, y.rank, y.dims);
+    if (e->nx > 2 && Has(e->x[2])) {
+        og_value_ints(og_value_of(e->x[2]), OG_MAX_RANK, dims);
+        for (int k = 0; k < y.rank; k++)
+            pads[k + y.rank] = dims[k] - y.dims[k];
+        v = Op("Pad", In(v, og_const_ints(e->g, 2 * y.rank, pads)));
+    }
+    e->y[0] = v;
+}
+
 const og_op og_ops_pool[] = {
     {"MaxPool", NULL, 1, 1, 1, 2, max_pool_infer, .grad = max_pool_grad, .saved = 2},
     {"AveragePool", NULL, 1, 1, 1, 1, average_pool_infer, .grad = average_pool_grad},
@@ -243,6 +335,9 @@ const og_op og_ops_pool[] = {
      .expand = average_pool_grad_expand, .grad = average_pool_grad_grad},
     {"GlobalAveragePool", NULL, 1, 1, 1, 1, global_infer, .expand = global_average_expand},
     {"GlobalMaxPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_max_expand},
+    {"LpPool", NULL, 1, 1, 1, 1, average_pool_infer, .expand = lp_expand,
+     .precision = OG_PRECISION_FLOAT},
+    {"MaxUnpool", NULL, 2, 3, 1, 1, max_unpool_infer, .expand = max_unpool_expand},
     {"GlobalLpPool", NULL, 1, 1, 1, 1, global_infer, .expand = global_lp_expand,
      .precision = OG_PRECISION_FLOAT},
     {0},

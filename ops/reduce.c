@@ -1,4 +1,5 @@
-/* Reductions over axes, ArgMax and ArgMin, running sums. Axes are input 1, a constant. */
+/* Reductions over axes, ArgMax and ArgMin, running sums and products. Axes are input 1, a constant.
+ */
 #include "ops/common.h"
 
 /* ---- axes
@@ -198,7 +199,7 @@ static void log_sum_exp_expand(og_expand *e)
     e->y[0] = Add(log_sum, ReshapeLike(m, log_sum));
 }
 
-/* ---- ArgMax, ArgMin, CumSum
+/* ---- ArgMax, ArgMin, CumSum, CumProd
  * ----------------------------------------------------------------------------- */
 
 static bool arg_infer(og_infer *i)
@@ -240,6 +241,38 @@ static void cum_sum_grad(og_grad *d)
            I("reverse", !og_attr_int(d->node, "reverse", 0)));
 }
 
+/* CumProd: yᵢ = Π over j ≤ i of xⱼ, in log₂ n steps: y ← y · (y moved by 1, 2, 4 … places, ones
+ * moving in). exclusive: x itself is moved by one first. Exact gradients where factors are zero. */
+static bool cum_prod_infer(og_infer *i)
+{
+    int64_t axis;
+    return cum_sum_infer(i) && need_int(i, 1, "axis", &axis);
+}
+
+/* v moved by some places along axis, ones moving in */
+static og_val moved(og_val v, int64_t axis, int64_t by)
+{
+    int rank = Rank(v);
+    int64_t pads[2 * OG_MAX_RANK] = {0};
+    pads[axis] = by;
+    pads[axis + rank] = -by;
+    return Op("Pad", In(v, og_const_ints(v.g, 2 * rank, pads), One(v)));
+}
+
+static void cum_prod_expand(og_expand *e)
+{
+    og_val y = e->x[0];
+    int64_t axis = 0, sign = og_attr_int(e->node, "reverse", 0) ? -1 : 1;
+    og_value_ints(og_value_of(e->x[1]), 1, &axis);
+    axis = positive_axis(axis, Rank(y));
+    int64_t n = Dim(y, (int)axis);
+    if (og_attr_int(e->node, "exclusive", 0) && n > 0)
+        y = moved(y, axis, sign);
+    for (int64_t by = 1; by < n; by *= 2)
+        y = Mul(y, moved(y, axis, sign * by));
+    e->y[0] = n > 0 ? y : Identity(y);
+}
+
 /* Axes were an attribute below opset 13 (ReduceSum) or 18 (the others). */
 static bool axes_to_input(og_draft *d)
 {
@@ -266,6 +299,7 @@ const og_op og_ops_reduce[] = {
      .grad = log_sum_exp_grad, .saved = 1, REDUCE(18)},
     {"ArgMax", NULL, 1, 1, 1, 1, arg_infer, .diff = OG_DIFF_ZERO},
     {"ArgMin", NULL, 1, 1, 1, 1, arg_infer, .diff = OG_DIFF_ZERO},
+    {"CumProd", NULL, 2, 2, 1, 1, cum_prod_infer, .expand = cum_prod_expand},
     {"CumSum", NULL, 2, 2, 1, 1, cum_sum_infer, .grad = cum_sum_grad},
     {0},
 };
