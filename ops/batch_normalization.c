@@ -194,11 +194,12 @@ static void batch_normalization_evaluate(og_expand *e)
 const og_op og_ops_batch_normalization[] = {
     {"BatchNormalization", NULL, 5, 5, 1, 3, batch_normalization_infer,
      .expand = batch_normalization_expand, .evaluate = batch_normalization_evaluate,
-     .precision = OG_PRECISION_FLOAT,
+     .precision = OG_PRECISION_FLOAT, .images_in = 1, .images_out = 1,
      .upgrade = {{9, batch_normalization_upgrade_9}, {14, batch_normalization_upgrade_14}}},
     {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer, .expand = training_expand,
-     .grad = training_grad, .saved = 4, .precision = OG_PRECISION_FLOAT},
+     .grad = training_grad, .saved = 4, .precision = OG_PRECISION_FLOAT, .images_in = 1,
+     .images_out = 1},
     {"BatchNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, grad_infer, .expand = grad_expand,
-     .precision = OG_PRECISION_FLOAT},
+     .precision = OG_PRECISION_FLOAT, .images_in = 3, .images_out = 1},
     {0},
 };

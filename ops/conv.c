@@ -340,12 +340,14 @@ static double grad_weights_flops(const og_node *n, const og_value *const *x, con
 
 const og_op og_ops_conv[] = {
     {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .flops = conv_flops,
-     .precision = OG_PRECISION_HALF},
+     .precision = OG_PRECISION_HALF, .images_in = 1, .images_out = 1},
     {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand,
-     .flops = grad_data_flops, .precision = OG_PRECISION_HALF},
+     .flops = grad_data_flops, .precision = OG_PRECISION_HALF, .images_in = 1, .images_out = 1},
     {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .expand = grad_data_expand,
-     .grad = grad_data_grad, .flops = grad_data_flops, .precision = OG_PRECISION_HALF},
+     .grad = grad_data_grad, .flops = grad_data_flops, .precision = OG_PRECISION_HALF,
+     .images_in = 1, .images_out = 1},
     {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .expand = grad_weights_expand,
-     .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF},
+     .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF,
+     .images_in = 3},
     {0},
 };

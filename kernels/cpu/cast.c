@@ -30,7 +30,7 @@ static og_status cast_prepare(og_call *call, og_error *error)
     return og__elementwise_prepare(call, &program, error);
 }
 
-#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE)
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE | OG_KERNEL_ANY_ORDER)
 
 const og_kernel og_kernels_cpu_cast[] = {
     {"Cast", "tiles", FLAGS, cast_supports, cast_prepare, og__elementwise_run,

@@ -1,6 +1,7 @@
-/* Conv, its gradients and ConvTranspose by oneDNN, float and bfloat16. oneDNN chooses the layouts
- * it computes in; what lies differently is reordered on the way in and out, through the workspace.
- * ConvTranspose is the gradient with regard to the data, plus a bias. */
+/* Conv, its gradients and ConvTranspose by oneDNN, float and bfloat16. Images that lie
+ * channels-last are used as they lie. Otherwise, and always for weights, oneDNN chooses the layouts
+ * it computes in, and what lies differently is reordered on the way in and out, through the
+ * workspace. ConvTranspose is the gradient with regard to the data, plus a bias. */
 #include <stdlib.h>
 
 #include "kernels/cpu/conv.h"
@@ -29,43 +30,12 @@ static int written(og__conv_op op)
     return op == OG__CONV ? Y : op == OG__CONV_GRAD_WEIGHTS ? W : X;
 }
 
-/* Descriptors of the tensors as they lie (`plain`) and as oneDNN may choose (`any`); bias: as it
- * lies. */
-static bool describe(const og__conv *c, og_dtype dtype, og__md plain[TENSORS], og__md any[TENSORS],
-                     og__md *bias)
+/* Do both images lie channels-last, and not row-major as well? */
+static bool channels_last(const og_call *call, og__conv_op op)
 {
-    int skip = OG__SPATIAL - c->spatial, spatial = c->spatial, grouped = c->group > 1;
-    int64_t x[5] = {c->n, c->c}, w[6] = {c->group, c->m / c->group, c->c / c->group},
-            y[5] = {c->n, c->m};
-    for (int a = 0; a < spatial; a++) {
-        x[2 + a] = c->in[skip + a];
-        w[3 + a] = c->kernel[skip + a];
-        y[2 + a] = c->out[skip + a];
-    }
-    const int64_t *dims[TENSORS] = {x, grouped ? w : w + 1, y};
-    const int rank[TENSORS] = {spatial + 2, spatial + 2 + grouped, spatial + 2};
-    bool ok = og__md_dense(bias, dtype, 1, &c->m);
-    for (int i = 0; ok && i < TENSORS; i++)
-        ok = og__md_dense(&plain[i], dtype, rank[i], dims[i]) &&
-             og__md_any(&any[i], dtype, rank[i], dims[i]);
-    return ok;
-}
-
-static og__conv_desc descriptor(const og__conv *c, og__conv_op op, const og__md md[TENSORS],
-                                const og__md *bias, int64_t pads[2 * OG__SPATIAL])
-{
-    int skip = OG__SPATIAL - c->spatial;
-    memcpy(pads, c->begins + skip, (size_t)c->spatial * sizeof *pads);
-    memcpy(pads + c->spatial, c->ends + skip, (size_t)c->spatial * sizeof *pads);
-    return (og__conv_desc){.kind = kind_of(op),
-                           .x = og__md_get(&md[X]),
-                           .w = og__md_get(&md[W]),
-                           .y = og__md_get(&md[Y]),
-                           .bias = bias ? og__md_get(bias) : NULL,
-                           .spatial = c->spatial,
-                           .strides = c->strides + skip,
-                           .dilations = c->dilations + skip,
-                           .pads = pads};
+    og__conv_tensors t = og__conv_tensors_of(call, op);
+    return og_tensor_is_channels_last(t.x) && og_tensor_is_channels_last(t.y) &&
+           !(og_tensor_is_dense(t.x) && og_tensor_is_dense(t.y));
 }
 
 /* The pads that oneDNN checks against the output's length: at the end only what windows reach. */
@@ -95,11 +65,124 @@ static int conv_threads(const og_call *call, const og__conv *c)
     return og__product_threads(call, c->n * c->m * og__product(c->out, 0, OG__SPATIAL) * window);
 }
 
+/* Descriptors of what a convolution works on. */
+typedef struct layouts {
+    og__md lies[TENSORS]; /* as the call has them */
+    og__md used[TENSORS]; /* as the primitive wants them */
+    og__md bias;          /* of the forward pass, if it has one */
+} layouts;
+
+static void free_layouts(layouts *l)
+{
+    for (int i = 0; i < TENSORS; i++) {
+        og__md_free(&l->lies[i]);
+        og__md_free(&l->used[i]);
+    }
+    og__md_free(&l->bias);
+}
+
+/* x: [n, c, in …]    w: [m, c / group, kernel …], with groups [group, m / group, …]    y: [n, m,
+ * out …] */
+typedef struct shapes {
+    int rank[TENSORS];
+    int64_t dims[TENSORS][OG_MAX_RANK];
+} shapes;
+
+static shapes shapes_of(const og__conv *c)
+{
+    int skip = OG__SPATIAL - c->spatial, lead = c->group > 1;
+    shapes s = {.rank = {c->spatial + 2, c->spatial + 2 + lead, c->spatial + 2},
+                .dims = {{c->n, c->c}, {c->group}, {c->n, c->m}}};
+    s.dims[W][lead] = c->m / c->group;
+    s.dims[W][lead + 1] = c->c / c->group;
+    for (int a = 0; a < c->spatial; a++) {
+        s.dims[X][2 + a] = c->in[skip + a];
+        s.dims[W][2 + lead + a] = c->kernel[skip + a];
+        s.dims[Y][2 + a] = c->out[skip + a];
+    }
+    return s;
+}
+
+static bool describe(og__md *md, og_dtype dtype, int rank, const int64_t *dims, bool last)
+{
+    og_type type = og_type_make(dtype, rank, dims);
+    int64_t strides[OG_MAX_RANK];
+    if (last)
+        og_strides_channels_last(&type, strides);
+    else
+        og_strides_dense(&type, strides);
+    return og__md_strided(md, dtype, rank, dims, strides);
+}
+
+/* Channels-last, oneDNN's first choice for the forward pass are weights that are slow to reorder;
+ * blocks of 16 × 16 are not, and computed with at least as fast. */
+static bool blocks_weights(const og__conv *c, og__conv_op op, og_dtype dtype)
+{
+    bool depthwise = c->group > 1 && c->group == c->c && c->group == c->m;
+    return op == OG__CONV && dtype == OG_FLOAT && og__simd_level() == 4 && c->c % 16 == 0 &&
+           c->m % 16 == 0 && (c->group == 1 || depthwise);
+}
+
+/* The primitive with the given weights; `p` NULL: only whether there is one. */
+static bool try_primitive(og__dnnl *dnnl, og__primitive *p, const og__conv *c, og__conv_op op,
+                          const og__md md[TENSORS], const og__md *bias, og__md used[TENSORS])
+{
+    int skip = OG__SPATIAL - c->spatial;
+    int64_t pads[2 * OG__SPATIAL];
+    memcpy(pads, c->begins + skip, (size_t)c->spatial * sizeof *pads);
+    memcpy(pads + c->spatial, c->ends + skip, (size_t)c->spatial * sizeof *pads);
+    og__conv_desc desc = {.kind = kind_of(op),
+                          .x = og__md_get(&md[X]),
+                          .w = og__md_get(&md[W]),
+                          .y = og__md_get(&md[Y]),
+                          .bias = og__md_get(bias),
+                          .spatial = c->spatial,
+                          .strides = c->strides + skip,
+                          .dilations = c->dilations + skip,
+                          .pads = pads};
+    return og__primitive_conv(dnnl, p, &desc, used);
+}
+
+/* The call's primitive and its layouts, which the caller frees, also on failure. */
+static bool make_primitive(og__dnnl *dnnl, og__primitive *p, const og_call *call, const og__conv *c,
+                           og__conv_op op, layouts *l)
+{
+    og_dtype dtype = call->x[0].type.dtype;
+    bool last = channels_last(call, op), ok = true;
+    shapes s = shapes_of(c);
+    og__md md[TENSORS] = {0};
+    for (int i = 0; ok && i < TENSORS; i++) {
+        bool settled = last && i != W;
+        ok = describe(&l->lies[i], dtype, s.rank[i], s.dims[i], settled) &&
+             (settled ? og__md_copy(&md[i], og__md_get(&l->lies[i]))
+                      : og__md_any(&md[i], dtype, s.rank[i], s.dims[i]));
+    }
+    if (ok && op == OG__CONV && og__has(call->nx, call->x, 2))
+        ok = og__md_dense(&l->bias, dtype, 1, &c->m);
+    if (ok) {
+        og__md any = md[W], blocked = {0};
+        bool done = false;
+        if (last && blocks_weights(c, op, dtype) &&
+            og__md_blocks(&blocked, s.rank[W], s.dims[W], c->group > 1)) {
+            md[W] = blocked;
+            done = try_primitive(dnnl, p, c, op, md, &l->bias, l->used);
+            md[W] = any;
+        }
+        og__md_free(&blocked);
+        ok = done || try_primitive(dnnl, p, c, op, md, &l->bias, l->used);
+    }
+    for (int i = 0; i < TENSORS; i++)
+        og__md_free(&md[i]);
+    return ok;
+}
+
 static bool supports(const og_call *call, og__conv_op op)
 {
     og__conv c;
     og_dtype dtype = call->nx > 0 ? call->x[0].type.dtype : OG_UNDEFINED;
-    if (!og__conv_of(call, op, &c) || !og__dnnl_dtype(dtype) || is_product(&c, op, dtype))
+    bool last = channels_last(call, op);
+    if (!og__conv_of(call, op, &c) || !og__dnnl_dtype(dtype) ||
+        (!last && is_product(&c, op, dtype)))
         return false;
     for (int i = 0; i < call->nx; i++)
         if (og__has(call->nx, call->x, i) && og__elements(&call->x[i]) == 0)
@@ -107,21 +190,11 @@ static bool supports(const og_call *call, og__conv_op op)
     if (og__elements(&call->y[0]) == 0)
         return false;
     trim(&c);
-    og__md plain[TENSORS] = {0}, any[TENSORS] = {0}, bias = {0};
+    layouts l = {0};
     og__dnnl dnnl = {0};
-    int64_t pads[2 * OG__SPATIAL];
-    bool with_bias = op == OG__CONV && og__has(call->nx, call->x, 2);
-    bool ok =
-        og__dnnl_open(&dnnl, conv_threads(call, &c)) && describe(&c, dtype, plain, any, &bias);
-    if (ok) {
-        og__conv_desc desc = descriptor(&c, op, any, with_bias ? &bias : NULL, pads);
-        ok = og__primitive_conv(&dnnl, NULL, &desc, NULL);
-    }
-    for (int i = 0; i < TENSORS; i++) {
-        og__md_free(&plain[i]);
-        og__md_free(&any[i]);
-    }
-    og__md_free(&bias);
+    bool ok = og__dnnl_open(&dnnl, conv_threads(call, &c)) &&
+              make_primitive(&dnnl, NULL, call, &c, op, &l);
+    free_layouts(&l);
     og__dnnl_close(&dnnl);
     return ok;
 }
@@ -141,18 +214,12 @@ static void release(og_call *call)
 
 static bool build(plan *p, og_call *call, const og__conv *c, og__conv_op op)
 {
-    og__md plain[TENSORS] = {0}, any[TENSORS] = {0}, chosen[TENSORS] = {0}, bias = {0};
-    int64_t pads[2 * OG__SPATIAL];
-    bool with_bias = op == OG__CONV && og__has(call->nx, call->x, 2);
+    layouts l = {0};
     bool ok = og__dnnl_open(&p->dnnl, conv_threads(call, c)) &&
-              describe(c, call->x[0].type.dtype, plain, any, &bias);
-    if (ok) {
-        og__conv_desc desc = descriptor(c, op, any, with_bias ? &bias : NULL, pads);
-        ok = og__primitive_conv(&p->dnnl, &p->conv, &desc, chosen);
-    }
+              make_primitive(&p->dnnl, &p->conv, call, c, op, &l);
     size_t scratch = p->conv.scratch;
     for (int i = 0; ok && i < TENSORS; i++) {
-        og__md_ref lies = og__md_get(&plain[i]), wanted = og__md_get(&chosen[i]);
+        og__md_ref lies = og__md_get(&l.lies[i]), wanted = og__md_get(&l.used[i]);
         if (og__md_equal(lies, wanted))
             continue;
         bool out = i == written(op);
@@ -165,12 +232,7 @@ static bool build(plan *p, og_call *call, const og__conv *c, og__conv_op op)
     }
     p->scratch_offset = call->workspace_bytes;
     call->workspace_bytes += scratch;
-    for (int i = 0; i < TENSORS; i++) {
-        og__md_free(&plain[i]);
-        og__md_free(&any[i]);
-        og__md_free(&chosen[i]);
-    }
-    og__md_free(&bias);
+    free_layouts(&l);
     return ok;
 }
 
@@ -197,11 +259,15 @@ static bool reorder(plan *p, int i, void *from, void *to, void *scratch)
                              (void *[]){from, to}, scratch);
 }
 
-/* x: [n, channels, size] + bias[channel] */
+/* x: [n, channels, size] + bias[channel]; channels-last it is [n size, channels, 1] */
 static void add_bias(const og_call *call, const og_tensor *x, const og_tensor *bias)
 {
     int64_t channels = x->type.dims[1], size = og__product(x->type.dims, 2, x->type.rank);
     int64_t rows = x->type.dims[0] * channels;
+    if (!og_tensor_is_dense(x)) {
+        rows *= size;
+        size = 1;
+    }
     og_dtype dtype = x->type.dtype;
 #pragma omp parallel for num_threads(og__threads(call, rows *size)) schedule(static)
     for (int64_t r = 0; r < rows; r++) {
@@ -262,9 +328,10 @@ OP(forward, OG__CONV)
 OP(grad_data, OG__CONV_GRAD_DATA)
 OP(grad_weights, OG__CONV_GRAD_WEIGHTS)
 OP(transpose, OG__CONV_TRANSPOSE)
-#define ROW(op, function)                                                      \
-    {                                                                          \
-        op, "oneDNN", 0, function##_supports, function##_prepare, run, release \
+#define ROW(op, function)                                                        \
+    {                                                                            \
+        op, "oneDNN", OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST, \
+            function##_supports, function##_prepare, run, release                \
     }
 
 const og_kernel og_kernels_cpu_conv_onednn[] = {

@@ -1,8 +1,9 @@
 /* The interpreter of elementwise programs: what Fused, Cast and the scalar ops run on (scalar.c,
  * cast.c).
  *
- * The iteration space is the shape of the first output, walked in row-major order in tiles that
- * stay in L1. Outputs are dense, so a tile is a contiguous piece of each. An input is, for a tile,
+ * The iteration space is the shape of the first output, its axes in the order in which the outputs
+ * lie, walked in tiles that stay in L1. Outputs have no gaps, so a tile is a contiguous piece of
+ * each. An input is, for a tile,
  *
  * - uniform: one element for the whole space. It is read once, and instructions on uniform operands
  *   alone also run once;
@@ -113,16 +114,41 @@ static og__variant choose(const plan *p, og_scalar op, const int16_t operand[3],
     return best;
 }
 
+/* The order of axes in which y, which has no gaps, is row-major: by falling stride, after those of
+ * one element. */
+static void order_axes(const og_tensor *y, int *order)
+{
+    int ones = 0, n = 0;
+    for (int a = 0; a < y->type.rank; a++)
+        if (y->type.dims[a] == 1)
+            order[ones++] = a;
+    n = ones;
+    for (int a = 0; a < y->type.rank; a++) {
+        if (y->type.dims[a] == 1)
+            continue;
+        int at = n++;
+        for (; at > ones && y->strides[order[at - 1]] < y->strides[a]; at--)
+            order[at] = order[at - 1];
+        order[at] = a;
+    }
+}
+
 static void plan_inputs(plan *p, const og_call *call)
 {
     const og_type *space = &call->y[0].type;
+    int order[OG_MAX_RANK];
+    order_axes(&call->y[0], order);
     for (int i = 0; i < p->n_in; i++) {
         input *in = &p->inputs[i];
         const og_tensor *x = &call->x[i];
+        int64_t strides[OG_MAX_RANK];
+        og__broadcast_strides(x, space, strides);
         in->dtype = x->type.dtype;
         in->rank = space->rank;
-        memcpy(in->dims, space->dims, sizeof in->dims);
-        og__broadcast_strides(x, space, in->strides);
+        for (int a = 0; a < in->rank; a++) {
+            in->dims[a] = space->dims[order[a]];
+            in->strides[a] = strides[order[a]];
+        }
         og__collapse(&in->rank, in->dims, 1, &in->strides);
         in->uniform = true;
         for (int a = 0; a < in->rank; a++) {

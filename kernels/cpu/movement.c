@@ -12,6 +12,18 @@ static og_status run_same_elements(const og_call *call, og_error *error)
     return OG_OK;
 }
 
+/* Copy: the same elements as y lies. */
+static og_status run_copy(const og_call *call, og_error *error)
+{
+    (void)error;
+    const og_tensor *x = &call->x[0], *y = &call->y[0];
+    og__copy_axis axes[OG_MAX_RANK];
+    for (int a = 0; a < y->type.rank; a++)
+        axes[a] = (og__copy_axis){y->type.dims[a], y->strides[a], x->strides[a]};
+    og__copy(call, y->type.rank, axes, y->data, x->data, og__size(y->type.dtype));
+    return OG_OK;
+}
+
 /* Transpose: attribute perm (default: axes reversed). y[i_0 …] = x[…], y's axis a is x's axis
  * perm[a]. */
 static og_status run_transpose(const og_call *call, og_error *error)
@@ -261,14 +273,17 @@ static og_status run_space_to_depth(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-#define MOVE(op, run_it)                                                                        \
-    {                                                                                           \
-        op, "plain", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, og__supports_bytes, NULL, run_it, \
-            NULL                                                                                \
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE)
+#define ROW(op, flags, run_it)                                     \
+    {                                                              \
+        op, "plain", flags, og__supports_bytes, NULL, run_it, NULL \
     }
+#define MOVE(op, run_it) ROW(op, FLAGS, run_it)
+/* Where outputs lie as they like. */
+#define MOVE_ANY(op, run_it) ROW(op, FLAGS | OG_KERNEL_ANY_ORDER, run_it)
 
 const og_kernel og_kernels_cpu_movement[] = {
-    MOVE("ai.ongrad::Copy", run_same_elements),
+    MOVE_ANY("ai.ongrad::Copy", run_copy),
     MOVE("Identity", run_same_elements),
     MOVE("Reshape", run_same_elements),
     MOVE("Flatten", run_same_elements),

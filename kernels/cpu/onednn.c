@@ -61,17 +61,31 @@ bool og__md_dense(og__md *md, og_dtype dtype, int rank, const int64_t *dims)
     return og__md_strided(md, dtype, rank, dims, strides);
 }
 
-bool og__md_any(og__md *md, og_dtype dtype, int rank, const int64_t *dims)
+static bool tagged(og__md *md, og_dtype dtype, int rank, const int64_t *dims, dnnl_format_tag_t tag)
 {
     dnnl_dims_t d = {0};
     copy_dims(d, rank, dims);
 #if V3
-    return dnnl_memory_desc_create_with_tag(&md->desc, rank, d, data_type(dtype),
-                                            dnnl_format_tag_any) == dnnl_success;
+    return dnnl_memory_desc_create_with_tag(&md->desc, rank, d, data_type(dtype), tag) ==
+           dnnl_success;
 #else
-    return dnnl_memory_desc_init_by_tag(&md->desc, rank, d, data_type(dtype),
-                                        dnnl_format_tag_any) == dnnl_success;
+    return dnnl_memory_desc_init_by_tag(&md->desc, rank, d, data_type(dtype), tag) == dnnl_success;
 #endif
+}
+
+bool og__md_any(og__md *md, og_dtype dtype, int rank, const int64_t *dims)
+{
+    return tagged(md, dtype, rank, dims, dnnl_format_tag_any);
+}
+
+bool og__md_blocks(og__md *md, int rank, const int64_t *dims, bool depthwise)
+{
+    static const dnnl_format_tag_t tags[2][3] = {
+        {dnnl_OIw16i16o, dnnl_OIhw16i16o, dnnl_OIdhw16i16o},
+        {dnnl_Goiw16g, dnnl_Goihw16g, dnnl_Goidhw16g}};
+    int spatial = rank - 2 - depthwise;
+    return spatial >= 1 && spatial <= 3 &&
+           tagged(md, OG_FLOAT, rank, dims, tags[depthwise][spatial - 1]);
 }
 
 bool og__md_copy(og__md *md, og__md_ref from)
@@ -218,6 +232,15 @@ static dnnl_status_t conv_pd(og__dnnl *d, dnnl_primitive_desc_t *pd, const og__c
 #endif
 }
 
+/* oneDNN's own plain loops, which are slower than ours. */
+static bool is_reference(const_dnnl_primitive_desc_t pd)
+{
+    const char *name = NULL;
+    return dnnl_primitive_desc_query(pd, dnnl_query_impl_info_str, 0, (void *)&name) ==
+               dnnl_success &&
+           name && strncmp(name, "ref", 3) == 0;
+}
+
 bool og__primitive_conv(og__dnnl *d, og__primitive *p, const og__conv_desc *conv, og__md chosen[3])
 {
     /* Arguments x, w, y, bias for each kind. */
@@ -237,6 +260,10 @@ bool og__primitive_conv(og__dnnl *d, og__primitive *p, const og__conv_desc *conv
     int before = use_threads(d->threads);
     dnnl_primitive_desc_t pd = NULL;
     bool ok = conv_pd(d, &pd, conv, attr) == dnnl_success;
+    if (ok && is_reference(pd)) {
+        dnnl_primitive_desc_destroy(pd);
+        ok = false;
+    }
     if (ok) {
         for (int i = 0; ok && chosen && i < 3; i++)
             ok = og__md_copy(&chosen[i], dnnl_primitive_desc_query_md(pd, query[conv->kind][i], 0));

@@ -31,6 +31,9 @@ bool og__md_strided(og__md *md, og_dtype dtype, int rank, const int64_t *dims,
 bool og__md_dense(og__md *md, og_dtype dtype, int rank, const int64_t *dims);
 /* Whatever layout a primitive likes best. */
 bool og__md_any(og__md *md, og_dtype dtype, int rank, const int64_t *dims);
+/* A convolution's float weights in blocks of 16 output by 16 input channels, both multiples of 16;
+ * `depthwise`: with a leading group axis, in blocks of 16 groups. */
+bool og__md_blocks(og__md *md, int rank, const int64_t *dims, bool depthwise);
 bool og__md_copy(og__md *md, og__md_ref from);
 bool og__md_equal(og__md_ref a, og__md_ref b);
 /* Bytes, a multiple of 256. */

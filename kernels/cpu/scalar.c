@@ -102,7 +102,7 @@ static og_status scalar_prepare(og_call *call, og_error *error)
     return status;
 }
 
-#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE)
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE | OG_KERNEL_ANY_ORDER)
 #define SCALAR(op)        \
     {op,                  \
      "tiles",             \

@@ -14,15 +14,34 @@ static bool names_row(const char *kernel_op, const og_op *op)
     return strcmp(kernel_op, op->name) == 0;
 }
 
-/* A kernel that does not read strides wants every input dense row-major. */
-static bool takes_layouts(const og_kernel *kernel, const og_call *call)
+static bool all_dense(int n, const og_tensor *t)
 {
-    if (kernel->flags & OG_KERNEL_STRIDED)
-        return true;
-    for (int i = 0; i < call->nx; i++)
-        if (call->x[i].type.dtype != OG_UNDEFINED && !og_tensor_is_dense(&call->x[i]))
+    for (int i = 0; i < n; i++)
+        if (t[i].type.dtype != OG_UNDEFINED && !og_tensor_is_dense(&t[i]))
             return false;
     return true;
+}
+
+/* Those of n tensors that the mask names channels-last, the others dense. */
+static bool images_last(int n, const og_tensor *t, uint8_t images)
+{
+    for (int i = 0; i < n; i++)
+        if (t[i].type.dtype != OG_UNDEFINED &&
+            !(og_op_image(images, i) ? og_tensor_is_channels_last(&t[i])
+                                     : og_tensor_is_dense(&t[i])))
+            return false;
+    return true;
+}
+
+/* Do the kernel's flags allow the call's layouts? */
+static bool takes_layouts(const og_kernel *kernel, const og_call *call)
+{
+    const og_op *op = call->node->op;
+    if (kernel->flags & OG_KERNEL_CHANNELS_LAST && images_last(call->nx, call->x, op->images_in) &&
+        images_last(call->ny, call->y, op->images_out))
+        return true;
+    return (kernel->flags & OG_KERNEL_STRIDED || all_dense(call->nx, call->x)) &&
+           (kernel->flags & OG_KERNEL_ANY_ORDER || all_dense(call->ny, call->y));
 }
 
 const og_kernel *og_device_kernel(const og_device *device, const og_call *call, bool reference)
@@ -54,6 +73,16 @@ void og_strides_dense(const og_type *type, int64_t *strides)
     }
 }
 
+void og_strides_channels_last(const og_type *type, int64_t *strides)
+{
+    int64_t step = 1;
+    for (int i = 0; i < type->rank; i++) {
+        int a = i == 0 ? 1 : i == type->rank - 1 ? 0 : type->rank - i;
+        strides[a] = step;
+        step *= type->dims[a];
+    }
+}
+
 og_tensor og_tensor_dense(const og_type *type, void *data)
 {
     og_tensor t = {.type = *type, .data = data};
@@ -61,15 +90,30 @@ og_tensor og_tensor_dense(const og_type *type, void *data)
     return t;
 }
 
-bool og_tensor_is_dense(const og_tensor *t)
+/* Are the strides those given, but for axes of one element? */
+static bool lies_as(const og_tensor *t, const int64_t *strides)
 {
-    int64_t step = 1;
-    for (int a = t->type.rank - 1; a >= 0; a--) {
+    for (int a = 0; a < t->type.rank; a++)
         if (t->type.dims[a] == 0)
             return true;
-        if (t->type.dims[a] != 1 && t->strides[a] != step)
+    for (int a = 0; a < t->type.rank; a++)
+        if (t->type.dims[a] != 1 && t->strides[a] != strides[a])
             return false;
-        step *= t->type.dims[a];
-    }
     return true;
+}
+
+bool og_tensor_is_dense(const og_tensor *t)
+{
+    int64_t strides[OG_MAX_RANK];
+    og_strides_dense(&t->type, strides);
+    return lies_as(t, strides);
+}
+
+bool og_tensor_is_channels_last(const og_tensor *t)
+{
+    int64_t strides[OG_MAX_RANK];
+    if (t->type.rank < 3)
+        return false;
+    og_strides_channels_last(&t->type, strides);
+    return lies_as(t, strides);
 }

@@ -32,11 +32,19 @@ typedef struct og_call {
 
 enum og_kernel_flags {
     OG_KERNEL_STRIDED =
-        1 << 0, /* reads inputs of any strides (within what supports() accepts); without it every
-                   input is dense row-major. Outputs are always dense row-major. */
+        1 << 0, /* reads inputs of any strides (within what supports() accepts); without it, and
+                   without OG_KERNEL_CHANNELS_LAST, every input is dense row-major. */
     OG_KERNEL_INPLACE =
         1 << 1, /* any output may share memory with any input of the same type and layout */
-    OG_KERNEL_REFERENCE = 1 << 2 /* the plain kernel: what eager.c prefers */
+    OG_KERNEL_REFERENCE = 1 << 2, /* the plain kernel: what eager.c prefers */
+    OG_KERNEL_ANY_ORDER =
+        1 << 3, /* outputs may lie without gaps in any order of axes, all in the same one; without
+                   it, and without OG_KERNEL_CHANNELS_LAST, outputs are dense row-major. */
+    OG_KERNEL_CHANNELS_LAST =
+        1 << 4, /* the op's images (og_op.images_in, .images_out) may all lie channels-last;
+                   supports() sees the layouts and decides. Everything else is dense row-major. */
+    OG_KERNEL_PREFERS_CHANNELS_LAST =
+        1 << 5 /* with OG_KERNEL_CHANNELS_LAST: faster so, enough to be worth copies of images */
 };
 
 typedef struct og_kernel {
@@ -76,5 +84,9 @@ bool og_device_has(const og_device *device, const og_op *op);
 og_tensor og_tensor_dense(const og_type *type, void *data);
 bool og_tensor_is_dense(const og_tensor *t);
 void og_strides_dense(const og_type *type, int64_t *strides);
+/* Channels-last: an image [N, C, spatial …], rank at least 3, whose elements lie as those of a
+ * dense [N, spatial …, C]. */
+bool og_tensor_is_channels_last(const og_tensor *t);
+void og_strides_channels_last(const og_type *type, int64_t *strides);
 
 #endif

@@ -170,6 +170,9 @@ struct og_op {
     unsigned flags;
     uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape,
                           CastLike's second */
+    uint8_t images_in, images_out; /* bit k: input (output) k is an image [N, C, spatial …], which
+                                      kernels may want with its channels last in memory; bit 7
+                                      stands for all from 7 on */
     og_upgrade upgrade[8];
 };
 
@@ -187,6 +190,12 @@ const char *og_op_nearest(const char *name);
 
 /* Of a node of a typed graph, by its row. */
 double og_node_flops(const og_graph *g, const og_node *n);
+
+/* Bit k of a row's images_in or images_out. */
+static inline bool og_op_image(uint8_t images, int k)
+{
+    return images >> (k < 7 ? k : 7) & 1;
+}
 
 static inline bool og_op_is(const og_op *op, const char *domain, const char *name)
 {

@@ -2,15 +2,24 @@
  *
  * A node whose row has a view rule makes no new memory if the rule allows it. Another node gets the
  * best kernel for dense inputs; where that kernel does not take the layouts its inputs have, `Copy`
- * nodes make them dense. Outputs and new state values get memory of their own. */
+ * nodes make them dense. Images of a region that is faster channels-last (channels.h) are made so,
+ * and copied where they come from outside. Outputs and new state values get dense memory of their
+ * own. */
+#include "runtime/passes/channels.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
+
+typedef enum form { AS_IT_LIES, DENSE, CHANNELS_LAST, FORMS } form;
+
+enum { MOST_INPUTS = 256 }; /* of one node */
 
 typedef struct layout_pass {
     og_rewrite rw;
     const og_device *device;
     og_layouts *out;
-    size_t capacity; /* of places and kernels */
+    og__channels channels; /* of the graph that is read */
+    int (*copies)[FORMS];  /* by value of the new graph: the number of a copy in that form + 1 */
+    size_t capacity;       /* of places, kernels and copies */
     const og_op *copy;
 } layout_pass;
 
@@ -23,23 +32,33 @@ static og_tensor tensor_at(const og_value *v, const og_place *p)
     return t;
 }
 
-static void place_own(layout_pass *l, int value)
+static void set_strides(const og_type *type, form f, int64_t *strides)
+{
+    if (f == DENSE)
+        og_strides_dense(type, strides);
+    else if (f == CHANNELS_LAST)
+        og_strides_channels_last(type, strides);
+}
+
+static void place_own(layout_pass *l, int value, form f)
 {
     og_place *p = &l->out->places[value];
     p->root = value;
     p->layout.offset = 0;
-    og_strides_dense(&l->rw.to->values[value]->type, p->layout.strides);
+    set_strides(&l->rw.to->values[value]->type, f, p->layout.strides);
 }
 
-static bool is_dense(const layout_pass *l, int value)
+static bool lies(const layout_pass *l, int value, form f)
 {
     og_tensor t = tensor_at(l->rw.to->values[value], &l->out->places[value]);
-    return og_tensor_is_dense(&t);
+    return f == AS_IT_LIES ||
+           (f == DENSE ? og_tensor_is_dense(&t) : og_tensor_is_channels_last(&t));
 }
 
-enum { MOST_INPUTS = 256 }; /* of one node */
-
-static const og_kernel *choose(layout_pass *l, const og_node *n, const bool densify[MOST_INPUTS])
+/* The kernel for a node of either graph, whose inputs are the new graph's values in[] in the given
+ * forms; outputs of types y in forms out[]. */
+static const og_kernel *choose(layout_pass *l, const og_node *n, const int *in, const form *forms,
+                               const og_type *const *y, const form *out)
 {
     og_graph *to = l->rw.to;
     og_call call = {.node = n, .device = l->device, .nx = n->n_in, .ny = n->n_out};
@@ -50,19 +69,20 @@ static const og_kernel *choose(layout_pass *l, const og_node *n, const bool dens
         return NULL;
     }
     for (int i = 0; i < n->n_in; i++) {
-        const og_value *v = og_graph_value(to, n->in[i]);
+        const og_value *v = og_graph_value(to, in[i]);
         if (!v)
             continue;
         call.x[i] = tensor_at(v, &l->out->places[v->id]);
-        if (densify[i])
-            og_strides_dense(&v->type, call.x[i].strides);
+        set_strides(&v->type, forms[i], call.x[i].strides);
     }
-    for (int i = 0; i < n->n_out; i++)
-        call.y[i] = og_tensor_dense(&to->values[n->out[i]]->type, NULL);
+    for (int i = 0; i < n->n_out; i++) {
+        call.y[i] = og_tensor_dense(y[i], NULL);
+        set_strides(y[i], out[i], call.y[i].strides);
+    }
     return og_device_kernel(l->device, &call, false);
 }
 
-/* Room in places and kernels for one more node with `n_out` outputs. */
+/* Room for one more node with `n_out` outputs. */
 static bool reserve(layout_pass *l, int n_out)
 {
     const og_graph *to = l->rw.to;
@@ -73,99 +93,134 @@ static bool reserve(layout_pass *l, int n_out)
     size_t capacity = 2 * need + 64;
     og_place *places = og_arena_array(to->arena, capacity, sizeof(og_place));
     const og_kernel **kernels = og_arena_array(to->arena, capacity, sizeof(*kernels));
-    if (!places || !kernels) {
+    int(*copies)[FORMS] = og_arena_array(to->arena, capacity, sizeof(*copies));
+    if (!places || !kernels || !copies) {
         og_fail_memory(&l->rw.to->error, capacity * sizeof(og_place), "the layout pass");
         return false;
     }
     for (size_t i = 0; i < l->capacity; i++) {
         places[i] = l->out->places[i];
         kernels[i] = l->out->kernels[i];
+        for (int f = 0; f < FORMS; f++)
+            copies[i][f] = l->copies[i][f];
     }
     l->out->places = places;
     l->out->kernels = kernels;
+    l->copies = copies;
     l->capacity = capacity;
     return true;
 }
 
-/* A dense copy of a value of the new graph, in memory of its own. */
-static int copy_value(layout_pass *l, int value)
+/* A copy of a value of the new graph, in memory of its own. */
+static int copy_value(layout_pass *l, int value, form f)
 {
     og_graph *to = l->rw.to;
-    const bool keep[MOST_INPUTS] = {false};
+    const og_type *type = &to->values[value]->type;
+    const form as_it_lies = AS_IT_LIES;
     if (!reserve(l, 1))
         return value;
-    og_node *n =
-        og_graph_add_typed_node(to, l->copy, "", &value, 1, &to->values[value]->type, 1, NULL, 0);
+    og_node *n = og_graph_add_typed_node(to, l->copy, "", &value, 1, type, 1, NULL, 0);
     if (!n)
         return value;
-    place_own(l, n->out[0]);
-    l->out->kernels[n->id] = choose(l, n, keep);
+    place_own(l, n->out[0], f);
+    l->out->kernels[n->id] = choose(l, n, n->in, &as_it_lies, &type, &f);
     if (!l->out->kernels[n->id])
         og_node_fail(to, n, OG_INTERNAL, "the device %s cannot copy", l->device->name);
     return n->out[0];
 }
 
-static bool place_view(layout_pass *l, const og_node *n)
+/* The value in the given form: itself, or a copy, made once. */
+static int in_form(layout_pass *l, int value, form f)
+{
+    if (value < 0 || lies(l, value, f))
+        return value;
+    if (!l->copies[value][f]) {
+        int made = copy_value(l, value, f) + 1;
+        l->copies[value][f] = made;
+    }
+    return l->copies[value][f] - 1;
+}
+
+/* If the node can be a view, its outputs' places are set. */
+static bool place_view(layout_pass *l, const og_node *from)
 {
     og_graph *to = l->rw.to;
-    const og_value **in = og_arena_array(to->arena, (size_t)n->n_in + 1, sizeof(*in));
-    if (!n->op->view || n->n_in < 1 || n->in[0] < 0 || !in)
+    const og_value **in = og_arena_array(to->arena, (size_t)from->n_in + 1, sizeof(*in));
+    og_layout *y = og_arena_array(to->arena, (size_t)from->n_out + 1, sizeof(*y));
+    if (!from->op->view || from->n_in < 1 || from->in[0] < 0 || !in || !y)
         return false;
-    for (int i = 0; i < n->n_in; i++)
-        in[i] = og_graph_value(to, n->in[i]);
-    const og_place *px = &l->out->places[n->in[0]];
-    for (int k = 0; k < n->n_out; k++) {
-        og_place p = {.root = px->root};
-        if (!n->op->view(n, k, in, &in[0]->type, &px->layout, &to->values[n->out[k]]->type,
-                         &p.layout))
+    for (int i = 0; i < from->n_in; i++)
+        in[i] = og_graph_value(to, og_rewrite_value(&l->rw, from->in[i]).id);
+    const og_place x = l->out->places[in[0]->id];
+    for (int k = 0; k < from->n_out; k++)
+        if (!from->op->view(from, k, in, &in[0]->type, &x.layout,
+                            &l->rw.from->values[from->out[k]]->type, &y[k]))
             return false;
-        l->out->places[n->out[k]] = p;
-    }
-    l->out->kernels[n->id] = NULL;
+    const og_node *n = og_rewrite_copy(&l->rw, from);
+    for (int k = 0; n && k < n->n_out; k++)
+        l->out->places[n->out[k]] = (og_place){x.root, y[k]};
+    if (n)
+        l->out->kernels[n->id] = NULL;
     return true;
 }
 
-/* The node was copied to the new graph as its last node: give it a kernel, after copies of inputs
- * if need be. */
+/* Give the node a kernel, after copies of inputs if need be. */
 static void place_kernel(layout_pass *l, const og_node *from)
 {
+    const og_graph *g = l->rw.from;
     og_graph *to = l->rw.to;
-    bool as_is[MOST_INPUTS] = {false}, densify[MOST_INPUTS] = {false};
-    const og_node *n = to->nodes[to->n_nodes - 1];
-    bool any = false;
-    if (n->n_in > MOST_INPUTS) {
-        og_node_fail(to, n, OG_UNSUPPORTED, "has %d inputs, more than %d", n->n_in, MOST_INPUTS);
+    bool region = l->channels.nodes[from->id], any = false;
+    if (from->n_in > MOST_INPUTS) {
+        og_node_fail(to, from, OG_UNSUPPORTED, "has %d inputs, more than %d", from->n_in,
+                     MOST_INPUTS);
         return;
     }
-    for (int i = 0; i < n->n_in; i++) {
-        densify[i] = n->in[i] >= 0 && !is_dense(l, n->in[i]);
-        any |= densify[i];
+    int in[MOST_INPUTS] = {0};
+    form copied[MOST_INPUTS] = {AS_IT_LIES}, as_is[MOST_INPUTS] = {AS_IT_LIES};
+    form *out = og_arena_array(to->arena, (size_t)from->n_out + 1, sizeof(form));
+    const og_type **types = og_arena_array(to->arena, (size_t)from->n_out + 1, sizeof(*types));
+    if (!out || !types) {
+        og_fail_memory(&to->error, sizeof(form), "the layout pass");
+        return;
     }
-    const og_kernel *best = choose(l, n, densify), *now = any ? choose(l, n, as_is) : best;
-    if (any && best && now != best) {
-        to->n_nodes--; /* take the node back, copy its inputs, add it again; its outputs stay as
-                          unused values */
-        for (int i = 0; i < from->n_in; i++)
-            if (densify[i])
-                l->rw.map[from->in[i]] = copy_value(l, n->in[i]);
-        if (!reserve(l, from->n_out) || !og_rewrite_copy(&l->rw, from))
-            return;
-        n = to->nodes[to->n_nodes - 1];
-    } else if (!best) {
+    for (int i = 0; i < from->n_in; i++) {
+        bool image = region && og__image_in(g, from, i);
+        in[i] = og_rewrite_value(&l->rw, from->in[i]).id;
+        as_is[i] = image ? CHANNELS_LAST : AS_IT_LIES;
+        copied[i] = image ? CHANNELS_LAST : DENSE;
+        any |= !image && in[i] >= 0 && !lies(l, in[i], DENSE);
+    }
+    for (int k = 0; k < from->n_out; k++) {
+        types[k] = &g->values[from->out[k]]->type;
+        out[k] = region && og__image_out(g, from, k) ? CHANNELS_LAST : DENSE;
+    }
+    const og_kernel *best = choose(l, from, in, copied, types, out);
+    const og_kernel *now = any ? choose(l, from, in, as_is, types, out) : best;
+    const form *forms = best && now != best ? copied : as_is;
+    if (!best)
         best = now;
+    for (int i = 0; i < from->n_in; i++) {
+        in[i] = in_form(l, in[i], forms[i]);
+        if (forms[i] == DENSE && from->in[i] >= 0 && !l->channels.values[from->in[i]])
+            l->rw.map[from->in[i]] = in[i]; /* for later readers too */
     }
+    og_node *n = reserve(l, from->n_out) ? og_rewrite_copy(&l->rw, from) : NULL;
+    if (!n)
+        return;
     if (!best)
         og_node_fail(to, n, OG_UNSUPPORTED, "the device %s has no kernel for it", l->device->name);
+    for (int i = 0; i < n->n_in; i++)
+        n->in[i] = in[i];
     l->out->kernels[n->id] = best;
     for (int k = 0; k < n->n_out; k++)
-        place_own(l, n->out[k]);
+        place_own(l, n->out[k], out[k]);
 }
 
 static void place_sources(layout_pass *l)
 {
     og_graph *to = l->rw.to;
     for (int i = 0; i < to->n_values; i++)
-        place_own(l, i);
+        place_own(l, i, DENSE);
 }
 
 /* An output or new state value must be dense memory that a node of this graph wrote. */
@@ -173,9 +228,9 @@ static int own_memory(layout_pass *l, int value, bool whole)
 {
     const og_place *p = &l->out->places[value];
     const og_value *root = l->rw.to->values[p->root];
-    if (root->kind == OG_VALUE_NODE && is_dense(l, value) && (!whole || p->root == value))
+    if (root->kind == OG_VALUE_NODE && lies(l, value, DENSE) && (!whole || p->root == value))
         return value;
-    return copy_value(l, value);
+    return copy_value(l, value, DENSE);
 }
 
 og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layouts)
@@ -191,13 +246,16 @@ og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layou
             og_rewrite_value(&l.rw, i);
     if (!reserve(&l, 1))
         return to;
+    if (!og__channels_find(g, l.rw.live, device, to->arena, &l.channels)) {
+        og_fail_memory(&to->error, (size_t)g->n_values, "the layout pass");
+        return to;
+    }
     place_sources(&l);
     for (int i = 0; i < g->n_nodes && to->error.status == OG_OK; i++) {
         const og_node *n = g->nodes[i];
         if (!l.rw.live[i] || !reserve(&l, n->n_out))
             continue;
-        og_node *copy = og_rewrite_copy(&l.rw, n);
-        if (copy && !place_view(&l, copy))
+        if (!place_view(&l, n))
             place_kernel(&l, n);
     }
     og_rewrite_end(&l.rw);
@@ -209,8 +267,8 @@ og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layou
         bool shared = false;
         for (int k = 0; k < i; k++)
             shared |= to->states[k].out == to->states[i].out;
-        to->states[i].out =
-            shared ? copy_value(&l, to->states[i].out) : own_memory(&l, to->states[i].out, true);
+        to->states[i].out = shared ? copy_value(&l, to->states[i].out, DENSE)
+                                   : own_memory(&l, to->states[i].out, true);
     }
     layouts->graph = to;
     return to;

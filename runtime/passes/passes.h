@@ -181,7 +181,7 @@ og_graph *og_pass_simplify(og_graph *g);
 og_graph *og_pass_fuse(og_graph *g);
 
 /* layout.c: views instead of copies where the reader's kernel allows it, `Copy` nodes where not;
- * kernels chosen. */
+ * regions of images channels-last where the device is faster so; kernels chosen. */
 typedef struct og_place {
     int root;         /* the value in whose memory this one lies (itself: its own) */
     og_layout layout; /* within root, in elements of the value's dtype */

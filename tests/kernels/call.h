@@ -80,6 +80,25 @@ __attribute__((unused)) static og_tensor test_convert(const og_tensor *t, og_dty
     return copy;
 }
 
+/* The same elements as another tensor's, channels-last. */
+__attribute__((unused)) static og_tensor test_channels_last(const og_tensor *t)
+{
+    og_tensor copy = test_tensor(t->type.dtype, t->type.rank, t->type.dims);
+    size_t size = og__size(t->type.dtype);
+    og_strides_channels_last(&t->type, copy.strides);
+    for (int64_t i = 0; i < og__elements(t); i++) {
+        int64_t to = 0, from = 0, at = i;
+        for (int a = t->type.rank - 1; a >= 0; a--) {
+            to += at % t->type.dims[a] * copy.strides[a];
+            from += at % t->type.dims[a] * t->strides[a];
+            at /= t->type.dims[a];
+        }
+        memcpy((char *)copy.data + (size_t)to * size, (const char *)t->data + (size_t)from * size,
+               size);
+    }
+    return copy;
+}
+
 static bool test_names_row(const char *kernel_op, const char *op)
 {
     return strcmp(kernel_op, op) == 0;

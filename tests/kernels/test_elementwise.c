@@ -304,13 +304,17 @@ TEST(broadcasting)
                                      OG_INT32, OG_INT64,  OG_UINT8,   OG_BOOL};
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         for (int turn = 0; turn < 3; turn++)
-            for (int t = 0; t < 8; t++) {
+            for (int t = 0; t < 16; t++) {
                 const pattern *p = &patterns[i];
+                og_dtype dtype = types[t / 2];
+                bool last = t & 1 && p->ry > 2; /* the output channels-last */
                 TEST_CASE(p->name);
                 kernel_call c = {.op = "Where", .scalar = OG_SCALAR_Where, .nx = 3, .ny = 1};
                 for (int x = 0; x < 3; x++)
-                    c.x[x] = pattern_input(p, (x + turn) % 3, x == 0 ? OG_BOOL : types[t], &seed);
-                c.y[0] = test_tensor(types[t], p->ry, p->y);
+                    c.x[x] = pattern_input(p, (x + turn) % 3, x == 0 ? OG_BOOL : dtype, &seed);
+                c.y[0] = test_tensor(dtype, p->ry, p->y);
+                if (last)
+                    og_strides_channels_last(&c.y[0].type, c.y[0].strides);
                 if (test_run(&c))
                     for (int64_t e = 0; e < og__elements(&c.y[0]); e++) {
                         const og_tensor *from =

@@ -326,8 +326,9 @@ static og_tensor spatial_tensor(og_dtype dtype, int64_t first, int64_t second, i
 }
 
 /* Does kernel `name` of `op` give the sums? to: as conv_sums; ConvTranspose reads y and writes x.
- */
-static void check_conv(const char *op, const char *name, og_dtype dtype, int to, double tolerance)
+ * last: images channels-last. */
+static void check_conv(const char *op, const char *name, og_dtype dtype, int to, double tolerance,
+                       bool last)
 {
     uint64_t seed = 5;
     bool transpose = !strcmp(op, "ConvTranspose");
@@ -383,6 +384,11 @@ static void check_conv(const char *op, const char *name, og_dtype dtype, int to,
                 .name = "output_padding", .kind = OG_ATTR_INTS, .n = k.spatial, .ints = extra};
 
         memset(call.y[0].data, 0xff, (size_t)og__elements(&call.y[0]) * og__size(dtype));
+        og_tensor images[3] = {0};
+        og_tensor *operands[3] = {&call.x[0], &call.x[1], &call.y[0]};
+        for (int t = 0; last && t < 3; t++)
+            if (t == 0 || t == (to == 2 ? 1 : 2))
+                *operands[t] = images[t] = test_channels_last(operands[t]);
         if (test_run(&call)) {
             double worst = 0, scale = 1;
             for (int64_t e = 0; e < og__elements(written); e++)
@@ -393,50 +399,59 @@ static void check_conv(const char *op, const char *name, og_dtype dtype, int to,
             }
             CHECK_CLOSE(worst, 0, tolerance);
         }
-        og_tensor all[] = {x, w, y, bias, dx, dw, dy};
-        for (int t = 0; t < 7; t++)
+        og_tensor all[] = {x, w, y, bias, dx, dw, dy, images[0], images[1], images[2]};
+        for (int t = 0; t < 10; t++)
             free(all[t].data);
     }
     TEST_CASE("");
 }
 
-static void check_convs(const char *kernel, og_dtype dtype, double tolerance)
+static void check_convs(const char *kernel, og_dtype dtype, double tolerance, bool last)
 {
-    check_conv("Conv", kernel, dtype, 0, tolerance);
-    check_conv("ai.ongrad::ConvGradData", kernel, dtype, 1, tolerance);
-    check_conv("ai.ongrad::ConvGradWeights", kernel, dtype, 2, tolerance);
-    check_conv("ConvTranspose", kernel, dtype, 1, tolerance);
+    check_conv("Conv", kernel, dtype, 0, tolerance, last);
+    check_conv("ai.ongrad::ConvGradData", kernel, dtype, 1, tolerance, last);
+    check_conv("ai.ongrad::ConvGradWeights", kernel, dtype, 2, tolerance, last);
+    check_conv("ConvTranspose", kernel, dtype, 1, tolerance, last);
 }
 
 TEST(conv_float)
 {
-    check_convs("windows", OG_FLOAT, 3e-6);
+    check_convs("windows", OG_FLOAT, 3e-6, false);
 }
 
 TEST(conv_double)
 {
-    check_convs("windows", OG_DOUBLE, 1e-13);
+    check_convs("windows", OG_DOUBLE, 1e-13, false);
 }
 
 TEST(conv_half)
 {
-    check_convs("windows", OG_FLOAT16, 1e-3);
-    check_convs("windows", OG_BFLOAT16, 8e-3);
+    check_convs("windows", OG_FLOAT16, 1e-3, false);
+    check_convs("windows", OG_BFLOAT16, 8e-3, false);
 }
 
 TEST(conv_onednn)
 {
     if (!test_has_kernel("Conv", "oneDNN"))
         SKIP("built without oneDNN");
-    check_convs("oneDNN", OG_FLOAT, 3e-6);
+    check_convs("oneDNN", OG_FLOAT, 3e-6, false);
     if (og__simd_level() == 4)
-        check_convs("oneDNN", OG_BFLOAT16, 1e-2);
+        check_convs("oneDNN", OG_BFLOAT16, 1e-2, false);
+}
+
+TEST(conv_channels_last)
+{
+    if (!test_has_kernel("Conv", "oneDNN"))
+        SKIP("built without oneDNN");
+    check_convs("oneDNN", OG_FLOAT, 1e-5, true); /* up to 28500 products added in float */
+    if (og__simd_level() == 4)
+        check_convs("oneDNN", OG_BFLOAT16, 1e-2, true);
 }
 
 static const og_test tests[] = {
-    TEST_ROW(matmul_float),  TEST_ROW(matmul_double),   TEST_ROW(matmul_half),
-    TEST_ROW(matmul_onednn), TEST_ROW(matmul_integers), TEST_ROW(matmul_threads),
-    TEST_ROW(conv_float),    TEST_ROW(conv_double),     TEST_ROW(conv_half),
-    TEST_ROW(conv_onednn),
+    TEST_ROW(matmul_float),  TEST_ROW(matmul_double),      TEST_ROW(matmul_half),
+    TEST_ROW(matmul_onednn), TEST_ROW(matmul_integers),    TEST_ROW(matmul_threads),
+    TEST_ROW(conv_float),    TEST_ROW(conv_double),        TEST_ROW(conv_half),
+    TEST_ROW(conv_onednn),   TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)
