@@ -9,71 +9,8 @@
 
 enum {
     CHUNK = 256,     /* outputs of a line handled together */
-    RANGES = 16,     /* window offsets whose ranges are kept */
     MOST_ROWS = 1024 /* input rows that a window of MaxPool reads */
 };
-
-/* Windows with three spatial dims; missing leading ones have length 1. */
-typedef struct geometry {
-    int64_t planes, in_plane, out_plane;
-    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3], pad_end[3];
-    bool include_pad;
-    int32_t first[RANGES], last[RANGES]; /* outputs_of the last dim, of its first window offsets */
-} geometry;
-
-static int64_t divide_up(int64_t a, int64_t b) /* b > 0 */
-{
-    return a > 0 ? (a + b - 1) / b : -(-a / b);
-}
-
-/* Outputs first … last - 1 of dim k whose element at window offset o is inside the input. */
-static void outputs_of(const geometry *g, int k, int64_t o, int64_t *first, int64_t *last)
-{
-    int64_t shift = g->pad[k] - o * g->dilation[k];
-    *first = og__max(0, divide_up(shift, g->stride[k]));
-    *last = og__min(g->out[k], divide_up(g->in[k] + shift, g->stride[k]));
-}
-
-/* x: the larger side. False for ranks or sizes that are not handled. */
-static bool read_geometry(const og_call *call, const og_type *x, const og_type *y, geometry *g)
-{
-    og_window w;
-    int lead = 5 - x->rank;
-    if (lead < 0 || lead > 2 || y->rank != x->rank || !og_window_read(&w, call->node, x, NULL))
-        return false;
-    for (int k = 0; k < 3; k++) {
-        int from = k - lead;
-        g->in[k] = from < 0 ? 1 : w.in[from];
-        g->out[k] = from < 0 ? 1 : y->dims[2 + from];
-        g->kernel[k] = from < 0 ? 1 : w.kernel[from];
-        g->stride[k] = from < 0 ? 1 : w.strides[from];
-        g->dilation[k] = from < 0 ? 1 : w.dilations[from];
-        g->pad[k] = from < 0 ? 0 : w.pads[from];
-        g->pad_end[k] = from < 0 ? 0 : w.pads[from + w.n];
-    }
-    g->planes = x->dims[0] * x->dims[1];
-    g->in_plane = og__product(g->in, 0, 3);
-    g->out_plane = og__product(g->out, 0, 3);
-    g->include_pad = og_attr_int(call->node, "count_include_pad", 0) != 0;
-    for (int64_t o = 0; o < og__min(g->kernel[2], RANGES); o++) {
-        int64_t first, last;
-        outputs_of(g, 2, o, &first, &last);
-        g->first[o] = (int32_t)first;
-        g->last[o] = (int32_t)og__max(0, last);
-    }
-    bool fits = g->in_plane < INT32_MAX && g->out_plane < INT32_MAX;
-    for (int k = 0; k < 3; k++)
-        fits = fits &&
-               g->kernel[k] * g->dilation[k] + g->pad[k] + g->pad_end[k] + g->in[k] + g->stride[k] <
-                   INT32_MAX;
-    return fits;
-}
-
-/* The input index that output i reads at window offset o; may lie outside. */
-static int64_t input_of(const geometry *g, int k, int64_t i, int64_t o)
-{
-    return i * g->stride[k] - g->pad[k] + o * g->dilation[k];
-}
 
 /* What one window offset means for outputs [first, last) of the line (d, h): `n` outputs from `i`
  * on read elements stride[2] apart, the first of them `at` elements into the plane. */
@@ -85,31 +22,31 @@ typedef struct offsets {
     int64_t d, h, w; /* the next offset to look at */
 } offsets;
 
-static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, int64_t last,
+static bool next_span(const og__pool_shape *g, int64_t d, int64_t h, int64_t first, int64_t last,
                       offsets *o, span *s)
 {
     for (; o->d < g->kernel[0]; o->d++, o->h = 0) {
-        int64_t id = input_of(g, 0, d, o->d);
+        int64_t id = og__pool_input(g, 0, d, o->d);
         if (id < 0 || id >= g->in[0])
             continue;
         for (; o->h < g->kernel[1]; o->h++, o->w = 0) {
-            int64_t ih = input_of(g, 1, h, o->h);
+            int64_t ih = og__pool_input(g, 1, h, o->h);
             if (ih < 0 || ih >= g->in[1])
                 continue;
             while (o->w < g->kernel[2]) {
                 int64_t begin, end, w = o->w++;
-                if (w < RANGES) {
+                if (w < OG__POOL_RANGES) {
                     begin = g->first[w];
                     end = g->last[w];
                 } else {
-                    outputs_of(g, 2, w, &begin, &end);
+                    og__pool_outputs(g, 2, w, &begin, &end);
                 }
                 begin = og__max(begin, first);
                 end = og__min(end, last);
                 if (begin >= end)
                     continue;
                 *s = (span){begin, end - begin,
-                            (id * g->in[1] + ih) * g->in[2] + input_of(g, 2, begin, w)};
+                            (id * g->in[1] + ih) * g->in[2] + og__pool_input(g, 2, begin, w)};
                 return true;
             }
         }
@@ -121,15 +58,15 @@ static bool next_span(const geometry *g, int64_t d, int64_t h, int64_t first, in
 
 static bool supports_max(const og_call *call)
 {
-    geometry g;
+    og__pool_shape g;
     return OG__PICK(og__pool_find)(call->x[0].type.dtype) &&
            og_attr_int(call->node, "storage_order", 0) == 0 && og__has(call->ny, call->y, 0) &&
-           read_geometry(call, &call->x[0].type, &call->y[0].type, &g) &&
+           og__pool_read(call, &call->x[0].type, &call->y[0].type, &g) &&
            g.kernel[0] <= MOST_ROWS && g.kernel[0] * g.kernel[1] <= MOST_ROWS;
 }
 
 /* Windows of 2 × 2, 2 apart, without padding. */
-static bool is_2x2(const geometry *g)
+static bool is_2x2(const og__pool_shape *g)
 {
     return g->kernel[0] == 1 && g->stride[0] == 1 && g->kernel[1] == 2 && g->kernel[2] == 2 &&
            g->stride[1] == 2 && g->stride[2] == 2 && g->dilation[1] == 1 && g->dilation[2] == 1 &&
@@ -138,26 +75,26 @@ static bool is_2x2(const geometry *g)
 }
 
 /* The input rows that the windows of line (d, h) read; their count. */
-static int32_t rows_of(const geometry *g, int64_t d, int64_t h, int32_t *rows)
+static int32_t rows_of(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows)
 {
     int32_t n = 0;
     for (int64_t a = 0; a < g->kernel[0]; a++)
         for (int64_t b = 0; b < g->kernel[1]; b++) {
-            int64_t id = input_of(g, 0, d, a), ih = input_of(g, 1, h, b);
+            int64_t id = og__pool_input(g, 0, d, a), ih = og__pool_input(g, 1, h, b);
             if (id >= 0 && id < g->in[0] && ih >= 0 && ih < g->in[1])
                 rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
         }
     return n;
 }
 
-static void max_plane(const geometry *g, const og__pool_fns *fns, const char *x, char *y,
+static void max_plane(const og__pool_shape *g, const og__pool_fns *fns, const char *x, char *y,
                       int64_t *indices, int64_t plane, int64_t size)
 {
     bool simple = is_2x2(g);
     int32_t rows[MOST_ROWS], index[CHUNK];
     int64_t inner_first, inner_last, ignored;
-    outputs_of(g, 2, 0, &inner_first, &ignored);
-    outputs_of(g, 2, g->kernel[2] - 1, &ignored, &inner_last);
+    og__pool_outputs(g, 2, 0, &inner_first, &ignored);
+    og__pool_outputs(g, 2, g->kernel[2] - 1, &ignored, &inner_last);
     for (int64_t l = 0; l < g->out[0] * g->out[1]; l++) {
         int64_t d = l / g->out[1], h = l % g->out[1];
         int32_t n_rows = simple ? 0 : rows_of(g, d, h, rows);
@@ -171,7 +108,7 @@ static void max_plane(const geometry *g, const og__pool_fns *fns, const char *x,
                 og__pool_line line = {rows,
                                       n_rows,
                                       (int32_t)n,
-                                      (int32_t)input_of(g, 2, first, 0),
+                                      (int32_t)og__pool_input(g, 2, first, 0),
                                       (int32_t)g->in[2],
                                       (int32_t)g->kernel[2],
                                       (int32_t)g->dilation[2],
@@ -191,10 +128,10 @@ static og_status run_max(const og_call *call, og_error *error)
 {
     const og_tensor *x = &call->x[0];
     const og__pool_fns *fns = OG__PICK(og__pool_find)(x->type.dtype);
-    geometry g;
+    og__pool_shape g;
     int64_t size = (int64_t)og__size(x->type.dtype);
     int64_t *indices = og__has(call->ny, call->y, 1) ? call->y[1].data : NULL;
-    if (!read_geometry(call, &x->type, &call->y[0].type, &g))
+    if (!og__pool_read(call, &x->type, &call->y[0].type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
 #pragma omp parallel for num_threads(og__threads(call, og__elements(x) * 2)) schedule(static)
     for (int64_t p = 0; p < g.planes; p++)
@@ -249,14 +186,14 @@ static og_status run_max_grad(const og_call *call, og_error *error)
 
 static bool supports_average(const og_call *call)
 {
-    geometry g;
-    return og__supports_float(call) && read_geometry(call, &call->x[0].type, &call->y[0].type, &g);
+    og__pool_shape g;
+    return og__supports_float(call) && og__pool_read(call, &call->x[0].type, &call->y[0].type, &g);
 }
 
 static bool supports_average_grad(const og_call *call)
 {
-    geometry g;
-    return og__supports_float(call) && read_geometry(call, &call->y[0].type, &call->x[0].type, &g);
+    og__pool_shape g;
+    return og__supports_float(call) && og__pool_read(call, &call->y[0].type, &call->x[0].type, &g);
 }
 
 static og_status prepare_average(og_call *call, og_error *error)
@@ -264,29 +201,8 @@ static og_status prepare_average(og_call *call, og_error *error)
     (void)error;
     bool grad = strcmp(call->node->op->name, "AveragePoolGrad") == 0;
     const og_type *y = grad ? &call->x[0].type : &call->y[0].type;
-    size_t entries = 3;
-    for (int k = 2; k < y->rank; k++)
-        entries += (size_t)y->dims[k];
-    call->workspace_bytes = entries * sizeof(int32_t);
+    call->workspace_bytes = og__pool_counts_bytes(y);
     return OG_OK;
-}
-
-/* How many elements count in the window of each output, along each dim: three lists in the
- * workspace. With count_include_pad also the padding counts, but not what ceil_mode adds beyond it.
- */
-static void count_windows(const geometry *g, int32_t *list, const int32_t **counts)
-{
-    for (int k = 0; k < 3; k++) {
-        int64_t low = g->include_pad ? -g->pad[k] : 0,
-                high = g->in[k] + (g->include_pad ? g->pad_end[k] : 0);
-        counts[k] = list;
-        for (int64_t i = 0; i < g->out[k]; i++) {
-            int64_t start = input_of(g, k, i, 0), step = g->dilation[k];
-            int64_t first = og__max(0, divide_up(low - start, step));
-            int64_t last = og__min(g->kernel[k], divide_up(high - start, step));
-            *list++ = (int32_t)og__max(1, last - first);
-        }
-    }
 }
 
 /* AveragePool: x → y */
@@ -295,11 +211,11 @@ static og_status run_average(const og_call *call, og_error *error)
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     const og__pool_fns *fns = OG__PICK(og__pool_find)(x->type.dtype);
     const int32_t *counts[3];
-    geometry g;
+    og__pool_shape g;
     int64_t size = (int64_t)og__size(x->type.dtype);
-    if (!read_geometry(call, &x->type, &y->type, &g))
+    if (!og__pool_read(call, &x->type, &y->type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
-    count_windows(&g, call->workspace, counts);
+    og__pool_counts(&g, call->workspace, counts);
 #pragma omp parallel for num_threads(og__threads(call, og__elements(x) * 2)) schedule(static)
     for (int64_t p = 0; p < g.planes; p++) {
         const char *from = (const char *)x->data + p * g.in_plane * size;
@@ -323,11 +239,11 @@ static og_status run_average_grad(const og_call *call, og_error *error)
     const og_tensor *dy = &call->x[0], *dx = &call->y[0];
     const og__pool_fns *fns = OG__PICK(og__pool_find)(dy->type.dtype);
     const int32_t *counts[3];
-    geometry g;
+    og__pool_shape g;
     int64_t size = (int64_t)og__size(dy->type.dtype);
-    if (!read_geometry(call, &dx->type, &dy->type, &g))
+    if (!og__pool_read(call, &dx->type, &dy->type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
-    count_windows(&g, call->workspace, counts);
+    og__pool_counts(&g, call->workspace, counts);
 #pragma omp parallel for num_threads(og__threads(call, og__elements(dx) * 2)) schedule(static)
     for (int64_t p = 0; p < g.planes; p++) {
         double share[CHUNK];

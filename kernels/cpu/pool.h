@@ -5,6 +5,30 @@
 
 #include "kernels/cpu/iterate.h"
 
+#define OG__POOL_RANGES 16 /* window offsets whose ranges are kept */
+
+/* Windows with three spatial dims; missing leading ones have length 1. */
+typedef struct og__pool_shape {
+    int64_t planes, in_plane, out_plane;
+    int64_t in[3], out[3], kernel[3], stride[3], dilation[3], pad[3], pad_end[3];
+    bool include_pad;
+    int32_t first[OG__POOL_RANGES], last[OG__POOL_RANGES]; /* og__pool_outputs of the last
+    dim, for its first window offsets */
+} og__pool_shape;
+
+/* x: the larger side. False for ranks or sizes that are not handled. */
+bool og__pool_read(const og_call *call, const og_type *x, const og_type *y, og__pool_shape *g);
+/* Outputs first … last - 1 of dim k whose element at window offset o is inside the input. */
+void og__pool_outputs(const og__pool_shape *g, int k, int64_t o, int64_t *first, int64_t *last);
+/* The input index that output i reads at window offset o; may lie outside. */
+int64_t og__pool_input(const og__pool_shape *g, int k, int64_t i, int64_t o);
+/* How many elements count in the window of each output, along each dim: three lists in the
+ * workspace. With count_include_pad also the padding counts, but not what ceil_mode adds beyond it.
+ */
+void og__pool_counts(const og__pool_shape *g, int32_t *list, const int32_t **counts);
+/* Bytes that these three lists need, for outputs of type y. */
+size_t og__pool_counts_bytes(const og_type *y);
+
 /* A line of n outputs of MaxPool over one plane x. */
 typedef struct og__pool_line {
     const int32_t *rows; /* where the input rows that its windows read begin in the plane */
@@ -31,6 +55,23 @@ typedef struct og__pool_fns {
     /* y[i] = x[i] / (count[i] others) */
     void (*divide)(void *y, const void *x, const int32_t *count, double others, int64_t n);
 } og__pool_fns;
+
+/* The same channels-last, for float: a tap is an element of a window, as its place in the plane;
+ * x [in_plane, channels]; y, index of one output [channels]. */
+typedef struct og__pool_channels_fns {
+    /* y = the largest of the taps, a NaN if there is one, -infinity for no taps; index (unless
+     * NULL) = its place in an NCHW tensor, where channel c begins at first + c plane; -1 for no
+     * taps */
+    void (*max)(float *y, int64_t *index, const float *x, const int32_t *taps, int n,
+                int64_t channels, int64_t first, int64_t plane);
+    /* y = Σ taps of x / count */
+    void (*average)(float *y, const float *x, const int32_t *taps, int n, int64_t channels,
+                    float count);
+    /* Each tap of dx += dy / count */
+    void (*spread)(const float *dy, float *dx, const int32_t *taps, int n, int64_t channels,
+                   float count);
+} og__pool_channels_fns;
+OG__BUILDS(const og__pool_channels_fns *, og__pool_channels_find, (void));
 
 /* NULL for other types. */
 OG__BUILDS(const og__pool_fns *, og__pool_find, (og_dtype dtype));

@@ -1,0 +1,221 @@
+/* Pooling and its gradients channels-last, in float: the images lie as [N, plane, C], and an
+ * output takes its channels together. Where a gradient adds into an image, one thread takes the
+ * whole sample. */
+#include "kernels/cpu/pool.h"
+
+enum { MOST_TAPS = 1024 };
+
+static bool is_image(const og_tensor *t)
+{
+    return t->type.dtype == OG_FLOAT && og_tensor_is_channels_last(t);
+}
+
+/* x: the larger side */
+static bool supports(const og_call *call, const og_tensor *x, const og_tensor *y)
+{
+    og__pool_shape g;
+    return is_image(x) && is_image(y) && og__pool_read(call, &x->type, &y->type, &g) &&
+           g.kernel[0] <= MOST_TAPS && g.kernel[1] <= MOST_TAPS && g.kernel[2] <= MOST_TAPS &&
+           og__product(g.kernel, 0, 3) <= MOST_TAPS;
+}
+
+/* The elements of the window of output `at` (in its plane) that lie inside; their count. */
+static int taps_of(const og__pool_shape *g, int64_t at, int32_t *taps)
+{
+    int64_t w = at % g->out[2], h = at / g->out[2] % g->out[1], d = at / g->out[2] / g->out[1];
+    int n = 0;
+    for (int64_t a = 0; a < g->kernel[0]; a++) {
+        int64_t id = og__pool_input(g, 0, d, a);
+        if (id < 0 || id >= g->in[0])
+            continue;
+        for (int64_t b = 0; b < g->kernel[1]; b++) {
+            int64_t ih = og__pool_input(g, 1, h, b);
+            if (ih < 0 || ih >= g->in[1])
+                continue;
+            for (int64_t c = 0; c < g->kernel[2]; c++) {
+                int64_t iw = og__pool_input(g, 2, w, c);
+                if (iw >= 0 && iw < g->in[2])
+                    taps[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2] + iw);
+            }
+        }
+    }
+    return n;
+}
+
+/* The counts of an output's window along the three dims, multiplied. */
+static float count_of(const og__pool_shape *g, const int32_t *const *counts, int64_t at)
+{
+    return (float)((double)counts[0][at / g->out[2] / g->out[1]] *
+                   counts[1][at / g->out[2] % g->out[1]] * counts[2][at % g->out[2]]);
+}
+
+/* ---- MaxPool ----------------------------------------------------------------- */
+
+static bool supports_max(const og_call *call)
+{
+    return og__has(call->ny, call->y, 0) && og_attr_int(call->node, "storage_order", 0) == 0 &&
+           supports(call, &call->x[0], &call->y[0]);
+}
+
+/* MaxPool: x → y, indices (as of a row-major x, flat over the whole of it) */
+static og_status run_max(const og_call *call, og_error *error)
+{
+    const og__pool_channels_fns *fns = OG__PICK(og__pool_channels_find)();
+    const og_type *type = &call->x[0].type;
+    const float *x = call->x[0].data;
+    float *y = call->y[0].data;
+    int64_t *indices = og__has(call->ny, call->y, 1) ? call->y[1].data : NULL;
+    int64_t channels = type->dims[1];
+    og__pool_shape g;
+    if (!og__pool_read(call, type, &call->y[0].type, &g))
+        return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
+    int64_t outputs = type->dims[0] * g.out_plane;
+#pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[0]))) schedule(static)
+    for (int64_t o = 0; o < outputs; o++) {
+        int32_t taps[MOST_TAPS];
+        int64_t sample = o / g.out_plane;
+        int n = taps_of(&g, o % g.out_plane, taps);
+        fns->max(y + o * channels, indices ? indices + o * channels : NULL,
+                 x + sample * g.in_plane * channels, taps, n, channels,
+                 sample * channels * g.in_plane, g.in_plane);
+    }
+    return OG_OK;
+}
+
+static bool supports_max_grad(const og_call *call)
+{
+    return is_image(&call->x[0]) && is_image(&call->y[0]) &&
+           og_tensor_is_channels_last(&call->x[1]);
+}
+
+/* One sample: dx[indices] += dy; false if an index is outside its plane. */
+static bool max_grad(const float *dy, const int64_t *indices, float *dx, int64_t channels,
+                     int64_t in_plane, int64_t out_plane, int64_t first)
+{
+    bool good = true;
+    memset(dx, 0, (size_t)(in_plane * channels) * sizeof *dx);
+    for (int64_t o = 0; o < out_plane; o++)
+        for (int64_t c = 0; c < channels; c++) {
+            int64_t index = indices[o * channels + c];
+            uint64_t at = (uint64_t)(index - first - c * in_plane);
+            if (at < (uint64_t)in_plane)
+                dx[(int64_t)at * channels + c] += dy[o * channels + c];
+            else
+                good = good && index == -1;
+        }
+    return good;
+}
+
+/* MaxPoolGrad: dy, indices → dx, zero where no window took its element */
+static og_status run_max_grad(const og_call *call, og_error *error)
+{
+    const og_type *x = &call->y[0].type, *y = &call->x[0].type;
+    const float *dy = call->x[0].data;
+    const int64_t *indices = call->x[1].data;
+    float *dx = call->y[0].data;
+    int64_t samples = x->dims[0], channels = x->dims[1];
+    int64_t in_plane = og__product(x->dims, 2, x->rank),
+            out_plane = og__product(y->dims, 2, y->rank);
+    int threads = og__threads(call, samples * channels * (in_plane + out_plane));
+    bool good = true;
+#pragma omp parallel for num_threads(threads) schedule(static) reduction(&& : good)
+    for (int64_t n = 0; n < samples; n++) {
+        int64_t at = n * channels * out_plane, first = n * channels * in_plane;
+        good = max_grad(dy + at, indices + at, dx + first, channels, in_plane, out_plane, first) &&
+               good;
+    }
+    return good ? OG_OK
+                : og__call_fail(call, error, OG_INVALID_DATA,
+                                "an index points outside the plane it was taken from");
+}
+
+/* ---- AveragePool ------------------------------------------------------------- */
+
+static bool supports_average(const og_call *call)
+{
+    return supports(call, &call->x[0], &call->y[0]);
+}
+
+static bool supports_average_grad(const og_call *call)
+{
+    return supports(call, &call->y[0], &call->x[0]);
+}
+
+static og_status prepare_average(og_call *call, og_error *error)
+{
+    (void)error;
+    call->workspace_bytes = og__pool_counts_bytes(&call->y[0].type);
+    return OG_OK;
+}
+
+static og_status prepare_average_grad(og_call *call, og_error *error)
+{
+    (void)error;
+    call->workspace_bytes = og__pool_counts_bytes(&call->x[0].type);
+    return OG_OK;
+}
+
+/* AveragePool: x → y */
+static og_status run_average(const og_call *call, og_error *error)
+{
+    const og__pool_channels_fns *fns = OG__PICK(og__pool_channels_find)();
+    const og_type *type = &call->x[0].type;
+    const float *x = call->x[0].data;
+    float *y = call->y[0].data;
+    int64_t channels = type->dims[1];
+    const int32_t *counts[3];
+    og__pool_shape g;
+    if (!og__pool_read(call, type, &call->y[0].type, &g))
+        return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
+    og__pool_counts(&g, call->workspace, counts);
+    int64_t outputs = type->dims[0] * g.out_plane;
+#pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[0]))) schedule(static)
+    for (int64_t o = 0; o < outputs; o++) {
+        int32_t taps[MOST_TAPS];
+        int n = taps_of(&g, o % g.out_plane, taps);
+        fns->average(y + o * channels, x + o / g.out_plane * g.in_plane * channels, taps, n,
+                     channels, count_of(&g, counts, o % g.out_plane));
+    }
+    return OG_OK;
+}
+
+/* AveragePoolGrad: dy → dx; every element of a window receives dy / count */
+static og_status run_average_grad(const og_call *call, og_error *error)
+{
+    const og__pool_channels_fns *fns = OG__PICK(og__pool_channels_find)();
+    const og_type *type = &call->y[0].type;
+    const float *dy = call->x[0].data;
+    float *dx = call->y[0].data;
+    int64_t channels = type->dims[1];
+    const int32_t *counts[3];
+    og__pool_shape g;
+    if (!og__pool_read(call, type, &call->x[0].type, &g))
+        return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
+    og__pool_counts(&g, call->workspace, counts);
+    memset(dx, 0, (size_t)og__elements(&call->y[0]) * sizeof *dx);
+#pragma omp parallel for num_threads(og__threads(call, og__elements(&call->y[0]))) schedule(static)
+    for (int64_t sample = 0; sample < type->dims[0]; sample++) {
+        int32_t taps[MOST_TAPS];
+        for (int64_t o = 0; o < g.out_plane; o++) {
+            int n = taps_of(&g, o, taps);
+            fns->spread(dy + (sample * g.out_plane + o) * channels,
+                        dx + sample * g.in_plane * channels, taps, n, channels,
+                        count_of(&g, counts, o));
+        }
+    }
+    return OG_OK;
+}
+
+#define ROW(op, supports, prepare, run)                                            \
+    {                                                                              \
+        op, "channels-last", OG_KERNEL_CHANNELS_LAST, supports, prepare, run, NULL \
+    }
+
+const og_kernel og_kernels_cpu_pool_channels[] = {
+    ROW("MaxPool", supports_max, NULL, run_max),
+    ROW("ai.ongrad::MaxPoolGrad", supports_max_grad, NULL, run_max_grad),
+    ROW("AveragePool", supports_average, prepare_average, run_average),
+    ROW("ai.ongrad::AveragePoolGrad", supports_average_grad, prepare_average_grad,
+        run_average_grad),
+    {0},
+};
