@@ -8,8 +8,7 @@
 #include "ops/window.h"
 
 enum {
-    CHUNK = 256,     /* outputs of a line handled together */
-    MOST_ROWS = 1024 /* input rows that a window of MaxPool reads */
+    CHUNK = 256 /* outputs of a line handled together */
 };
 
 /* What one window offset means for outputs [first, last) of the line (d, h): `n` outputs from `i`
@@ -62,7 +61,7 @@ static bool supports_max(const og_call *call)
     return OG__PICK(og__pool_find)(call->x[0].type.dtype) &&
            og_attr_int(call->node, "storage_order", 0) == 0 && og__has(call->ny, call->y, 0) &&
            og__pool_read(call, &call->x[0].type, &call->y[0].type, &g) &&
-           g.kernel[0] <= MOST_ROWS && g.kernel[0] * g.kernel[1] <= MOST_ROWS;
+           g.kernel[0] <= OG__POOL_ROWS && g.kernel[0] * g.kernel[1] <= OG__POOL_ROWS;
 }
 
 /* Windows of 2 × 2, 2 apart, without padding. */
@@ -74,30 +73,17 @@ static bool is_2x2(const og__pool_shape *g)
            g->out[2] * 2 <= g->in[2];
 }
 
-/* The input rows that the windows of line (d, h) read; their count. */
-static int32_t rows_of(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows)
-{
-    int32_t n = 0;
-    for (int64_t a = 0; a < g->kernel[0]; a++)
-        for (int64_t b = 0; b < g->kernel[1]; b++) {
-            int64_t id = og__pool_input(g, 0, d, a), ih = og__pool_input(g, 1, h, b);
-            if (id >= 0 && id < g->in[0] && ih >= 0 && ih < g->in[1])
-                rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
-        }
-    return n;
-}
-
 static void max_plane(const og__pool_shape *g, const og__pool_fns *fns, const char *x, char *y,
                       int64_t *indices, int64_t plane, int64_t size)
 {
     bool simple = is_2x2(g);
-    int32_t rows[MOST_ROWS], index[CHUNK];
+    int32_t rows[OG__POOL_ROWS], index[CHUNK];
     int64_t inner_first, inner_last, ignored;
     og__pool_outputs(g, 2, 0, &inner_first, &ignored);
     og__pool_outputs(g, 2, g->kernel[2] - 1, &ignored, &inner_last);
     for (int64_t l = 0; l < g->out[0] * g->out[1]; l++) {
         int64_t d = l / g->out[1], h = l % g->out[1];
-        int32_t n_rows = simple ? 0 : rows_of(g, d, h, rows);
+        int32_t n_rows = simple ? 0 : og__pool_rows(g, d, h, rows);
         for (int64_t first = 0; first < g->out[2]; first += CHUNK) {
             int64_t n = og__min(g->out[2] - first, CHUNK), out = l * g->out[2] + first;
             if (simple) {

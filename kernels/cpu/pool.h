@@ -6,6 +6,7 @@
 #include "kernels/cpu/iterate.h"
 
 #define OG__POOL_RANGES 16 /* window offsets whose ranges are kept */
+#define OG__POOL_ROWS 1024 /* input rows that a window reads at most */
 
 /* Windows with three spatial dims; missing leading ones have length 1. */
 typedef struct og__pool_shape {
@@ -22,6 +23,9 @@ bool og__pool_read(const og_call *call, const og_type *x, const og_type *y, og__
 void og__pool_outputs(const og__pool_shape *g, int k, int64_t o, int64_t *first, int64_t *last);
 /* The input index that output i reads at window offset o; may lie outside. */
 int64_t og__pool_input(const og__pool_shape *g, int k, int64_t i, int64_t o);
+/* The input rows that the windows of line (d, h) read, as the places of their first elements in the
+ * plane; their count, at most kernel[0] × kernel[1]. */
+int32_t og__pool_rows(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows);
 /* How many elements count in the window of each output, along each dim: three lists in the
  * workspace. With count_include_pad also the padding counts, but not what ceil_mode adds beyond it.
  */

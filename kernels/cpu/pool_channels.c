@@ -3,7 +3,7 @@
  * whole sample. */
 #include "kernels/cpu/pool.h"
 
-enum { MOST_TAPS = 1024 };
+enum { MOST_TAPS = OG__POOL_ROWS };
 
 static bool is_image(const og_tensor *t)
 {
@@ -19,34 +19,55 @@ static bool supports(const og_call *call, const og_tensor *x, const og_tensor *y
            og__product(g.kernel, 0, 3) <= MOST_TAPS;
 }
 
-/* The elements of the window of output `at` (in its plane) that lie inside; their count. */
-static int taps_of(const og__pool_shape *g, int64_t at, int32_t *taps)
+/* A line of outputs (n, d, h, 0 …), and what its windows read. */
+typedef struct line {
+    int64_t n, d, h;
+    int32_t n_rows, rows[OG__POOL_ROWS];
+} line;
+
+static int64_t lines_of(const og__pool_shape *g, const og_type *x)
 {
-    int64_t w = at % g->out[2], h = at / g->out[2] % g->out[1], d = at / g->out[2] / g->out[1];
+    return x->dims[0] * g->out[0] * g->out[1];
+}
+
+static void start_line(const og__pool_shape *g, int64_t at, line *l)
+{
+    l->h = at % g->out[1];
+    l->d = at / g->out[1] % g->out[0];
+    l->n = at / g->out[1] / g->out[0];
+    l->n_rows = og__pool_rows(g, l->d, l->h, l->rows);
+}
+
+/* The elements of the window of output w of the line that lie inside, in row-major order; their
+ * count. */
+static int taps_of(const og__pool_shape *g, const line *l, int64_t w, int32_t *taps)
+{
+    int64_t start = og__pool_input(g, 2, w, 0), first = 0, last = g->kernel[2];
+    while (first < last && start + first * g->dilation[2] < 0)
+        first++;
+    while (last > first && start + (last - 1) * g->dilation[2] >= g->in[2])
+        last--;
     int n = 0;
-    for (int64_t a = 0; a < g->kernel[0]; a++) {
-        int64_t id = og__pool_input(g, 0, d, a);
-        if (id < 0 || id >= g->in[0])
-            continue;
-        for (int64_t b = 0; b < g->kernel[1]; b++) {
-            int64_t ih = og__pool_input(g, 1, h, b);
-            if (ih < 0 || ih >= g->in[1])
-                continue;
-            for (int64_t c = 0; c < g->kernel[2]; c++) {
-                int64_t iw = og__pool_input(g, 2, w, c);
-                if (iw >= 0 && iw < g->in[2])
-                    taps[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2] + iw);
-            }
-        }
-    }
+    for (int32_t r = 0; r < l->n_rows; r++)
+        for (int64_t k = first; k < last; k++)
+            taps[n++] = l->rows[r] + (int32_t)(start + k * g->dilation[2]);
     return n;
 }
 
-/* The counts of an output's window along the three dims, multiplied. */
-static float count_of(const og__pool_shape *g, const int32_t *const *counts, int64_t at)
+/* Elements from an image's sample, and from the output (n, d, h, 0). */
+static int64_t sample_at(const og__pool_shape *g, const line *l, int64_t channels)
 {
-    return (float)((double)counts[0][at / g->out[2] / g->out[1]] *
-                   counts[1][at / g->out[2] % g->out[1]] * counts[2][at % g->out[2]]);
+    return l->n * g->in_plane * channels;
+}
+static int64_t line_at(const og__pool_shape *g, const line *l, int64_t channels)
+{
+    return ((l->n * g->out[0] + l->d) * g->out[1] + l->h) * g->out[2] * channels;
+}
+
+/* The counts of an output's window along the three dims, multiplied. */
+static float count_of(const int32_t *const *counts, const line *l, int64_t w)
+{
+    return (float)((double)counts[0][l->d] * counts[1][l->h] * counts[2][w]);
 }
 
 /* ---- MaxPool ----------------------------------------------------------------- */
@@ -69,15 +90,18 @@ static og_status run_max(const og_call *call, og_error *error)
     og__pool_shape g;
     if (!og__pool_read(call, type, &call->y[0].type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
-    int64_t outputs = type->dims[0] * g.out_plane;
 #pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[0]))) schedule(static)
-    for (int64_t o = 0; o < outputs; o++) {
+    for (int64_t i = 0; i < lines_of(&g, type); i++) {
         int32_t taps[MOST_TAPS];
-        int64_t sample = o / g.out_plane;
-        int n = taps_of(&g, o % g.out_plane, taps);
-        fns->max(y + o * channels, indices ? indices + o * channels : NULL,
-                 x + sample * g.in_plane * channels, taps, n, channels,
-                 sample * channels * g.in_plane, g.in_plane);
+        line l;
+        start_line(&g, i, &l);
+        for (int64_t w = 0; w < g.out[2]; w++) {
+            int64_t at = line_at(&g, &l, channels) + w * channels,
+                    first = sample_at(&g, &l, channels);
+            int n = taps_of(&g, &l, w, taps);
+            fns->max(y + at, indices ? indices + at : NULL, x + first, taps, n, channels, first,
+                     g.in_plane);
+        }
     }
     return OG_OK;
 }
@@ -168,13 +192,17 @@ static og_status run_average(const og_call *call, og_error *error)
     if (!og__pool_read(call, type, &call->y[0].type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
     og__pool_counts(&g, call->workspace, counts);
-    int64_t outputs = type->dims[0] * g.out_plane;
 #pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[0]))) schedule(static)
-    for (int64_t o = 0; o < outputs; o++) {
+    for (int64_t i = 0; i < lines_of(&g, type); i++) {
         int32_t taps[MOST_TAPS];
-        int n = taps_of(&g, o % g.out_plane, taps);
-        fns->average(y + o * channels, x + o / g.out_plane * g.in_plane * channels, taps, n,
-                     channels, count_of(&g, counts, o % g.out_plane));
+        line l;
+        start_line(&g, i, &l);
+        for (int64_t w = 0; w < g.out[2]; w++) {
+            int n = taps_of(&g, &l, w, taps);
+            fns->average(y + line_at(&g, &l, channels) + w * channels,
+                         x + sample_at(&g, &l, channels), taps, n, channels,
+                         count_of(counts, &l, w));
+        }
     }
     return OG_OK;
 }
@@ -196,11 +224,16 @@ static og_status run_average_grad(const og_call *call, og_error *error)
 #pragma omp parallel for num_threads(og__threads(call, og__elements(&call->y[0]))) schedule(static)
     for (int64_t sample = 0; sample < type->dims[0]; sample++) {
         int32_t taps[MOST_TAPS];
-        for (int64_t o = 0; o < g.out_plane; o++) {
-            int n = taps_of(&g, o, taps);
-            fns->spread(dy + (sample * g.out_plane + o) * channels,
-                        dx + sample * g.in_plane * channels, taps, n, channels,
-                        count_of(&g, counts, o));
+        int64_t lines = g.out[0] * g.out[1];
+        for (int64_t i = sample * lines; i < (sample + 1) * lines; i++) {
+            line l;
+            start_line(&g, i, &l);
+            for (int64_t w = 0; w < g.out[2]; w++) {
+                int n = taps_of(&g, &l, w, taps);
+                fns->spread(dy + line_at(&g, &l, channels) + w * channels,
+                            dx + sample_at(&g, &l, channels), taps, n, channels,
+                            count_of(counts, &l, w));
+            }
         }
     }
     return OG_OK;

@@ -5,28 +5,14 @@
 #define WINS(v, b) ((v) > (b) || (v) != (v))
 
 enum { STRIP = 16 };
+typedef float floats __attribute__((vector_size(STRIP * 4)));
+typedef int32_t ints __attribute__((vector_size(STRIP * 4)));
+typedef float floats_u __attribute__((vector_size(STRIP * 4), aligned(4), may_alias));
+typedef int32_t ints_u __attribute__((vector_size(STRIP * 4), aligned(4), may_alias));
 
-/* `n` of STRIP channels, all of them where n is the constant STRIP. */
-static inline void max_strip(float *y, int64_t *index, const float *x, const int32_t *taps, int t,
-                             int64_t channels, int64_t first, int64_t plane, int n)
+static void put_index(int64_t *index, const int32_t *at, int n, int64_t first, int64_t plane)
 {
-    float best[STRIP];
-    int32_t at[STRIP];
-    for (int l = 0; l < n; l++) {
-        best[l] = -INFINITY;
-        at[l] = -1;
-    }
-    for (int k = 0; k < t; k++) {
-        const float *v = x + taps[k] * channels;
-        for (int l = 0; l < n; l++) {
-            bool win = WINS(v[l], best[l]) | (at[l] < 0);
-            best[l] = win ? v[l] : best[l];
-            at[l] = win ? taps[k] : at[l];
-        }
-    }
     for (int l = 0; l < n; l++)
-        y[l] = best[l];
-    for (int l = 0; index && l < n; l++)
         index[l] = at[l] < 0 ? -1 : first + l * plane + at[l];
 }
 
@@ -34,12 +20,35 @@ static void max(float *y, int64_t *index, const float *x, const int32_t *taps, i
                 int64_t channels, int64_t first, int64_t plane)
 {
     int64_t c = 0;
-    for (; c + STRIP <= channels; c += STRIP)
-        max_strip(y + c, index ? index + c : NULL, x + c, taps, n, channels, first + c * plane,
-                  plane, STRIP);
-    if (c < channels)
-        max_strip(y + c, index ? index + c : NULL, x + c, taps, n, channels, first + c * plane,
-                  plane, (int)(channels - c));
+    int32_t places[STRIP];
+    for (; c + STRIP <= channels; c += STRIP) {
+        floats best = (floats){0} - INFINITY;
+        ints at = (ints){0} - 1;
+        for (int k = 0; k < n; k++) {
+            floats v = *(const floats_u *)(x + taps[k] * channels + c);
+            ints win = (v > best) | (v != v) | (at < 0);
+            best = (floats)(((ints)v & win) | ((ints)best & ~win));
+            at = (((ints){0} + taps[k]) & win) | (at & ~win);
+        }
+        *(floats_u *)(y + c) = best;
+        *(ints_u *)places = at;
+        if (index)
+            put_index(index + c, places, STRIP, first + c * plane, plane);
+    }
+    for (; c < channels; c++) {
+        float best = -INFINITY;
+        places[0] = -1;
+        for (int k = 0; k < n; k++) {
+            float v = x[taps[k] * channels + c];
+            if (WINS(v, best) || places[0] < 0) {
+                best = v;
+                places[0] = taps[k];
+            }
+        }
+        y[c] = best;
+        if (index)
+            put_index(index + c, places, 1, first + c * plane, plane);
+    }
 }
 
 static void average(float *restrict y, const float *x, const int32_t *taps, int n, int64_t channels,

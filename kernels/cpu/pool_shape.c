@@ -53,6 +53,18 @@ int64_t og__pool_input(const og__pool_shape *g, int k, int64_t i, int64_t o)
     return i * g->stride[k] - g->pad[k] + o * g->dilation[k];
 }
 
+int32_t og__pool_rows(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows)
+{
+    int32_t n = 0;
+    for (int64_t a = 0; a < g->kernel[0]; a++)
+        for (int64_t b = 0; b < g->kernel[1]; b++) {
+            int64_t id = og__pool_input(g, 0, d, a), ih = og__pool_input(g, 1, h, b);
+            if (id >= 0 && id < g->in[0] && ih >= 0 && ih < g->in[1])
+                rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
+        }
+    return n;
+}
+
 void og__pool_counts(const og__pool_shape *g, int32_t *list, const int32_t **counts)
 {
     for (int k = 0; k < 3; k++) {
