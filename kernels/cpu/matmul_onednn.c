@@ -1,7 +1,8 @@
 /* MatMul by oneDNN, float and bfloat16. Batch axes that both operands have become the primitive's
  * one batch axis where they lie evenly; over the others the primitive is run again and again on
  * moved pointers. An operand that lies in a way oneDNN has no fast code for (no contiguous axis,
- * overlapping rows) is first copied to the workspace. */
+ * overlapping rows) is first copied to the workspace; so is a stack of short A that lies unevenly
+ * and is multiplied with one B, for then it becomes one product. */
 #include <stdlib.h>
 
 #include "kernels/cpu/matmul.h"
@@ -58,6 +59,21 @@ static void release(og_call *call)
     call->state = NULL;
 }
 
+/* From this many rows on, packing B again for each matrix of a stack costs less than copying A. */
+#define TALL 256
+
+/* A stack of short matrices, all multiplied with the same B? */
+static bool short_stack(const og__matmul *s)
+{
+    bool stack = false;
+    for (int a = 0; a < s->batch.rank; a++) {
+        if (s->batch.dims[a] > 1 && s->batch.strides[1][a] != 0)
+            return false;
+        stack = stack || (s->batch.dims[a] > 1 && s->batch.strides[0][a] != 0);
+    }
+    return stack && s->m < TALL;
+}
+
 /* Operand i as the primitive reads it; books the copy where one is needed. */
 static void plan_operand(plan *p, og_call *call, int i)
 {
@@ -65,7 +81,7 @@ static void plan_operand(plan *p, og_call *call, int i)
     int64_t rows = i ? s->k : s->m, columns = i ? s->n : s->k;
     int64_t *row = i ? &s->b_row : &s->a_row, *column = i ? &s->b_column : &s->a_column;
     regular(rows, columns, row, column);
-    p->copied[i] = !good(rows, columns, *row, *column);
+    p->copied[i] = !good(rows, columns, *row, *column) || (i == 0 && short_stack(s));
     for (int a = 0; a < s->batch.rank; a++)
         p->copied[i] = p->copied[i] || s->batch.strides[i][a] < 0;
     if (!p->copied[i])

@@ -92,7 +92,8 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
         og_val sum = og_storage_state(g, storages, s.kind, s.name, &s.type, NULL, 0);
         og_val grad = Mul(sum, og__as(factor, sum));
         og__commit(&u, w, rule(&u, w, grad));
-        og_graph_set_state(g, sum, og_full(g, &s.type, 0));
+        if (optimizer->accumulation > 1)
+            og_graph_set_state(g, sum, og_full(g, &s.type, 0));
     }
     commit_statistics(&u);
     og__commit(&u, step, u.t);

@@ -11,7 +11,8 @@ typedef struct og_optimizer {
     double lr_decay;            /* adagrad */
     double initial_accumulator; /* adagrad: what the sum of squares begins with */
     bool nesterov, centered;
-    double max_norm; /* of all gradients together; 0 = no clipping */
+    double max_norm;  /* of all gradients together; 0 = no clipping */
+    int accumulation; /* micro-batches before an update; with one, micro replaces the sums */
 } og_optimizer;
 
 /* "adagrad, adam, …" */
@@ -24,9 +25,9 @@ const og_optimizer *og_optimizer_defaults(const char *name);
 enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_MEANS };
 
 /* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
- * the new parameter and moments, and the sum set to zero; staged statistics are committed. If a sum
- * is not finite every state keeps its value and output finite is false. total: the losses as micro
- * had them. */
+ * the new parameter and moments, and the sum set to zero unless micro replaces it; staged
+ * statistics are committed. If a sum is not finite every state keeps its value and output finite
+ * is false. total: the losses as micro had them. */
 og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
                           og_storages *storages, og_arena *arena);
 

@@ -177,6 +177,9 @@ og_graph *og_pass_standardize(og_graph *g);
 /* simplify.c: equal nodes merged, identities dropped, dead nodes gone. */
 og_graph *og_pass_simplify(og_graph *g);
 
+/* products.c: products that are only read transposed are computed transposed. */
+og_graph *og_pass_products(og_graph *g);
+
 /* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs. */
 og_graph *og_pass_fuse(og_graph *g);
 

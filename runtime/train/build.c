@@ -133,7 +133,8 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
             continue;
         og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
                                         og_value_of(x[i])->storage, "grad");
-        og_graph_set_state(g, sum, Add(sum, dx[i]));
+        /* The only micro-batch of its update: nothing to add to, and nothing update must zero. */
+        og_graph_set_state(g, sum, s->accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
     }
     return checked(s, g);
 }
@@ -174,6 +175,7 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)
 {
     og_error *error = &s->context->error;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
+    g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
     g = g ? checked(s, og_pass_fuse(g)) : NULL;

@@ -74,7 +74,7 @@ static og_status parse_run(og_session *s)
     uint64_t bytes;
     if (accumulation < 1 || accumulation > 1000000)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
-    s->accumulation = (int)accumulation;
+    s->accumulation = s->optimizer.accumulation = (int)accumulation;
     s->check_memory = og__option_flag(o, "check_memory");
     if (og__option_flag(o, "profile")) {
         if (s->check_memory)

@@ -1,0 +1,103 @@
+/* products: matrix products in the form that is computed with the least memory traffic.
+ *
+ * A product that is only read transposed is computed transposed, (A B)ᵀ = Bᵀ Aᵀ: operands may have
+ * any strides, results are dense, so the transpose of a result costs a copy and those of operands
+ * nothing. Gradients of weights that the file keeps transposed are of this form. */
+#include "runtime/graph/build.h"
+#include "runtime/passes/passes.h"
+#include "runtime/passes/rewrite.h"
+
+typedef struct products {
+    og_rewrite rw;
+    const og_graph *g;
+    int *uses;       /* by value: nodes, outputs and states that read it */
+    int *transposed; /* by node, a product: the Transpose that is its only reader; else -1 */
+} products;
+
+static void count_uses(products *p)
+{
+    const og_graph *g = p->g;
+    for (int i = 0; i < g->n_nodes; i++)
+        for (int k = 0; p->rw.live[i] && k < g->nodes[i]->n_in; k++)
+            if (g->nodes[i]->in[k] >= 0)
+                p->uses[g->nodes[i]->in[k]]++;
+    for (int i = 0; i < g->n_outputs; i++)
+        p->uses[g->outputs[i].value]++;
+    for (int i = 0; i < g->n_states; i++)
+        if (g->states[i].out >= 0)
+            p->uses[g->states[i].out]++;
+}
+
+/* Does the Transpose swap the last two axes and leave the others? */
+static bool swaps_last(const og_node *n, int rank)
+{
+    const int64_t *perm;
+    int count = og_attr_ints(n, "perm", &perm);
+    if (rank < 2 || (count != rank && (count != 0 || rank != 2)))
+        return false;
+    for (int i = 0; i < count; i++)
+        if (perm[i] != (i < rank - 2 ? i : 2 * rank - 3 - i))
+            return false;
+    return true;
+}
+
+/* The node that made `value`, if it is a live MatMul of matrices (no vectors) that is read once. */
+static const og_node *single_product(const products *p, int value)
+{
+    const og_node *m = value < 0 ? NULL : p->g->values[value]->producer;
+    if (!m || !p->rw.live[m->id] || !og_op_is(m->op, NULL, "MatMul") || p->uses[value] != 1)
+        return NULL;
+    for (int k = 0; k < 2; k++)
+        if (p->g->values[m->in[k]]->type.rank < 2)
+            return NULL;
+    return m;
+}
+
+static void find_transposed(products *p)
+{
+    for (int i = 0; i < p->g->n_nodes; i++) {
+        const og_node *n = p->g->nodes[i];
+        if (!p->rw.live[i] || !og_op_is(n->op, NULL, "Transpose"))
+            continue;
+        const og_node *m = single_product(p, n->in[0]);
+        if (m && swaps_last(n, p->g->values[n->out[0]]->type.rank))
+            p->transposed[m->id] = i;
+    }
+}
+
+static void write_transposed(products *p, const og_node *product, const og_node *transpose)
+{
+    og_val a = og_rewrite_value(&p->rw, product->in[0]),
+           b = og_rewrite_value(&p->rw, product->in[1]);
+    p->rw.to->origin = product->origin;
+    og_rewrite_set(&p->rw, transpose->out[0], MatMul(SwapLast(b), SwapLast(a)));
+}
+
+og_graph *og_pass_products(og_graph *g)
+{
+    products p = {.g = g};
+    if (!og_rewrite_begin(&p.rw, g))
+        return NULL;
+    p.uses = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int));
+    p.transposed = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(int));
+    bool *done = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));
+    if (!p.uses || !p.transposed || !done) {
+        og_fail_memory(&p.rw.to->error, sizeof(int) * (size_t)g->n_values, "the products pass");
+        return p.rw.to;
+    }
+    for (int i = 0; i < g->n_nodes; i++)
+        p.transposed[i] = -1;
+    count_uses(&p);
+    find_transposed(&p);
+    for (int i = 0; i < g->n_nodes && p.rw.to->error.status == OG_OK; i++) {
+        if (!p.rw.live[i] || done[i])
+            continue;
+        if (p.transposed[i] >= 0) {
+            write_transposed(&p, g->nodes[i], g->nodes[p.transposed[i]]);
+            done[p.transposed[i]] = true;
+        } else {
+            og_rewrite_copy(&p.rw, g->nodes[i]);
+        }
+    }
+    return og_rewrite_end(&p.rw);
+}
