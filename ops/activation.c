@@ -20,6 +20,15 @@ static bool gelu_infer(og_infer *i)
     return same_float(i);
 }
 
+/* dy and x of one type */
+static bool gelu_grad_infer(og_infer *i)
+{
+    if (!og_type_equal(&i->x[0]->type, &i->x[1]->type))
+        return og_infer_error(i, "dy is %s, x %s: expected the same", TypeText(i, &i->x[0]->type),
+                              TypeText(i, &i->x[1]->type));
+    return same_float(i);
+}
+
 /* ---- definitions
  * ------------------------------------------------------------------------------------ */
 
@@ -162,17 +171,68 @@ static void swiglu_expand(og_expand *e)
     e->y[0] = Mul(og_ops_like(OG_HERE, "Swish", 1, In(e->x[0]), e->node).y[0], e->x[1]);
 }
 
-/* Gelu: y = x/2 (1 + erf(x/√2)),  or with tanh: y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))) */
+/* Gelu (Hendrycks and Gimpel, arXiv 1606.08415), with the error function or approximated by tanh:
+ * one instruction each, and one for each gradient, which reads x alone. */
 static void gelu_expand(og_expand *e)
 {
-    og_val x = e->x[0], half_x = Mul(Scalar(x, 0.5), x), bend;
-    if (strcmp(og_attr_string(e->node, "approximate", "none"), "tanh") == 0) {
-        og_val inner = Add(One(x), Mul(Scalar(x, 0.044715), Mul(x, x)));
-        bend = Tanh(Mul(Mul(Scalar(x, M_2_SQRTPI * M_SQRT1_2), x), inner));
-    } else {
-        bend = Erf(Mul(x, Scalar(x, M_SQRT1_2)));
-    }
-    e->y[0] = Mul(half_x, Add(One(x), bend));
+    bool tanh_form = strcmp(og_attr_string(e->node, "approximate", "none"), "tanh") == 0;
+    e->y[0] = tanh_form ? Op(OG_DOMAIN "::GeluTanh", In(e->x[0]))
+                        : Op(OG_DOMAIN "::GeluErf", In(e->x[0]));
+}
+
+/* Φ(x) = (1 + erf(x/√2)) / 2 */
+static og_val normal_probability(og_val x)
+{
+    return Mul(Scalar(x, 0.5), Add(One(x), Erf(Mul(x, Scalar(x, M_SQRT1_2)))));
+}
+
+/* GeluErf: y = x Φ(x) */
+static void gelu_erf_expand(og_expand *e)
+{
+    e->y[0] = Mul(e->x[0], normal_probability(e->x[0]));
+}
+
+static void gelu_erf_grad(og_grad *d)
+{
+    d->dx[0] = Op(OG_DOMAIN "::GeluErfGrad", In(d->dy[0], d->x[0]));
+}
+
+/* GeluErfGrad: dx = dy (Φ(x) + x φ(x)),  φ(x) = exp(-x²/2) / √(2π) */
+static void gelu_erf_grad_expand(og_expand *e)
+{
+    og_val x = e->x[1];
+    og_val density =
+        Mul(Scalar(x, M_2_SQRTPI * M_SQRT1_2 / 2), Exp(Mul(Scalar(x, -0.5), Mul(x, x))));
+    e->y[0] = Mul(e->x[0], Add(normal_probability(x), Mul(x, density)));
+}
+
+/* s = (1 + tanh u) / 2 = sigmoid(2 u),  2 u = 2 √(2/π) (x + 0.044715 x³) */
+#define GELU_BEND 0.044715
+#define GELU_RATE (M_2_SQRTPI * M_SQRT2)
+static og_val gelu_gate(og_val x)
+{
+    og_val bend = Add(One(x), Mul(Scalar(x, GELU_BEND), Mul(x, x)));
+    return Sigmoid(Mul(Mul(Scalar(x, GELU_RATE), x), bend));
+}
+
+/* GeluTanh: y = x s */
+static void gelu_tanh_expand(og_expand *e)
+{
+    e->y[0] = Mul(e->x[0], gelu_gate(e->x[0]));
+}
+
+static void gelu_tanh_grad(og_grad *d)
+{
+    d->dx[0] = Op(OG_DOMAIN "::GeluTanhGrad", In(d->dy[0], d->x[0]));
+}
+
+/* GeluTanhGrad: dx = dy s (1 + x (1 - s) 2u'),  2u' = 2 √(2/π) (1 + 3 · 0.044715 x²) */
+static void gelu_tanh_grad_expand(og_expand *e)
+{
+    og_val x = e->x[1], s = gelu_gate(x);
+    og_val slope = Add(Scalar(x, GELU_RATE), Mul(Scalar(x, 3 * GELU_BEND * GELU_RATE), Mul(x, x)));
+    og_val rest = Sub(x, Mul(x, s));
+    e->y[0] = Mul(Mul(e->x[0], s), Add(One(x), Mul(rest, slope)));
 }
 
 /* Shrink: y = x + bias where x < -lambd, x - bias where x > lambd, else 0 */
@@ -207,6 +267,14 @@ const og_op og_ops_activation[] = {
     {"Swish", NULL, 1, 1, 1, 1, same_float, .expand = swish_expand, CHEAP},
     {"SwiGLU", NULL, 2, 2, 1, 1, swiglu_infer, .expand = swiglu_expand, CHEAP},
     {"Gelu", NULL, 1, 1, 1, 1, gelu_infer, .expand = gelu_expand, CHEAP},
+    {"GeluErf", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_GeluErf, gelu_erf_expand,
+     gelu_erf_grad, CHEAP},
+    {"GeluErfGrad", OG_DOMAIN, 2, 2, 1, 1, gelu_grad_infer, OG_SCALAR_GeluErfGrad,
+     gelu_erf_grad_expand, CHEAP},
+    {"GeluTanh", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_GeluTanh, gelu_tanh_expand,
+     gelu_tanh_grad, CHEAP},
+    {"GeluTanhGrad", OG_DOMAIN, 2, 2, 1, 1, gelu_grad_infer, OG_SCALAR_GeluTanhGrad,
+     gelu_tanh_grad_expand, CHEAP},
     {"Shrink", NULL, 1, 1, 1, 1, same_number, .expand = shrink_expand, CHEAP},
     {0},
 };

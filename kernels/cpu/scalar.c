@@ -118,5 +118,7 @@ const og_kernel og_kernels_cpu_scalar[] = {
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"
 #undef X
-    SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite"){NULL},
+    SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite") SCALAR("ai.ongrad::GeluErf")
+        SCALAR("ai.ongrad::GeluErfGrad") SCALAR("ai.ongrad::GeluTanh")
+            SCALAR("ai.ongrad::GeluTanhGrad"){NULL},
 };

@@ -431,8 +431,16 @@ TEST(recurrence)
 TEST(elementwise)
 {
     static const definition_case cases[] = {
-        {"ai.ongrad::Log1p", "d[40]", "", ""},  {"ai.ongrad::Log1p", "s", "", ""},
-        {"ai.ongrad::IsFinite", "s", "", ""},   {"ai.ongrad::IsFinite", "d[7]", "", ""},
+        {"ai.ongrad::Log1p", "d[40]", "", ""},
+        {"ai.ongrad::Log1p", "s", "", ""},
+        {"ai.ongrad::GeluErf", "d[40]", "", ""},
+        {"ai.ongrad::GeluErf", "s", "", ""},
+        {"ai.ongrad::GeluTanh", "d[40]", "", ""},
+        {"ai.ongrad::GeluTanh", "s", "", ""},
+        {"ai.ongrad::GeluErfGrad", "d[3,5] d[3,5]", "", ""},
+        {"ai.ongrad::GeluTanhGrad", "d[3,5] d[3,5]", "", ""},
+        {"ai.ongrad::IsFinite", "s", "", ""},
+        {"ai.ongrad::IsFinite", "d[7]", "", ""},
         {"ai.ongrad::Copy", "d[2,3]", "", "0"},
     };
     RUN(cases);

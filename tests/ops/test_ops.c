@@ -312,6 +312,9 @@ TEST(activations)
 {
     static const infer_case cases[] = {
         {"Gelu", "f[2]", "approximate='tanh'", "f[2]"},
+        {"ai.ongrad::GeluErf", "f[2]", "", "f[2]"},
+        {"ai.ongrad::GeluTanhGrad", "f[2] f[2]", "", "f[2]"},
+        {"ai.ongrad::GeluErfGrad", "f[2] f[3]", "", "!dy is float32 [2], x float32 [3]"},
         {"Gelu", "f[2]", "approximate='fast'", "!approximate is \"fast\", expected none or tanh"},
         {"HardSwish", "f[2,2]", "", "f[2,2]"},
         {"LeakyRelu", "i[2]", "", "!expected a floating point type"},
