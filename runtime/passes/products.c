@@ -4,29 +4,15 @@
  * any strides, results are dense, so the transpose of a result costs a copy and those of operands
  * nothing. Gradients of weights that the file keeps transposed are of this form. */
 #include "runtime/graph/build.h"
+#include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
-#include "runtime/passes/rewrite.h"
 
 typedef struct products {
     og_rewrite rw;
     const og_graph *g;
-    int *uses;       /* by value: nodes, outputs and states that read it */
+    og_match match;
     int *transposed; /* by node, a product: the Transpose that is its only reader; else -1 */
 } products;
-
-static void count_uses(products *p)
-{
-    const og_graph *g = p->g;
-    for (int i = 0; i < g->n_nodes; i++)
-        for (int k = 0; p->rw.live[i] && k < g->nodes[i]->n_in; k++)
-            if (g->nodes[i]->in[k] >= 0)
-                p->uses[g->nodes[i]->in[k]]++;
-    for (int i = 0; i < g->n_outputs; i++)
-        p->uses[g->outputs[i].value]++;
-    for (int i = 0; i < g->n_states; i++)
-        if (g->states[i].out >= 0)
-            p->uses[g->states[i].out]++;
-}
 
 /* Does the Transpose swap the last two axes and leave the others? */
 static bool swaps_last(const og_node *n, int rank)
@@ -44,10 +30,8 @@ static bool swaps_last(const og_node *n, int rank)
 /* The node that made `value`, if it is a live MatMul of matrices (no vectors) that is read once. */
 static const og_node *single_product(const products *p, int value)
 {
-    const og_node *m = value < 0 ? NULL : p->g->values[value]->producer;
-    if (!m || !p->rw.live[m->id] || !og_op_is(m->op, NULL, "MatMul") || p->uses[value] != 1)
-        return NULL;
-    for (int k = 0; k < 2; k++)
+    const og_node *m = og_match_inner(&p->match, value, "MatMul");
+    for (int k = 0; m && k < 2; k++)
         if (p->g->values[m->in[k]]->type.rank < 2)
             return NULL;
     return m;
@@ -76,18 +60,16 @@ static void write_transposed(products *p, const og_node *product, const og_node 
 og_graph *og_pass_products(og_graph *g)
 {
     products p = {.g = g};
-    if (!og_rewrite_begin(&p.rw, g))
+    if (!og_rewrite_begin(&p.rw, g) || !og_match_begin(&p.match, g, p.rw.live))
         return NULL;
-    p.uses = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int));
     p.transposed = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(int));
     bool *done = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));
-    if (!p.uses || !p.transposed || !done) {
-        og_fail_memory(&p.rw.to->error, sizeof(int) * (size_t)g->n_values, "the products pass");
+    if (!p.transposed || !done) {
+        og_fail_memory(&p.rw.to->error, sizeof(int) * (size_t)g->n_nodes, "the products pass");
         return p.rw.to;
     }
     for (int i = 0; i < g->n_nodes; i++)
         p.transposed[i] = -1;
-    count_uses(&p);
     find_transposed(&p);
     for (int i = 0; i < g->n_nodes && p.rw.to->error.status == OG_OK; i++) {
         if (!p.rw.live[i] || done[i])

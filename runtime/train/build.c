@@ -26,25 +26,6 @@ static og_type *bound_inputs(og_session *s, int64_t samples, og_arena *arena)
     return types;
 }
 
-/* `loaded`: the model's graph, or the one that is joined with the losses. */
-static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samples,
-                             og_arena *arena)
-{
-    og_error *error = &s->context->error;
-    og_binding binding = {.inputs = bound_inputs(s, samples, arena),
-                          .storage = s->storage_of,
-                          .baked_batch = s->baked_batch,
-                          .batch = samples};
-    og_graph *g = binding.inputs ? og_pass_infer(loaded, &binding,
-                                                 og_eager_evaluator(s->context->device), arena)
-                                 : NULL;
-    if (!g)
-        og_fail_memory(error, sizeof(og_type), "a graph");
-    else
-        og_error_move(error, &g->error);
-    return error->status == OG_OK ? g : NULL;
-}
-
 /* The finished graph, or NULL with its error moved to the context. */
 static og_graph *checked(og_session *s, og_graph *g)
 {
@@ -54,6 +35,21 @@ static og_graph *checked(og_session *s, og_graph *g)
     else
         og_error_move(error, &g->error);
     return error->status == OG_OK ? g : NULL;
+}
+
+/* `loaded`: the model's graph, or the one that is joined with the losses. */
+static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samples,
+                             og_arena *arena)
+{
+    og_binding binding = {.inputs = bound_inputs(s, samples, arena),
+                          .storage = s->storage_of,
+                          .baked_batch = s->baked_batch,
+                          .batch = samples};
+    og_graph *g = binding.inputs ? og_pass_infer(loaded, &binding,
+                                                 og_eager_evaluator(s->context->device), arena)
+                                 : NULL;
+    g = checked(s, g);
+    return g ? checked(s, og_pass_patterns(g)) : NULL;
 }
 
 /* The target as the loss wants it: it may serve others that see axes of 1 elsewhere. */

@@ -1,0 +1,47 @@
+/* What passes that look for patterns share: who reads a value, and products and sums seen as lists,
+ * however the file associates and orders them.
+ *
+ * A pattern is found from its last node backwards. Inner nodes are seen through only if nothing
+ * else reads them, so that what is replaced disappears. */
+#ifndef OG_PASSES_MATCH_H
+#define OG_PASSES_MATCH_H
+
+#include "runtime/passes/rewrite.h"
+
+typedef struct og_match {
+    const og_graph *g;
+    int *uses; /* by value: how many inputs of live nodes, outputs and states read it */
+} og_match;
+
+/* false when out of memory (the error is set in g). */
+bool og_match_begin(og_match *m, og_graph *g, const bool *live);
+
+/* The node of ONNX op `op` that makes `value`; NULL if another does. */
+const og_node *og_match_node(const og_match *m, int value, const char *op);
+/* The same, and only one reader. */
+const og_node *og_match_inner(const og_match *m, int value, const char *op);
+/* A floating-point constant of one element. */
+bool og_match_constant(const og_match *m, int value, double *c);
+/* Is c within float rounding of `expected`? */
+bool og_match_close(double c, double expected);
+
+/* value = scale · Π items: Mul, division by constants, and small whole powers seen through.
+ * value = offset + Σ items: Add, and Sub of constants.
+ * All items have value's type. Count of items, -1 if there are more than `max`. */
+#define OG_MATCH_MAX 8
+typedef struct og_match_list {
+    int n, items[OG_MATCH_MAX];
+    double constant; /* scale or offset */
+} og_match_list;
+bool og_match_product(const og_match *m, int value, og_match_list *list);
+bool og_match_sum(const og_match *m, int value, og_match_list *list);
+/* Remove one occurrence of item; false if it is not there. */
+bool og_match_take(og_match_list *list, int item);
+
+/* ---- patterns: pattern_*.c --------------------------------------------------------------------
+ * Does the pattern end in node n? Then its replacement is built in rw->to and n's outputs are set.
+ */
+typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
+og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_layer_norm;
+
+#endif

@@ -1,0 +1,26 @@
+/* patterns: composites that the file has written out are recognized, so that they get one kernel
+ * and a gradient that keeps little. Each pattern is a file pattern_*.c. */
+#include "runtime/passes/match.h"
+#include "runtime/passes/passes.h"
+
+/* Larger patterns first: the nodes inside them are then left dead. */
+static og__pattern_fn *const patterns[] = {og__pattern_layer_norm, og__pattern_gelu,
+                                           og__pattern_power};
+
+og_graph *og_pass_patterns(og_graph *g)
+{
+    og_rewrite rw;
+    og_match m;
+    if (!og_rewrite_begin(&rw, g) || !og_match_begin(&m, g, rw.live))
+        return NULL;
+    for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
+        const og_node *n = g->nodes[i];
+        bool found = false;
+        rw.to->origin = n->origin;
+        for (size_t k = 0; rw.live[i] && !found && k < sizeof patterns / sizeof *patterns; k++)
+            found = patterns[k](&m, &rw, n);
+        if (rw.live[i] && !found)
+            og_rewrite_copy(&rw, n);
+    }
+    return og_rewrite_end(&rw);
+}
