@@ -81,6 +81,7 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
         factor = Mul(correction, Min(clip, One(clip)));
     }
     u.finite = IsFinite(Add(norm, losses.loss));
+    u.factor = factor;
 
     og__rule *rule = og__find_rule(optimizer->name);
     for (int i = 0; i < n && g->error.status == OG_OK; i++) {
@@ -90,8 +91,10 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
         const char *name = storages->items[s.of].name;
         og_val w = og_storage_state(g, storages, OG_STORAGE_PARAMETER, name, &s.type, NULL, 0);
         og_val sum = og_storage_state(g, storages, s.kind, s.name, &s.type, NULL, 0);
-        og_val grad = Mul(sum, og__as(factor, sum));
-        og__commit(&u, w, rule(&u, w, grad));
+        u.sum = sum;
+        og_val stepped = rule(&u, w, Mul(sum, og__as(factor, sum)));
+        if (stepped.g)
+            og__commit(&u, w, stepped);
         if (optimizer->accumulation > 1)
             og_graph_set_state(g, sum, og_full(g, &s.type, 0));
     }

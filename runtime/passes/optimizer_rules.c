@@ -80,28 +80,36 @@ static og_val sgd(og__update *u, og_val w, og_val g)
     return descend(u, w, step);
 }
 
-/* w' = decayed − lr / (1 − β₁ᵗ) · m / (√v / √(1 − β₂ᵗ) + ε)
- * (Kingma and Ba, arXiv 1412.6980, algorithm 1) */
-static og_val adam_step(og__update *u, og_val w, og_val decayed, og_val g)
+/* One AdamStep, with l2 w added to the gradient and w multiplied by decay. It keeps the states of a
+ * skipped step itself. */
+static og_val adam_step(og__update *u, og_val w, og_val decay, double l2)
 {
-    moments n = renew_moments(u, w, g);
+    og_val m = moment(u, "exp_avg", w), v = moment(u, "exp_avg_sq", w);
     og_val rate = og__as(Div(u->lr, bias_correction(u, u->o->beta1)), w);
-    return Sub(decayed, Mul(rate, Div(n.m, denominator(u, w, n.v))));
+    og_val root = og__as(Reciprocal(Sqrt(bias_correction(u, u->o->beta2))), w);
+    og_outs n =
+        Ops(OG_DOMAIN "::AdamStep", 3,
+            In(w, u->sum, m, v, u->finite, og__as(u->factor, w), decay, rate, root),
+            F("beta1", u->o->beta1), F("beta2", u->o->beta2), F("epsilon", u->o->eps), F("l2", l2));
+    og_graph_set_state(u->g, m, n.y[1]);
+    og_graph_set_state(u->g, v, n.y[2]);
+    og_graph_set_state(u->g, w, n.y[0]);
+    return OG_NONE;
 }
 
 /* adam: weight decay is added to the gradient. */
 static og_val adam(og__update *u, og_val w, og_val g)
 {
-    return adam_step(u, w, w, decayed_gradient(u, w, g));
+    (void)g;
+    return adam_step(u, w, One(w), u->o->weight_decay);
 }
 
 /* adamw: w ← w (1 − lr wd) first      (Loshchilov and Hutter, arXiv 1711.05101) */
 static og_val adamw(og__update *u, og_val w, og_val g)
 {
-    og_val lr = u->lr, decayed = w;
-    if (u->o->weight_decay != 0)
-        decayed = Mul(w, og__as(Sub(One(lr), scaled(u->o->weight_decay, lr)), w));
-    return adam_step(u, w, decayed, g);
+    (void)g;
+    og_val lr = u->lr;
+    return adam_step(u, w, og__as(Sub(One(lr), scaled(u->o->weight_decay, lr)), w), 0);
 }
 
 /* rmsprop: v = α v + (1 − α) g²;  centered: a = α a + (1 − α) g, and v − a² stands for v

@@ -12,10 +12,12 @@ typedef struct og__update {
     og_val lr;     /* float64 scalar */
     og_val t;      /* float64 scalar: the number of this step, from 1 */
     og_val finite; /* bool scalar */
+    og_val factor; /* float64 scalar: of the sums of gradients, to correct and clip them */
+    og_val sum;    /* of the parameter whose rule is called: its gradient is sum · factor */
 } og__update;
 
 /* The parameter after a step. w: the parameter; g: its gradient, corrected and clipped, of w's
- * type. */
+ * type. Null if the rule has set the parameter's state itself. */
 typedef og_val og__rule(og__update *u, og_val w, og_val g);
 /* NULL: there is no optimizer of that name. */
 og__rule *og__find_rule(const char *name);

@@ -3,8 +3,8 @@
  * is linear in an input, its gradient must also be the adjoint: ⟨dy, y⟩ = ⟨dx, x⟩.
  *
  * A case is text. Inputs: d[2,3] random in (-1, 1), p[4] random in (0.5, 1.5), i{2,-1} and j{2}
- * int64 and int32 lists, i=1 a scalar, s special values (zeros, infinities, NaN), - absent.
- * Attributes: axis=1  alpha=0.5  pads=[1,1]  mode='edge'. */
+ * int64 and int32 lists, i=1 and b=1 an int64 and a bool scalar, s special values (zeros,
+ * infinities, NaN), - absent. Attributes: axis=1  alpha=0.5  pads=[1,1]  mode='edge'. */
 #include "tests/test.h"
 
 #include <stdlib.h>
@@ -80,7 +80,10 @@ static og_val read_input(bench *b, const char **text)
     if (kind == '-')
         return OG_NONE;
     if (*(*text)++ == '=') {
-        og_val v = og_const_int(b->g, strtoll(*text, NULL, 10));
+        int64_t value = strtoll(*text, NULL, 10);
+        og_type flag = og_type_make(OG_BOOL, 0, NULL);
+        og_val v = kind == 'b' ? og_const_copy(b->g, &flag, &(bool){value != 0})
+                               : og_const_int(b->g, value);
         *text += strcspn(*text, " ");
         return v;
     }
@@ -126,7 +129,7 @@ static og_attr read_attr(og_graph *g, const char **text)
 typedef struct definition_case {
     const char *op, *inputs, *attrs;
     const char *linear; /* numbers of the inputs that y[0] is linear in */
-    int outputs;        /* 0: those that the gradient reads, or 1 */
+    int outputs;        /* 0: those that there always are or the gradient reads, or 1 */
 } definition_case;
 
 static og_node *add_case(bench *b, const definition_case *c)
@@ -151,7 +154,8 @@ static og_node *add_case(bench *b, const definition_case *c)
             at++;
         else
             attrs[n_attrs++] = read_attr(b->g, &at);
-    int outputs = c->outputs ? c->outputs : op->saved ? op->saved : 1;
+    int fewest = op->min_out > op->saved ? op->min_out : op->saved;
+    int outputs = c->outputs ? c->outputs : fewest ? fewest : 1;
     og_node *n = og_graph_add_node(b->g, op, "n", in, n_in, outputs,
                                    og_arena_copy(b->g->arena, attrs, sizeof attrs), n_attrs);
     CHECK_STR(og_error_text(&b->g->error), "");
@@ -428,6 +432,18 @@ TEST(recurrence)
     RUN(cases);
 }
 
+TEST(optimizers)
+{
+    static const definition_case cases[] = {
+        {"ai.ongrad::AdamStep", "d[5,7] d[5,7] d[5,7] p[5,7] b=1 p[] p[] p[] p[]",
+         "beta1=0.8 beta2=0.95 epsilon=0.001", ""},
+        {"ai.ongrad::AdamStep", "d[40000] d[40000] d[40000] p[40000] b=1 p[] p[] p[] p[]", "l2=0.1",
+         ""},
+        {"ai.ongrad::AdamStep", "d[9] d[9] d[9] p[9] b=0 p[] p[] p[] p[]", "", ""},
+    };
+    RUN(cases);
+}
+
 TEST(elementwise)
 {
     static const definition_case cases[] = {
@@ -484,6 +500,7 @@ static const og_test tests[] = {
     TEST_ROW(indexing),
     TEST_ROW(normalization),
     TEST_ROW(recurrence),
+    TEST_ROW(optimizers),
     TEST_ROW(elementwise),
     TEST_ROW(random_numbers),
     TEST_ROW(internal_ops_are_defined),

@@ -1,0 +1,65 @@
+/* AdamStep: each element is read and written once. Dense float and double. */
+#include "kernels/cpu/optimizer.h"
+
+enum { PART = 16384 }; /* elements a task takes at a time */
+
+static bool is_finite(const og_call *call)
+{
+    return *(const uint8_t *)call->x[4].data != 0;
+}
+
+static double scalar_of(const og_call *call, int input)
+{
+    return og__load_double(call->x[input].data, call->x[input].type.dtype, 0);
+}
+
+static void keep(const og_call *call, int out, int in)
+{
+    size_t bytes = (size_t)og__elements(&call->x[in]) * og__size(call->x[in].type.dtype);
+    if (call->y[out].data != call->x[in].data)
+        memcpy(call->y[out].data, call->x[in].data, bytes);
+}
+
+static og_status run_adam(const og_call *call, og_error *error)
+{
+    (void)error;
+    const og_node *node = call->node;
+    if (!is_finite(call)) {
+        keep(call, 0, 0);
+        keep(call, 1, 2);
+        keep(call, 2, 3);
+        return OG_OK;
+    }
+    og__adam a = {.beta1 = og_attr_float(node, "beta1", 0.9),
+                  .beta2 = og_attr_float(node, "beta2", 0.999),
+                  .epsilon = og_attr_float(node, "epsilon", 1e-8),
+                  .l2 = og_attr_float(node, "l2", 0),
+                  .factor = scalar_of(call, 5),
+                  .decay = scalar_of(call, 6),
+                  .rate = scalar_of(call, 7),
+                  .root = scalar_of(call, 8)};
+    bool is_double = call->x[0].type.dtype == OG_DOUBLE;
+    int64_t n = og__elements(&call->x[0]), parts = (n + PART - 1) / PART,
+            size = (int64_t)og__size(call->x[0].type.dtype);
+    int threads = (int)og__min(og__threads(call, 8 * n), og__max(1, parts));
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (int64_t i = 0; i < parts; i++) {
+        int64_t at = i * PART * size;
+        const char *in[4];
+        char *out[3];
+        for (int k = 0; k < 4; k++)
+            in[k] = (const char *)call->x[k].data + at;
+        for (int k = 0; k < 3; k++)
+            out[k] = (char *)call->y[k].data + at;
+        OG__PICK(og__adam_step)
+        (&a, is_double, og__min(PART, n - i * PART), in[0], in[1], in[2], in[3], out[0], out[1],
+         out[2]);
+    }
+    return OG_OK;
+}
+
+const og_kernel og_kernels_cpu_optimizer[] = {
+    {"ai.ongrad::AdamStep", "plain", OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE, og__supports_float,
+     NULL, run_adam, NULL},
+    {0},
+};
