@@ -16,4 +16,8 @@ typedef struct og__matmul {
  * they lie evenly. False if the shapes do not fit. */
 bool og__matmul_shape(const og_call *call, og__matmul *s);
 
+/* Is it one product of so many rows and so much work that B is better packed once, and the rows cut
+ * into tasks (matmul_packed_onednn.c)? */
+bool og__matmul_is_large(const og__matmul *s);
+
 #endif

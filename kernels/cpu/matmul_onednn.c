@@ -11,12 +11,14 @@
 typedef struct plan {
     og__matmul shape;
     og__dnnl dnnl;
-    og__primitive product;
-    int64_t inner;  /* matrices in one run of the primitive */
-    int outer_axes; /* of shape.batch, walked here */
+    int threads;             /* that take runs; 1: the primitive itself may use several */
+    og__primitive *products; /* the primitive, once for each of them */
+    int64_t inner;           /* matrices in one run of the primitive */
+    int outer_axes;          /* of shape.batch, walked here */
+    int64_t runs;
     bool copied[2]; /* A, B go through the workspace, whole */
     size_t copy_offset[2];
-    size_t scratch_offset;
+    size_t scratch_offset, scratch_step;
 } plan;
 
 /* Does oneDNN read rows × columns of these strides fast? One axis contiguous, the other not
@@ -45,7 +47,7 @@ static bool supports(const og_call *call)
     if (!og__dnnl_dtype(dtype) || call->x[1].type.dtype != dtype ||
         call->y[0].type.dtype != dtype || !og__matmul_shape(call, &s))
         return false;
-    return og__elements(&call->y[0]) > 0 && s.k > 0;
+    return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s);
 }
 
 static void release(og_call *call)
@@ -53,7 +55,9 @@ static void release(og_call *call)
     plan *p = call->state;
     if (!p)
         return;
-    og__primitive_free(&p->product);
+    for (int t = 0; p->products && t < p->threads; t++)
+        og__primitive_free(&p->products[t]);
+    free(p->products);
     og__dnnl_close(&p->dnnl);
     free(p);
     call->state = NULL;
@@ -92,6 +96,60 @@ static void plan_operand(plan *p, og_call *call, int i)
     call->workspace_bytes += (bytes + 255) / 256 * 256;
 }
 
+/* From this many multiply-adds on, a matrix is worth a run of its own. */
+#define LONE ((int64_t)1 << 18)
+/* Runs that are worth spreading over threads, and how many a stack is cut into for that. */
+enum { SPREAD = 4, RUNS = 16 };
+
+/* Which matrices a run takes, and who runs. The cut depends on shapes only, and a run that shares
+ * the work with others is of one thread: results do not depend on the number of threads. */
+static void plan_runs(plan *p, const og_call *call)
+{
+    og__matmul *s = &p->shape;
+    int last = s->batch.rank - 1;
+    int64_t n = s->batch.dims[last], all = og__product(s->batch.dims, 0, s->batch.rank);
+    bool regular_stack = s->batch.strides[0][last] > 0 && s->batch.strides[1][last] > 0;
+    p->inner = regular_stack && s->m * s->n * s->k < LONE ? n : 1;
+    while (p->inner > 1 && (all / p->inner < RUNS || n % p->inner != 0) && last + 1 < OG_MAX_RANK)
+        p->inner--;
+    if (p->inner > 1 && p->inner < n) { /* the last axis in two */
+        for (int o = 0; o < 3; o++) {
+            s->batch.strides[o][last + 1] = s->batch.strides[o][last];
+            s->batch.strides[o][last] *= p->inner;
+        }
+        s->batch.dims[last] /= p->inner;
+        s->batch.dims[++last] = p->inner;
+        s->batch.rank++;
+    }
+    p->outer_axes = p->inner > 1 ? last : s->batch.rank;
+    p->runs = all / p->inner;
+    int threads = og__product_threads(call, all * s->m * s->n * s->k);
+    p->threads = p->runs >= SPREAD ? (int)og__min(threads, p->runs) : 1;
+    p->dnnl.threads = p->runs >= SPREAD ? 1 : threads;
+}
+
+static bool make_primitives(plan *p, og_dtype dtype)
+{
+    const og__matmul *s = &p->shape;
+    int last = s->batch.rank - 1, rank = p->inner > 1 ? 3 : 2, skip = 3 - rank;
+    const int64_t dims[3][3] = {
+        {p->inner, s->m, s->k}, {p->inner, s->k, s->n}, {p->inner, s->m, s->n}};
+    const int64_t strides[3][3] = {{s->batch.strides[0][last], s->a_row, s->a_column},
+                                   {s->batch.strides[1][last], s->b_row, s->b_column},
+                                   {s->batch.strides[2][last], s->c_row, 1}};
+    og__md md[3] = {0};
+    p->products = calloc((size_t)p->threads, sizeof *p->products);
+    bool ok = p->products && og__dnnl_open(&p->dnnl, p->dnnl.threads);
+    for (int i = 0; ok && i < 3; i++)
+        ok = og__md_strided(&md[i], dtype, rank, dims[i] + skip, strides[i] + skip);
+    for (int t = 0; ok && t < p->threads; t++)
+        ok = og__primitive_matmul(&p->dnnl, &p->products[t], og__md_get(&md[0]), og__md_get(&md[1]),
+                                  og__md_get(&md[2]));
+    for (int i = 0; i < 3; i++)
+        og__md_free(&md[i]);
+    return ok;
+}
+
 static og_status prepare(og_call *call, og_error *error)
 {
     plan *p = calloc(1, sizeof *p);
@@ -115,38 +173,38 @@ static og_status prepare(og_call *call, og_error *error)
         regular(s->k, s->n, &s->b_row, &s->b_column);
     }
 
-    int last = s->batch.rank - 1;
-    bool inner = s->batch.strides[0][last] > 0 && s->batch.strides[1][last] > 0;
-    p->inner = inner ? s->batch.dims[last] : 1;
-    p->outer_axes = inner ? last : s->batch.rank;
-    int rank = p->inner > 1 ? 3 : 2, skip = 3 - rank;
-    const int64_t dims[3][3] = {
-        {p->inner, s->m, s->k}, {p->inner, s->k, s->n}, {p->inner, s->m, s->n}};
-    const int64_t strides[3][3] = {{s->batch.strides[0][last], s->a_row, s->a_column},
-                                   {s->batch.strides[1][last], s->b_row, s->b_column},
-                                   {s->batch.strides[2][last], s->c_row, 1}};
-    og_dtype dtype = call->x[0].type.dtype;
-    og__md md[3] = {0};
-    bool ok = og__dnnl_open(&p->dnnl, og__product_threads(call, og__elements(&call->y[0]) * s->k));
-    for (int i = 0; ok && i < 3; i++)
-        ok = og__md_strided(&md[i], dtype, rank, dims[i] + skip, strides[i] + skip);
-    ok = ok && og__primitive_matmul(&p->dnnl, &p->product, og__md_get(&md[0]), og__md_get(&md[1]),
-                                    og__md_get(&md[2]));
-    for (int i = 0; i < 3; i++)
-        og__md_free(&md[i]);
-    if (!ok) {
+    plan_runs(p, call);
+    if (!make_primitives(p, call->x[0].type.dtype)) {
         release(call);
         return og__dnnl_fail(call, error, "a matrix product");
     }
     p->scratch_offset = call->workspace_bytes;
-    call->workspace_bytes += p->product.scratch;
+    p->scratch_step = p->products[0].scratch;
+    call->workspace_bytes += p->scratch_step * (size_t)p->threads;
     return OG_OK;
+}
+
+static bool run_part(const plan *p, int thread, char *const data[3], int64_t size, char *scratch)
+{
+    const og__matmul *s = &p->shape;
+    int64_t begin = p->runs * thread / p->threads, end = p->runs * (thread + 1) / p->threads;
+    og__cursor c;
+    og__seek(&s->batch, p->outer_axes, begin, &c);
+    static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+    for (int64_t i = begin; i < end; i++) {
+        void *at[3];
+        for (int o = 0; o < 3; o++)
+            at[o] = data[o] + c.offset[o] * size;
+        if (!og__primitive_run(&p->dnnl, &p->products[thread], 3, args, at, scratch))
+            return false;
+        og__next(&s->batch, p->outer_axes, &c);
+    }
+    return true;
 }
 
 static og_status run(const og_call *call, og_error *error)
 {
-    plan *p = call->state;
-    const og__matmul *s = &p->shape;
+    const plan *p = call->state;
     char *workspace = call->workspace,
          *data[3] = {call->x[0].data, call->x[1].data, call->y[0].data};
     for (int i = 0; i < 2; i++)
@@ -154,20 +212,16 @@ static og_status run(const og_call *call, og_error *error)
             og__copy_dense(call, workspace + p->copy_offset[i], &call->x[i]);
             data[i] = workspace + p->copy_offset[i];
         }
-    int64_t size = (int64_t)og__size(call->x[0].type.dtype),
-            runs = og__product(s->batch.dims, 0, p->outer_axes);
-    og__cursor c;
-    og__seek(&s->batch, p->outer_axes, 0, &c);
-    static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-    for (int64_t i = 0; i < runs; i++) {
-        void *at[3];
-        for (int o = 0; o < 3; o++)
-            at[o] = data[o] + c.offset[o] * size;
-        if (!og__primitive_run(&p->dnnl, &p->product, 3, args, at, workspace + p->scratch_offset))
-            return og__dnnl_fail(call, error, "to run a matrix product");
-        og__next(&s->batch, p->outer_axes, &c);
-    }
-    return OG_OK;
+    int64_t size = (int64_t)og__size(call->x[0].type.dtype);
+    char *scratch = workspace + p->scratch_offset;
+    int failed = 0;
+    if (p->threads == 1)
+        failed = !run_part(p, 0, data, size, scratch);
+    else
+#pragma omp parallel for num_threads(p->threads) schedule(static) reduction(+ : failed)
+        for (int t = 0; t < p->threads; t++)
+            failed += !run_part(p, t, data, size, scratch + (size_t)t * p->scratch_step);
+    return failed ? og__dnnl_fail(call, error, "to run a matrix product") : OG_OK;
 }
 
 const og_kernel og_kernels_cpu_matmul_onednn[] = {

@@ -278,21 +278,28 @@ bool og__primitive_conv(og__dnnl *d, og__primitive *p, const og__conv_desc *conv
     return ok;
 }
 
-bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_ref b, og__md_ref y)
+static bool matmul_pd(og__dnnl *d, dnnl_primitive_desc_t *pd, og__md_ref a, og__md_ref b,
+                      og__md_ref y)
 {
     dnnl_primitive_attr_t attr;
     if (!make_attr(&attr))
         return false;
-    int before = use_threads(d->threads);
-    dnnl_primitive_desc_t pd = NULL;
 #if V3
-    bool ok =
-        dnnl_matmul_primitive_desc_create(&pd, d->engine, a, b, NULL, y, attr) == dnnl_success;
+    bool ok = dnnl_matmul_primitive_desc_create(pd, d->engine, a, b, NULL, y, attr) == dnnl_success;
 #else
     dnnl_matmul_desc_t desc;
     bool ok = dnnl_matmul_desc_init(&desc, a, b, NULL, y) == dnnl_success &&
-              dnnl_primitive_desc_create(&pd, &desc, attr, d->engine, NULL) == dnnl_success;
+              dnnl_primitive_desc_create(pd, &desc, attr, d->engine, NULL) == dnnl_success;
 #endif
+    dnnl_primitive_attr_destroy(attr);
+    return ok;
+}
+
+bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_ref b, og__md_ref y)
+{
+    int before = use_threads(d->threads);
+    dnnl_primitive_desc_t pd = NULL;
+    bool ok = matmul_pd(d, &pd, a, b, y);
     if (ok) {
         ok = finish(
             d, p, pd, 3, (const int[]){DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST},
@@ -300,7 +307,19 @@ bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_re
         dnnl_primitive_desc_destroy(pd);
     }
     use_threads(before);
-    dnnl_primitive_attr_destroy(attr);
+    return ok;
+}
+
+bool og__matmul_layout(og__dnnl *d, og__md_ref a, og__md_ref b, og__md_ref y, og__md *chosen)
+{
+    int before = use_threads(d->threads);
+    dnnl_primitive_desc_t pd = NULL;
+    bool ok = matmul_pd(d, &pd, a, b, y);
+    if (ok) {
+        ok = og__md_copy(chosen, dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0));
+        dnnl_primitive_desc_destroy(pd);
+    }
+    use_threads(before);
     return ok;
 }
 

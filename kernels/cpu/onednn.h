@@ -82,6 +82,8 @@ typedef struct og__conv_desc {
 bool og__primitive_conv(og__dnnl *d, og__primitive *p, const og__conv_desc *conv, og__md chosen[3]);
 /* y = a b; of rank 2, or 3 with a batch axis. */
 bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_ref b, og__md_ref y);
+/* The layout in which b, of og__md_any, is read fastest where a and y lie as they do. */
+bool og__matmul_layout(og__dnnl *d, og__md_ref a, og__md_ref b, og__md_ref y, og__md *chosen);
 /* Copy from one layout to another: arguments DNNL_ARG_FROM, DNNL_ARG_TO. */
 bool og__primitive_reorder(og__dnnl *d, og__primitive *p, og__md_ref from, og__md_ref to);
 /* The scratchpad follows as argument DNNL_ARG_SCRATCHPAD where there is one. */

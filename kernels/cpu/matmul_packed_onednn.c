@@ -1,0 +1,179 @@
+/* Large matrix products by oneDNN: B is brought into the layout that oneDNN reads fastest, then
+ * rows of A are cut into tasks of one thread each.
+ *
+ * The cut depends on shapes only, so results do not depend on the number of threads; and threads
+ * take neighbouring rows, as in the other kernels, so that what one wrote it mostly reads again. An
+ * A that does not lie row by row is copied first: oneDNN has its fastest code for rows. */
+#include <stdlib.h>
+
+#include "kernels/cpu/matmul.h"
+#include "kernels/cpu/onednn.h"
+
+enum { MOST_TASKS = 16, FEWEST_ROWS = 64, LARGE_ROWS = 256, LARGE_WORK = 1 << 24 };
+
+typedef struct plan {
+    og__matmul shape;
+    og__dnnl all, one; /* engines of all the threads that are worth it, and of one */
+    int tasks, threads;
+    int64_t rows;       /* of a task; the last may have fewer */
+    og__primitive pack; /* of B */
+    og__primitive products[MOST_TASKS];
+    bool copied; /* A */
+    bool packed; /* B: it does not lie already as it should */
+    size_t copy_offset, pack_offset, scratch_offset, scratch_step, pack_scratch_offset;
+} plan;
+
+bool og__matmul_is_large(const og__matmul *s)
+{
+    int64_t batch = og__product(s->batch.dims, 0, s->batch.rank);
+    bool one = batch == 1;
+    for (int a = 0; a < s->batch.rank; a++) /* or a stack that copying A makes one */
+        one = one || (s->batch.rank == 1 && s->batch.strides[1][0] == 0 && s->m < LARGE_ROWS);
+    return one && s->m * batch >= LARGE_ROWS && s->n >= 16 &&
+           s->m * batch * s->n * s->k >= LARGE_WORK && s->b_row > 0 && s->b_column > 0 &&
+           (s->b_row == 1 || s->b_column == 1);
+}
+
+static bool supports(const og_call *call)
+{
+    og__matmul s;
+    og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
+           call->y[0].type.dtype == dtype && og__matmul_shape(call, &s) && og__matmul_is_large(&s);
+}
+
+static void release(og_call *call)
+{
+    plan *p = call->state;
+    if (!p)
+        return;
+    for (int t = 0; t < p->tasks; t++)
+        og__primitive_free(&p->products[t]);
+    og__primitive_free(&p->pack);
+    og__dnnl_close(&p->all);
+    og__dnnl_close(&p->one);
+    free(p);
+    call->state = NULL;
+}
+
+static size_t book(og_call *call, size_t bytes)
+{
+    size_t at = call->workspace_bytes;
+    call->workspace_bytes += (bytes + 255) / 256 * 256;
+    return at;
+}
+
+/* A as its rows lie, after copying if need be. */
+static void plan_a(plan *p, og_call *call)
+{
+    og__matmul *s = &p->shape;
+    int64_t batch = og__product(s->batch.dims, 0, s->batch.rank);
+    p->copied = batch > 1 || s->a_column != 1 || s->a_row < s->k;
+    s->m *= batch;
+    if (!p->copied)
+        return;
+    s->a_row = s->k;
+    s->a_column = 1;
+    p->copy_offset = book(call, (size_t)(s->m * s->k) * og__size(call->x[0].type.dtype));
+}
+
+/* The primitive for `rows` rows, and in `packed`, if that is empty, how it wants B. */
+static bool make_product(plan *p, og_dtype dtype, int64_t rows, og__md *packed, og__primitive *to)
+{
+    const og__matmul *s = &p->shape;
+    og__md a = {0}, any = {0}, y = {0};
+    bool ok = og__md_strided(&a, dtype, 2, (int64_t[]){rows, s->k}, (int64_t[]){s->a_row, 1}) &&
+              og__md_any(&any, dtype, 2, (int64_t[]){s->k, s->n}) &&
+              og__md_dense(&y, dtype, 2, (int64_t[]){rows, s->n});
+    if (ok && !og__md_get(packed))
+        ok = og__matmul_layout(&p->one, og__md_get(&a), og__md_get(&any), og__md_get(&y), packed);
+    ok =
+        ok && og__primitive_matmul(&p->one, to, og__md_get(&a), og__md_get(packed), og__md_get(&y));
+    og__md_free(&a);
+    og__md_free(&any);
+    og__md_free(&y);
+    return ok;
+}
+
+static bool make_primitives(plan *p, og_call *call)
+{
+    const og__matmul *s = &p->shape;
+    og_dtype dtype = call->x[0].type.dtype;
+    og__md b = {0}, packed = {0};
+    bool ok = true;
+    for (int t = 0; ok && t < p->tasks; t++)
+        ok = make_product(p, dtype, og__min(p->rows, s->m - t * p->rows), &packed, &p->products[t]);
+    ok = ok &&
+         og__md_strided(&b, dtype, 2, (int64_t[]){s->k, s->n}, (int64_t[]){s->b_row, s->b_column});
+    p->packed = ok && !og__md_equal(og__md_get(&b), og__md_get(&packed));
+    if (p->packed)
+        ok = og__primitive_reorder(&p->all, &p->pack, og__md_get(&b), og__md_get(&packed));
+    if (ok) {
+        if (p->packed) {
+            p->pack_offset = book(call, og__md_bytes(og__md_get(&packed)));
+            p->pack_scratch_offset = book(call, p->pack.scratch);
+        }
+        for (int t = 0; t < p->tasks; t++)
+            if (p->products[t].scratch > p->scratch_step)
+                p->scratch_step = p->products[t].scratch;
+        p->scratch_offset = book(call, p->scratch_step * (size_t)p->tasks);
+    }
+    og__md_free(&b);
+    og__md_free(&packed);
+    return ok;
+}
+
+static og_status prepare(og_call *call, og_error *error)
+{
+    plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return og_fail_memory(error, sizeof *p, "a matrix product");
+    call->state = p;
+    call->workspace_bytes = 0;
+    og__matmul *s = &p->shape;
+    og__matmul_shape(call, s);
+    plan_a(p, call);
+    p->rows = og__max(FEWEST_ROWS, (s->m + MOST_TASKS - 1) / MOST_TASKS);
+    p->rows = (p->rows + 15) / 16 * 16;
+    p->tasks = (int)((s->m + p->rows - 1) / p->rows);
+    p->threads = (int)og__min(p->tasks, og__product_threads(call, s->m * s->n * s->k));
+    if (!og__dnnl_open(&p->all, p->threads) || !og__dnnl_open(&p->one, 1) ||
+        !make_primitives(p, call)) {
+        release(call);
+        return og__dnnl_fail(call, error, "a matrix product");
+    }
+    return OG_OK;
+}
+
+static og_status run(const og_call *call, og_error *error)
+{
+    plan *p = call->state;
+    const og__matmul *s = &p->shape;
+    char *workspace = call->workspace, *a = call->x[0].data, *y = call->y[0].data;
+    int64_t size = (int64_t)og__size(call->x[0].type.dtype);
+    if (p->copied) {
+        a = workspace + p->copy_offset;
+        og__copy_dense(call, a, &call->x[0]);
+    }
+    void *b[2] = {call->x[1].data, call->x[1].data};
+    int failed = 0;
+    if (p->packed) {
+        b[1] = workspace + p->pack_offset;
+        failed = !og__primitive_run(&p->all, &p->pack, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO},
+                                    b, workspace + p->pack_scratch_offset);
+    }
+#pragma omp parallel for num_threads(p->threads) schedule(static) reduction(+ : failed)
+    for (int t = 0; t < p->tasks; t++) {
+        int64_t row = t * p->rows;
+        void *const data[3] = {a + row * s->a_row * size, b[1], y + row * s->n * size};
+        static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+        failed += !og__primitive_run(&p->one, &p->products[t], 3, args, data,
+                                     workspace + p->scratch_offset + (size_t)t * p->scratch_step);
+    }
+    return failed ? og__dnnl_fail(call, error, "to run a matrix product") : OG_OK;
+}
+
+const og_kernel og_kernels_cpu_matmul_packed_onednn[] = {
+    {"MatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {NULL},
+};
