@@ -9,7 +9,7 @@
 #include "kernels/cpu/matmul.h"
 #include "kernels/cpu/onednn.h"
 
-enum { MOST_TASKS = 16, FEWEST_ROWS = 64, LARGE_ROWS = 256, LARGE_WORK = 1 << 24 };
+enum { MOST_TASKS = 16, FEWEST_ROWS = 64, LARGE_ROWS = 256, LARGE_WORK = 1 << 26 };
 
 typedef struct plan {
     og__matmul shape;

@@ -94,8 +94,8 @@ og_status og_classify(const og_part *parts, int n_parts, const char *const *trai
  * its own replaced by its definition. */
 og_graph *og_pass_prepare(og_graph *g, og_storages *storages);
 
-/* patterns.c: composites that the file has written out (Gelu, LayerNormalization, powers) become
- * one node. Values agree within rounding. */
+/* patterns.c: composites that the file has written out (Gelu, LayerNormalization, powers, scaled
+ * products, transposes of merged axes) become one or two nodes. Values agree within rounding. */
 og_graph *og_pass_patterns(og_graph *g);
 
 /* inference.c: the form for evaluation: BatchNormalization by its running statistics. */

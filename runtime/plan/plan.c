@@ -92,11 +92,12 @@ static bool in_place(const planner *p, int step, int in, int out)
 {
     const og_step *s = &p->plan->steps[step];
     const og_node *n = p->g->nodes[s->node];
-    if (!(s->kernel->flags & OG_KERNEL_INPLACE) || p->last_read[in] != step ||
-        !lie_alike(p, in, out))
+    const og_value *a = p->g->values[in], *b = p->g->values[out];
+    if (!(s->kernel->flags & OG_KERNEL_INPLACE) || a->type.dtype != b->type.dtype ||
+        og_type_elements(&a->type) != og_type_elements(&b->type) || p->last_read[in] != step)
         return false;
     for (int k = 0; k < n->n_in;
-         k++) /* every view of `in` it reads must be `in` itself, element for element */
+         k++) /* whatever view of `in` it reads must be all of it, element for element */
         if (n->in[k] >= 0 && root_of(p, n->in[k]) == in && !lie_alike(p, n->in[k], out))
             return false;
     return true;

@@ -82,6 +82,19 @@ static int compare(build_fn *build, og_graph *(*pass)(og_graph *), const char *o
     return found;
 }
 
+/* After the pass, is the output made by a Mul? */
+static bool mul_after_product(build_fn *build)
+{
+    og_graph *source = og_graph_new();
+    if (!CHECK(source))
+        return false;
+    build(source);
+    og_graph *g = og_pass_patterns(source);
+    bool mul = g && strcmp(g->values[g->outputs[0].value]->producer->op->name, "Mul") == 0;
+    og_graph_free(source);
+    return mul;
+}
+
 /* ---- Gelu */
 
 static void gelu_erf(og_graph *g)
@@ -210,6 +223,67 @@ TEST(layer_norm)
     CHECK_INT(compare(norm_over_middle, og_pass_patterns, "LayerNormalization"), 0);
 }
 
+/* ---- scaled products */
+
+static void scaled_both(og_graph *g)
+{
+    og_val a = Input(g, "a", 2, 3, 4), b = Input(g, "b", 2, 4, 5);
+    og_graph_add_output(g, "y", MatMul(Mul(a, Scalar(a, 0.5)), Mul(Scalar(b, 0.7), b)));
+}
+
+static void scaled_read_twice(og_graph *g) /* the scaled operands are needed all the same */
+{
+    og_val a = Input(g, "a", 2, 3, 4), b = Input(g, "b", 2, 4, 5);
+    og_val scaled = Mul(a, Scalar(a, 0.5));
+    og_graph_add_output(g, "y", MatMul(scaled, b));
+    og_graph_add_output(g, "scaled", scaled);
+}
+
+static void scaled_one_wide(og_graph *g) /* the result is larger than what is scaled */
+{
+    og_val a = Input(g, "a", 3, 2), b = Input(g, "b", 2, 50);
+    og_graph_add_output(g, "y", MatMul(Mul(a, Scalar(a, 0.5)), b));
+}
+
+TEST(scaled_products)
+{
+    CHECK_INT(compare(scaled_both, og_pass_patterns, "Mul"), 1);
+    CHECK_INT(compare(scaled_read_twice, og_pass_patterns, "Mul"), 1);
+    CHECK_INT(compare(scaled_one_wide, og_pass_patterns, "Mul"), 1);
+    CHECK_INT(mul_after_product(scaled_both), true);
+    CHECK_INT(mul_after_product(scaled_one_wide), false);
+}
+
+/* ---- transposes of merged axes */
+
+static void merged_transpose(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 4, 5);
+    og_val y = Transpose(Reshape(x, 3, ((int64_t[]){6, 4, 5})), ((int[]){0, 2, 1}));
+    og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){2, 3, 5, 4})));
+}
+
+static void merged_otherwise(og_graph *g) /* split into other axes than were merged */
+{
+    og_val x = Input(g, "x", 2, 3, 4, 5);
+    og_val y = Transpose(Reshape(x, 3, ((int64_t[]){6, 4, 5})), ((int[]){0, 2, 1}));
+    og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){3, 2, 5, 4})));
+}
+
+static void merged_rows(og_graph *g) /* an axis that is transposed was merged */
+{
+    og_val x = Input(g, "x", 2, 3, 4, 5);
+    og_val y = Transpose(Reshape(x, 3, ((int64_t[]){2, 12, 5})), ((int[]){0, 2, 1}));
+    og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){2, 3, 5, 4})));
+}
+
+TEST(merged_transposes)
+{
+    CHECK_INT(compare(merged_transpose, og_pass_patterns, "Reshape"), 0);
+    CHECK_INT(compare(merged_otherwise, og_pass_patterns, "Reshape"), 2);
+    CHECK_INT(compare(merged_rows, og_pass_patterns, "Reshape"), 2);
+}
+
 /* ---- products */
 
 static void transposed(og_graph *g)
@@ -238,6 +312,10 @@ TEST(products)
     CHECK_INT(compare(batch_transposed, og_pass_products, "Transpose"), 1);
 }
 
-static const og_test tests[] = {TEST_ROW(gelu), TEST_ROW(powers), TEST_ROW(layer_norm),
+static const og_test tests[] = {TEST_ROW(gelu),
+                                TEST_ROW(powers),
+                                TEST_ROW(layer_norm),
+                                TEST_ROW(scaled_products),
+                                TEST_ROW(merged_transposes),
                                 TEST_ROW(products)};
 TEST_MAIN(tests)
