@@ -16,6 +16,13 @@ typedef struct og__batchnorm_fns {
     /* s0 = Σ dy, s1 = Σ dy (x - mean) */
     void (*grad_sums)(const float *dy, const float *x, int64_t rows, int64_t channels,
                       const float *mean, double *s0, double *s1);
+    /* From the sums about mean over m rows: mean, var, rstd, and a = rstd scale of y below */
+    void (*moments)(int64_t channels, double m, double epsilon, const double *s0, const double *s1,
+                    const float *scale, float *mean, float *var, float *rstd, float *a);
+    /* From the gradient's sums: dscale, dbias, and a, b, c of dx below */
+    void (*grad_factors)(int64_t channels, double m, const double *s0, const double *s1,
+                         const float *scale, const float *rstd, float *dscale, float *dbias,
+                         float *a, float *b, float *c);
     /* y = (x - mean) a + b */
     void (*scale)(const float *x, float *y, int64_t rows, int64_t channels, const float *mean,
                   const float *a, const float *b);

@@ -11,7 +11,10 @@ typedef struct work {
     int64_t rows, channels, parts;
     double *sums;            /* [parts, 2, channels] */
     float *mean, *a, *b, *c; /* [channels] */
+    float *unwanted[3];      /* [channels]: in place of absent outputs */
 } work;
+
+enum { VECTORS = 7 };
 
 static work work_of(const og_call *call, const og_type *x)
 {
@@ -19,10 +22,14 @@ static work work_of(const og_call *call, const og_type *x)
     w.parts = og__max(1, og__min(MOST_PARTS, w.rows / LEAST_ROWS));
     w.sums = call->workspace;
     if (w.sums) {
-        w.mean = (float *)(w.sums + w.parts * 2 * w.channels);
-        w.a = w.mean + w.channels;
-        w.b = w.a + w.channels;
-        w.c = w.b + w.channels;
+        float *vectors[VECTORS];
+        for (int i = 0; i < VECTORS; i++)
+            vectors[i] = (float *)(w.sums + w.parts * 2 * w.channels) + i * w.channels;
+        w.mean = vectors[0];
+        w.a = vectors[1];
+        w.b = vectors[2];
+        w.c = vectors[3];
+        memcpy(w.unwanted, vectors + 4, sizeof w.unwanted);
     }
     return w;
 }
@@ -31,9 +38,15 @@ static og_status prepare(og_call *call, og_error *error)
 {
     (void)error;
     work w = work_of(call, &call->x[0].type);
-    call->workspace_bytes =
-        (size_t)(w.channels * (w.parts * 2 * (int64_t)sizeof(double) + 4 * (int64_t)sizeof(float)));
+    call->workspace_bytes = (size_t)(w.channels * (w.parts * 2 * (int64_t)sizeof(double) +
+                                                   VECTORS * (int64_t)sizeof(float)));
     return OG_OK;
+}
+
+/* Where output i goes, i > 0. */
+static float *vector_out(const og_call *call, const work *w, int i)
+{
+    return og__has(call->ny, call->y, i) ? call->y[i].data : w->unwanted[i - 1];
 }
 
 static int64_t first_row(const work *w, int64_t part)
@@ -49,10 +62,12 @@ static void add_parts(const work *w)
             w->sums[i] += w->sums[p * 2 * w->channels + i];
 }
 
-static bool is_float_channels_last(const og_call *call)
+static bool all_float(int n, const og_tensor *t)
 {
-    return call->x[0].type.dtype == OG_FLOAT && og__has(call->ny, call->y, 0) &&
-           og_tensor_is_channels_last(&call->x[0]) && og__elements(&call->x[0]) > 0;
+    for (int i = 0; i < n; i++)
+        if (og__has(n, t, i) && t[i].type.dtype != OG_FLOAT)
+            return false;
+    return true;
 }
 
 /* BatchNormalizationTraining: x, scale, bias → y, mean, var (biased), rstd; attribute epsilon */
@@ -73,28 +88,24 @@ static og_status run_training(const og_call *call, og_error *error)
                   w.channels, w.mean, s, s + w.channels);
     }
     add_parts(&w);
-    for (int64_t c = 0; c < w.channels; c++) {
-        double mean, var, s[2] = {w.sums[c], w.sums[w.channels + c]};
-        og__norm_moments(s, (double)w.mean[c], (double)w.rows, &mean, &var);
-        double rstd = 1 / sqrt(var + epsilon);
-        w.mean[c] = (float)mean;
-        w.a[c] = (float)(rstd * og__norm_get(call->nx, call->x, 1, c, 1));
-        w.b[c] = (float)og__norm_get(call->nx, call->x, 2, c, 0);
-        og__norm_put(call, 1, c, mean);
-        og__norm_put(call, 2, c, var);
-        og__norm_put(call, 3, c, rstd);
-    }
+    float *mean = vector_out(call, &w, 1), *var = vector_out(call, &w, 2);
+    fns->moments(w.channels, (double)w.rows, epsilon, w.sums, w.sums + w.channels, call->x[1].data,
+                 w.mean, var, vector_out(call, &w, 3), w.a);
+    memcpy(mean, w.mean, (size_t)w.channels * sizeof *mean);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         int64_t at = first_row(&w, p), rows = first_row(&w, p + 1) - at;
-        fns->scale(x + at * w.channels, y + at * w.channels, rows, w.channels, w.mean, w.a, w.b);
+        fns->scale(x + at * w.channels, y + at * w.channels, rows, w.channels, w.mean, w.a,
+                   call->x[2].data);
     }
     return OG_OK;
 }
 
 static bool supports_training(const og_call *call)
 {
-    return og__supports_norm(call) && is_float_channels_last(call);
+    return all_float(call->nx, call->x) && all_float(call->ny, call->y) &&
+           og__has(call->ny, call->y, 0) && og_tensor_is_channels_last(&call->x[0]) &&
+           og__elements(&call->x[0]) > 0;
 }
 
 /* BatchNormalizationGrad: dy, x, scale, mean, rstd → dx, dscale, dbias. The formulas are those of
@@ -107,38 +118,29 @@ static og_status run_grad(const og_call *call, og_error *error)
     float *dx = call->y[0].data;
     work w = work_of(call, &call->x[0].type);
     int threads = og__threads(call, w.rows * w.channels * 3);
-    for (int64_t c = 0; c < w.channels; c++)
-        w.mean[c] = (float)og__norm_get(call->nx, call->x, 3, c, 0);
+    const float *mean = call->x[3].data;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         double *s = w.sums + p * 2 * w.channels;
         int64_t at = first_row(&w, p) * w.channels;
-        fns->grad_sums(dy + at, x + at, first_row(&w, p + 1) - first_row(&w, p), w.channels, w.mean,
+        fns->grad_sums(dy + at, x + at, first_row(&w, p + 1) - first_row(&w, p), w.channels, mean,
                        s, s + w.channels);
     }
     add_parts(&w);
-    for (int64_t c = 0; c < w.channels; c++) {
-        double s0 = w.sums[c], s1 = w.sums[w.channels + c], m = (double)w.rows;
-        double rstd = og__norm_get(call->nx, call->x, 4, c, 1);
-        double a = rstd * og__norm_get(call->nx, call->x, 2, c, 1);
-        w.a[c] = (float)a;
-        w.b[c] = (float)(-a * rstd * rstd * s1 / m);
-        w.c[c] = (float)(-a * s0 / m);
-        og__norm_put(call, 1, c, s1 * rstd);
-        og__norm_put(call, 2, c, s0);
-    }
+    fns->grad_factors(w.channels, (double)w.rows, w.sums, w.sums + w.channels, call->x[2].data,
+                      call->x[4].data, vector_out(call, &w, 1), vector_out(call, &w, 2), w.a, w.b,
+                      w.c);
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         int64_t at = first_row(&w, p) * w.channels, rows = first_row(&w, p + 1) - first_row(&w, p);
-        fns->grad(dy + at, x + at, dx + at, rows, w.channels, w.mean, w.a, w.b, w.c);
+        fns->grad(dy + at, x + at, dx + at, rows, w.channels, mean, w.a, w.b, w.c);
     }
     return OG_OK;
 }
 
 static bool supports_grad(const og_call *call)
 {
-    return supports_training(call) && call->x[1].type.dtype == OG_FLOAT &&
-           og_tensor_is_channels_last(&call->x[1]);
+    return supports_training(call) && og_tensor_is_channels_last(&call->x[1]);
 }
 
 /* BatchNormalization for inference: x, scale, bias, mean, var → y; attribute epsilon */

@@ -89,6 +89,36 @@ static void grad_sums(const float *dy, const float *x, int64_t rows, int64_t cha
     STRIPS(grad_sums, dy + c, x + c, rows, channels, mean + c, s0 + c, s1 + c);
 }
 
+static void moments(int64_t channels, double m, double epsilon, const double *restrict s0,
+                    const double *restrict s1, const float *restrict scale, float *restrict mean,
+                    float *restrict var, float *restrict rstd, float *restrict a)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        double d = s0[c] / m, v = s1[c] / m - d * d;
+        v = v < 0 ? 0 : v;
+        double r = 1 / sqrt(v + epsilon);
+        mean[c] = (float)((double)mean[c] + d);
+        var[c] = (float)v;
+        rstd[c] = (float)r;
+        a[c] = (float)(r * (double)scale[c]);
+    }
+}
+
+static void grad_factors(int64_t channels, double m, const double *restrict s0,
+                         const double *restrict s1, const float *restrict scale,
+                         const float *restrict rstd, float *restrict dscale, float *restrict dbias,
+                         float *restrict a, float *restrict b, float *restrict e)
+{
+    for (int64_t c = 0; c < channels; c++) {
+        double r = (double)rstd[c], f = r * (double)scale[c];
+        a[c] = (float)f;
+        b[c] = (float)(-f * r * r * s1[c] / m);
+        e[c] = (float)(-f * s0[c] / m);
+        dscale[c] = (float)(s1[c] * r);
+        dbias[c] = (float)s0[c];
+    }
+}
+
 static void scale(const float *x_, float *y_, int64_t rows, int64_t channels,
                   const float *restrict mean, const float *restrict a, const float *restrict b)
 {
@@ -112,7 +142,7 @@ static void grad(const float *dy_, const float *x_, float *dx_, int64_t rows, in
     }
 }
 
-static const og__batchnorm_fns fns = {sums, grad_sums, scale, grad};
+static const og__batchnorm_fns fns = {sums, grad_sums, moments, grad_factors, scale, grad};
 
 const og__batchnorm_fns *OG_SIMD(og__batchnorm_find)(void)
 {
