@@ -54,6 +54,16 @@ static bool attention_infer(og_infer *i)
     if (wrong)
         return og_infer_error(i, "%s (Q is %s, K %s, V %s)", wrong, TypeText(i, q),
                               TypeText(i, &i->x[1]->type), TypeText(i, &i->x[2]->type));
+    if (past)
+        for (int k = 4; k < 6; k++) {
+            int64_t last = k == 4 ? s.depth : s.v_depth;
+            og_type expected = {q->dtype, 4, {s.batch, s.groups, s.past, last}};
+            if (!og_type_equal(&i->x[k]->type, &expected))
+                return og_infer_error(i, "input %d is %s, expected %s", k,
+                                      TypeText(i, &i->x[k]->type), TypeText(i, &expected));
+        }
+    if (!need_type_attr(i, "softmax_precision"))
+        return false;
     if (present(i, 6) && !need_vector(i, 6, "nonpad_kv_seqlen", s.batch, "one for each sample"))
         return false;
     og_type scores = {.dtype = q->dtype, .rank = 4, .dims = {s.batch, s.heads, s.queries, s.keys}};
@@ -186,7 +196,8 @@ static void attention_expand(og_expand *e)
                       Scalar(q, -INFINITY));
         logits = Where(any, logits, Zero(logits));
     }
-    int64_t precision = og_attr_int(e->node, "softmax_precision", DType(q));
+    int64_t precision = og_attr_int(e->node, "softmax_precision", 0);
+    precision = precision ? precision : DType(q);
     og_val p =
         to_dtype(Op("Softmax", In(to_dtype(logits, (og_dtype)precision)), I("axis", -1)), DType(q));
     if (may_be_empty)
@@ -377,6 +388,9 @@ static bool linear_attention_infer(og_infer *i)
         return og_infer_error(
             i, "%" PRId64 " heads of queries and %" PRId64 " of keys do not fit %s, %s and %s",
             heads, groups, TypeText(i, q), TypeText(i, k), TypeText(i, v));
+    if (q->dims[1] < 1 || k->dims[1] != q->dims[1] || v->dims[1] != q->dims[1])
+        return og_infer_error(i, "%s, %s and %s must have the same number of steps, at least 1",
+                              TypeText(i, q), TypeText(i, k), TypeText(i, v));
     const char *rule = og_attr_string(i->node, "update_rule", "gated_delta");
     bool delta = strstr(rule, "delta") != NULL, gated = strncmp(rule, "gated", 5) == 0;
     if ((gated && !present(i, 4)) || (delta && !present(i, 5)))

@@ -18,8 +18,12 @@ static bool read_blocks(const og_node *node, const og_value *image, const og_val
             return false;
     if (!og_window_read(w, node, &x, kernel))
         return false;
+    int64_t padded = 1, read = 1;
     for (int k = 0; k < n; k++)
-        if (w->out[k] < 1)
+        if (w->out[k] < 1 ||
+            __builtin_mul_overflow(padded, w->in[k] + w->pads[k] + w->pads[k + n], &padded) ||
+            __builtin_mul_overflow(read, w->kernel[k], &read) ||
+            __builtin_mul_overflow(read, w->out[k], &read))
             return false;
     return true;
 }

@@ -262,6 +262,15 @@ static inline bool same_number(og_infer *i)
     return need_number(i, 0) && same_as_x(i);
 }
 
+/* Attribute `name` is absent, 0 or an element type of bits. */
+static inline bool need_type_attr(og_infer *i, const char *name)
+{
+    int64_t v = og_attr_int(i->node, name, 0);
+    return v == 0 || (v > OG_UNDEFINED && v < OG_DTYPE_COUNT && og_dtype_bits((og_dtype)v) > 0) ||
+           og_infer_error(i, "attribute %s is %" PRId64 ", expected a numeric element type", name,
+                          v);
+}
+
 /* For rows that `resolve` replaces: whatever is left of them was not in a model's graph. */
 static inline bool resolved_before(og_infer *i)
 {

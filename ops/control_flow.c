@@ -23,11 +23,11 @@ static const og_attr *graph_attr(og_resolve *r, const char *name)
     return NULL;
 }
 
-static og_item *new_items(og_resolve *r, int n)
+static og_item *new_items(og_resolve *r, size_t n)
 {
-    og_item *items = og_arena_array(r->g->arena, (size_t)n + 1, sizeof *items);
+    og_item *items = og_arena_array(r->g->arena, n + 1, sizeof *items);
     if (!items)
-        og_fail_memory(&r->g->error, (size_t)n * sizeof *items, "control flow");
+        og_fail_memory(&r->g->error, n * sizeof *items, "control flow");
     return items;
 }
 
@@ -99,7 +99,7 @@ static bool loop_resolve(og_resolve *r)
     if (r->x[1].v.g && !known_bool(&r->x[1], &go))
         return og_node_fail(g, r->node, OG_UNSUPPORTED,
                             "its condition is computed while running; it must be a constant");
-    og_item *in = new_items(r, r->nx), *steps = NULL;
+    og_item *in = new_items(r, (size_t)r->nx), *steps = NULL;
     size_t room = 0;
     if (!in)
         return false;
@@ -171,8 +171,8 @@ static bool scan_resolve(og_resolve *r)
                                 "scanned input %d has no such axis or another length", k);
         n = Dim(x, (int)axis);
     }
-    og_item *in = new_items(r, r->nx);
-    og_item *steps = n <= MAX_STEPS ? new_items(r, (int)n * n_out) : NULL;
+    og_item *in = new_items(r, (size_t)r->nx);
+    og_item *steps = n <= MAX_STEPS ? new_items(r, (size_t)n * (size_t)n_out) : NULL;
     if (n > MAX_STEPS)
         og_node_fail(g, r->node, OG_UNSUPPORTED, "makes more than %d steps", MAX_STEPS);
     if (!in || !steps)

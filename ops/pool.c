@@ -275,6 +275,9 @@ static bool unpooled(const og_node *node, const og_type *x, og_type *y)
     for (int k = 0; k < w.n; k++)
         y->dims[k + 2] =
             (x->dims[k + 2] - 1) * w.strides[k] + w.kernel[k] - w.pads[k] - w.pads[k + w.n];
+    for (int k = 2; k < y->rank; k++)
+        if (y->dims[k] < 1)
+            return false;
     return true;
 }
 

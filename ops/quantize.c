@@ -46,14 +46,13 @@ static og_val spread(const og_expand *e, og_val s)
     if (Count(s) == 1 && Rank(s) <= 1)
         return Reshape(s, 0, NULL);
     int axis = positive_axis(og_attr_int(e->node, "axis", 1), rank);
-    if (Rank(s) == 1) {
+    if (block == 0) {
         for (int k = 0; k < rank; k++)
             dims[k] = k == axis ? Dim(s, 0) : 1;
         return Reshape(s, rank, dims);
     }
     og_val index = arange(e->g, Dim(x, axis), 0);
-    return Op("Gather", In(s, Div(index, Scalar(index, (double)(block ? block : 1)))),
-              I("axis", axis));
+    return Op("Gather", In(s, Div(index, Scalar(index, (double)block))), I("axis", axis));
 }
 
 /* ---- QuantizeLinear
@@ -67,6 +66,8 @@ static og_dtype quantized_type(const og_node *n, const og_value *zero)
 
 static bool quantize_infer(og_infer *i)
 {
+    if (!need_type_attr(i, "output_dtype") || !need_type_attr(i, "precision"))
+        return false;
     i->y[0] = i->x[0]->type;
     i->y[0].dtype = quantized_type(i->node, present(i, 2) ? i->x[2] : NULL);
     if (og_dtype_bits(i->y[0].dtype) == 0 || og_dtype_bits(i->y[0].dtype) > 32)
@@ -111,6 +112,8 @@ static void quantize_expand(og_expand *e)
 static bool dequantize_infer(og_infer *i)
 {
     int64_t given = og_attr_int(i->node, "output_dtype", 0);
+    if (!need_type_attr(i, "output_dtype"))
+        return false;
     i->y[0] = i->x[0]->type;
     i->y[0].dtype = given ? (og_dtype)given : i->x[1]->type.dtype;
     return need_number(i, 0) && need_float(i, 1) && need_scale(i, 1, "x_scale") &&

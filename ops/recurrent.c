@@ -336,24 +336,11 @@ static double recurrent_flops(const og_node *n, const og_value *const *x, const 
            (double)(w->dims[2] + r->dims[2]);
 }
 
-/* ---- upgrades
- * ------------------------------------------------------------------------------------- */
-
-/* Below opset 7 an attribute said whether Y is wanted, which its presence says as well. */
-static bool recurrent_upgrade_7(og_draft *d)
-{
-    og_draft_take(d, "output_sequence");
-    return d->g->error.status == OG_OK;
-}
-
 /* Opset 14 added layout, and layout 0 is what the op was before. */
 #define ROW(op, n, outputs, name)                                                               \
     {                                                                                           \
         op, NULL, 3, n, 0, outputs, name##_infer,                                               \
             .expand = name##_expand, .flops = recurrent_flops, .precision = OG_PRECISION_FLOAT, \
-            .upgrade = {                                                                        \
-                {7, recurrent_upgrade_7}                                                        \
-            }                                                                                   \
     }
 
 const og_op og_ops_recurrent[] = {

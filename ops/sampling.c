@@ -243,6 +243,11 @@ static bool affine_grid_infer(og_infer *i)
                               "[N, 3, 4] and 5",
                               TypeText(i, theta), rank);
     og_type y = {.dtype = theta->dtype, .rank = rank, .dims = {size[0]}};
+    int64_t positions = 1;
+    for (int k = 0; k < n; k++)
+        if (size[k + 2] < 1 || __builtin_mul_overflow(positions, size[k + 2], &positions))
+            return og_infer_error(i, "size %d is %" PRId64 ", expected 1 or more", k + 2,
+                                  size[k + 2]);
     for (int k = 0; k < n; k++)
         y.dims[k + 1] = size[k + 2];
     y.dims[n + 1] = n;

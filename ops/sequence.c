@@ -134,6 +134,9 @@ static bool split(og_resolve *r)
     og_val *pieces = new_list(r, (int)n);
     int64_t start = 0;
     for (int64_t i = 0; pieces && i < n; i++) {
+        if (list && lengths[i] < 0)
+            return og_node_fail(r->g, r->node, OG_INVALID_MODEL, "a piece of length %" PRId64,
+                                lengths[i]);
         int64_t piece = list ? lengths[i] : each < dim - start ? each : dim - start;
         pieces[i] = keep ? Slice(x, (int)axis, start, piece)
                          : Op("Gather", In(x, og_const_int(r->g, start)), I("axis", axis));

@@ -254,7 +254,8 @@ static bool mel_infer(og_infer *i)
         !need_int(i, 2, "sample_rate", &rate))
         return false;
     double low = og_value_double(i->x[3], 0), high = og_value_double(i->x[4], 0);
-    if (bins < 1 || length < 1 || rate < 1 || !(low >= 0 && high > low && high <= (double)rate / 2))
+    if (bins < 1 || bins > 1 << 20 || length < 1 || length > 1 << 24 || rate < 1 ||
+        !(low >= 0 && high > low && high <= (double)rate / 2))
         return og_infer_error(
             i, "%" PRId64 " bins from %g to %g Hz do not fit %" PRId64 " points at %" PRId64 " Hz",
             bins, low, high, length, rate);
