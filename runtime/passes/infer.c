@@ -324,7 +324,9 @@ og_graph *og_pass_infer(const og_graph *loaded, const og_binding *binding, og_ev
         }
     }
     for (int i = 0; binding->values && i < loaded->n_values; i++)
-        binding->values[i] = f.map[i].v.g ? f.map[i].v.id : -1;
+        binding->values[i] = f.map[i].v.g             ? f.map[i].v.id
+                             : f.map[i].n == POISONED ? OG_VALUE_FAILED
+                                                      : OG_VALUE_RESOLVED;
     if (all.problems > 50)
         og_fail_also(&all.report, OG_INVALID_MODEL, "… and %d more", all.problems - 50);
     og_error_move(&to->error, &all.report);

@@ -17,6 +17,12 @@ typedef struct og_evaluator {
     bool (*run)(void *user, og_graph *g, og_node *n);
 } og_evaluator;
 
+/* Loaded values without a typed one. */
+enum {
+    OG_VALUE_RESOLVED = -1, /* absent, or a sequence: it became values of its own */
+    OG_VALUE_FAILED = -2    /* its node, or one before it, could not be typed */
+};
+
 /* How a loaded graph's values enter: types of its inputs, and which initializers are state. */
 typedef struct og_binding {
     const og_type *inputs;     /* n_inputs static types */
@@ -27,8 +33,8 @@ typedef struct og_binding {
     int64_t
         baked_batch; /* > 0: a literal batch of this size was baked in by the export and is now … */
     int64_t batch;   /* … this: constants of Reshape and Expand that hold it are rescaled */
-    int *values;     /* out, by value of the loaded graph: its typed value, negative if it has none;
-                        NULL: not     wanted */
+    int *values; /* out, by value of the loaded graph: its typed value, or one of the below; NULL:
+                    not wanted */
 } og_binding;
 
 /* A typed graph in `arena`; everything that does not depend on inputs or states is folded. One

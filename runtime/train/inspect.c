@@ -18,7 +18,7 @@ static void judge(og_node_info *info, const og_node *n, bool typed)
     } else if (op->diff == OG_DIFF_NEVER) {
         info->support = "no gradient";
         info->note = "it is not differentiable";
-    } else if (op->grad || op->expand) {
+    } else if (op->grad || op->expand || op->resolve) {
         info->support = "trains";
     } else {
         info->support = "no gradient";
@@ -102,7 +102,7 @@ int og_model_inspect(og_model *m, const og_tensor_info *inputs)
             if (typed->values[out]->producer)
                 info->flops = og_node_flops(typed, typed->values[out]->producer);
         }
-        judge(info, n, out >= 0);
+        judge(info, n, out >= 0 || (n->op->resolve && out == OG_VALUE_RESOLVED));
     }
     m->n_node_info = g->n_nodes;
     return g->n_nodes;

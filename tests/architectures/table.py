@@ -39,19 +39,19 @@ def names():
                           check=True).stdout.split("\n")[:-1]
 
 
-def tidy(text, length=160):
-    """The first line that says something, without this machine's paths and without line noise."""
+def tidy(text, folder, length=160):
+    """The first line that says something, without terminal colours and the work folder's path."""
     text = re.sub(r"\x1b?\[\d*m", "", text)
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    line = re.sub(r"\S*/(?=[^/\s]+)", "", lines[0] if lines else "no message")
+    line = (lines[0] if lines else "no message").replace(folder + os.sep, "")
     return line if len(line) <= length else line[:length - 1] + "…"
 
 
 def command(*arguments):
     done = subprocess.run([ONGRAD, *arguments], capture_output=True, text=True, timeout=300)
     if done.returncode != 0:
-        text = done.stderr.strip() or f"exit status {done.returncode}"
-        raise RuntimeError(f"{arguments[0]}: {text.removeprefix('ongrad: ')}")
+        lines = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").split("\n")
+        raise RuntimeError(lines[-1] if done.stdout.strip() else lines[0])
     return done.stdout
 
 
@@ -71,7 +71,7 @@ def measure(folder, exporter):
     row = {"exporter": exporter, "exports": True, "loads": False, "trains": False, "matches": False, "note": ""}
     out = os.path.join(folder, exporter)
     if os.path.exists(os.path.join(out, "error.txt")):
-        return row | {"exports": False, "note": tidy(open(os.path.join(out, "error.txt")).read())}
+        return row | {"exports": False, "note": tidy(open(os.path.join(out, "error.txt")).read(), out)}
     curves = [os.path.join(folder, exporter, "curve.json"), os.path.join(folder, "curve.json")]
     expect = json.load(open(next(filter(os.path.exists, curves))))
     model, log = os.path.join(out, "model.onnx"), os.path.join(out, "log.jsonl")
@@ -102,7 +102,7 @@ def measure(folder, exporter):
             notes.append(f"{row['elements']} elements are trained, PyTorch trains {expect['elements']}")
         row["note"] = "; ".join([row["note"]] * bool(row["note"]) + notes)
     except (RuntimeError, subprocess.TimeoutExpired, ValueError) as error:
-        row["note"] = tidy(str(error))
+        row["note"] = tidy(str(error), out)
     return row
 
 

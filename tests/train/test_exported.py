@@ -163,3 +163,14 @@ def test_a_weight_that_differs_is_not_tied(tmp_path):
     path = model(str(tmp_path / "m.onnx"), nodes, {"e.weight": table, "val_0": 2 * table.T},
                  ["e.weight"], (), {"val_0": ["e.weight"]}, inputs=[("x", ["batch", 5])], outputs=[("y", ["batch", 5])])
     assert trained(path) == {"e.weight", "val_0"}
+
+
+def test_split_by_a_sequence_is_reported_as_trained(tmp_path):
+    """torch.split without optimization: a sequence that is gone once shapes are known."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("SplitToSequence", ["h", "two"], ["s"], axis=1),
+             helper.make_node("SequenceAt", ["s", "zero"], ["a"]), helper.make_node("SequenceAt", ["s", "one"], ["b"]),
+             helper.make_node("Mul", ["a", "b"], ["y"])]
+    path = model(str(tmp_path / "m.onnx"), nodes,
+                 {"w": rand(4, 4), "two": np.array(2), "zero": np.array(0), "one": np.array(1)}, outputs=[("y", ["batch", 2])])
+    report = json.loads(run("check", path, "--loss", "mse", "--json"))
+    assert report["trains"] is True
