@@ -154,15 +154,13 @@ static og_status fill_inputs(check *c, const void *const *inputs, const void *co
         const og_type *t = &g->values[g->inputs[i]]->type;
         c->inputs[i].type = *t;
         og_type stored = *t;
-        const void *data = NULL;
+        const void *data;
         if (i < s->n_inputs) {
             data = inputs[i];
             stored.dtype = s->inputs[i].dtype;
         } else if (i < c->first_state) {
             int target = i - s->n_inputs;
-            for (int k = 0; k < s->losses.n_targets; k++)
-                if (s->target_place[k] == target)
-                    data = targets[k];
+            data = og__target_data(s, targets, target);
             stored.dtype = s->targets[target].dtype;
         } else {
             int storage = -1;

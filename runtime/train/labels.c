@@ -1,14 +1,12 @@
 /* Class labels of a batch: each must name a class. Indices of ONNX count from the end when they are
  * negative, so without this -1 would train the last class. */
 #include <inttypes.h>
-#include <string.h>
 
 #include "runtime/train/train.h"
 
 static bool reads_labels(const og_loss *loss, const og__loss_source *source)
 {
-    return !source->path && source->target >= 0 &&
-           (strcmp(loss->name, "cross_entropy") == 0 || strcmp(loss->name, "nll") == 0);
+    return !source->path && source->target >= 0 && og_loss_is_of_classes(loss->name);
 }
 
 /* y, t: types of the loss's output and target at the full batch. */
@@ -37,7 +35,8 @@ og_status og__check_labels(const og_session *s, const void *const *targets, int6
         const og__loss_source *source = &s->losses.sources[i];
         if (reads_labels(&s->losses.items[i], source))
             OG_TRY(check_labels(s, &s->losses.items[i], &s->outputs[source->output],
-                                &s->targets[source->target], targets[source->target], samples));
+                                &s->targets[source->target],
+                                og__target_data(s, targets, source->target), samples));
     }
     return OG_OK;
 }

@@ -70,7 +70,7 @@ static og_status check_class_weights(og_session *s, int i)
             &s->context->error, OG_INVALID_ARGUMENT,
             "option class_weights has %d numbers, output \"%s\" %lld classes%s", l->n_class_weights,
             s->model->graph->outputs[s->losses.sources[i].output].name, (long long)classes,
-                       s->losses.n > 1 ? "; key class_weights=W:W:... is for one loss" : "");
+            s->losses.n > 1 ? "; key class_weights=W:W:... is for one loss" : "");
     return OG_OK;
 }
 
@@ -208,4 +208,12 @@ og_status og__session_bind_targets(og_session *s, const og_tensor_info *targets,
         if (s->losses.sources[i].path)
             OG_TRY(fit_model(s, i, given, decided_by));
     return OG_OK;
+}
+
+const void *og__target_data(const og_session *s, const void *const *targets, int index)
+{
+    for (int k = 0; k < s->losses.n_targets; k++)
+        if (s->target_place[k] == index)
+            return targets[k];
+    return NULL;
 }

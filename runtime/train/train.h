@@ -124,6 +124,8 @@ og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *a
 /* targets.c: which target is which, their types, and whether every loss fits what it reads. targets
  * NULL: what the losses usually compare with. */
 og_status og__session_bind_targets(og_session *s, const og_tensor_info *targets, int n);
+/* Target `index`, in the losses' order, among the caller's. */
+const void *og__target_data(const og_session *s, const void *const *targets, int index);
 
 /* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without
  * it. */

@@ -169,7 +169,37 @@ TEST(what_is_refused)
     tear_down(&f);
 }
 
-static const og_test tests[] = {
-    TEST_ROW(what_the_options_ask_for), TEST_ROW(targets_go_by_name_or_place),
-    TEST_ROW(targets_that_were_not_declared), TEST_ROW(what_is_refused)};
+/* Labels are looked at before a step, also where they are not the caller's first target. */
+TEST(labels_in_the_other_order)
+{
+    enum { CLASSES = 10, PIXELS = 28 * 28, FEW = 2 };
+    static float image[FEW * PIXELS], scores[FEW * CLASSES];
+    static int64_t labels[FEW] = {0, CLASSES - 1};
+    const void *const images[] = {image}, *const targets[] = {scores, labels};
+    const og_tensor_info in = {
+        .name = "image", .dtype = OG_FLOAT, .rank = 4, .dims = {FEW, 1, 28, 28}};
+    const og_tensor_info declared[] = {
+        {.name = "scores", .dtype = OG_FLOAT, .rank = 2, .dims = {FEW, CLASSES}},
+        {.name = "labels", .dtype = OG_INT64, .rank = 1, .dims = {FEW}}};
+    fixture f = {.context = og_context_new(&(og_context_config){.threads = 1})};
+    f.model = og_model_load(f.context, OG_TEST_SOURCE_DIR "/../fixtures/fashion_cnn/model.onnx");
+    f.options = og_options_new(f.context);
+    REQUIRE(f.model && f.options);
+    og_options_set(f.options, "loss", "cross_entropy,target=labels");
+    og_options_set(f.options, "loss", "mse,target=scores");
+    og_session *s = og_session_new(f.model, f.options, &in, 1, declared, 2);
+    REQUIRE(s != NULL);
+    og_step_result step;
+    CHECK_INT(og_session_train_step(s, images, targets, FEW, &step), OG_OK);
+    labels[1] = CLASSES;
+    CHECK_INT(og_session_train_step(s, images, targets, FEW, &step), OG_INVALID_DATA);
+    CHECK_TEXT(og_error_message(f.context), "label 10");
+    og_session_free(s);
+    tear_down(&f);
+}
+
+static const og_test tests[] = {TEST_ROW(what_the_options_ask_for),
+                                TEST_ROW(targets_go_by_name_or_place),
+                                TEST_ROW(targets_that_were_not_declared), TEST_ROW(what_is_refused),
+                                TEST_ROW(labels_in_the_other_order)};
 TEST_MAIN(tests)
