@@ -221,7 +221,7 @@ static bool unsqueeze_infer(og_infer *i)
 static void reshape_expand(og_expand *e)
 {
     og_val x = e->x[0];
-    og_type y;
+    og_type y = {0};
     og_infer i = {.g = e->g, .node = e->node, .nx = e->nx, .ny = 1, .y = &y};
     const og_value *values[2] = {og_value_of(x),
                                  e->nx > 1 && Has(e->x[1]) ? og_value_of(e->x[1]) : NULL};

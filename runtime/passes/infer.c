@@ -198,7 +198,8 @@ static bool resolve(infer *f, const og_node *n)
         return true;
     }
     for (int i = 0; i < n->n_in; i++)
-        x[i] = n->in[i] < 0 ? (og_item){0} : f->map[n->in[i]];
+        if (n->in[i] >= 0)
+            x[i] = f->map[n->in[i]];
     bool resolved = n->op->resolve(&r);
     if (resolved)
         fold_from(f, first);
