@@ -559,21 +559,29 @@ static og_val flowing(const og_grad *d, int k)
     return is_zeros(dy) ? OG_NONE : dy;
 }
 
+/* [T, B, H]: the states that the steps of a walk in reverse began with: y of the step after in
+ * time, h0 where that is past the sequence's end. */
+static og_val reverse_states_before(const og__direction *s, og_val y)
+{
+    int64_t T = Dim(y, 0), B = Dim(y, 1), H = Dim(y, 2);
+    og_type last = og_type_make(DType(y), 3, ((int64_t[]){1, B, H}));
+    og_val after = og_full(y.g, &last, 0); /* replaced by h0 */
+    if (T > 1)
+        after = Op("Concat", In(Slice(y, 0, 1, T - 1), after), I("axis", 0));
+    og_val lens = Reshape(Cast(s->lens, OG_INT64), 3, ((int64_t[]){1, B, 1}));
+    og_val next = Add(arange(y.g, T, 2), og_const_int(y.g, 1)); /* [T, 1, 1] */
+    return Where(Less(next, lens), after, s->h0);
+}
+
 /* dr = Σ dhr_tᵀ h_t₋ over the steps, h_t₋ the state that step t began with: y of the step before
  * it, and h0. Where sequences end early dhr is 0; walked in reverse, they begin there with h0. */
 static og_val weights_grad(const og_grad *d, const og__direction *s, og_val dhr)
 {
     og_val y = d->y[0];
     int64_t T = Dim(y, 0), first = s->reverse ? T - 1 : 0;
-    if (s->reverse && Has(s->lens) && Has(s->h0)) {
-        walk w;
-        if (!walk_begin(&w, y, Dim(y, 2), s->lens, true))
-            return OG_NONE;
-        for (int64_t k = 0; k < T; k++)
-            w.y[time_of(&w, k)] = as_step(state_before(&w, y, s->h0, k));
-        og_val before = og__stack(T, w.y);
-        return MatMul(SwapLast(steps_as_rows(dhr, 0, T)), steps_as_rows(before, 0, T));
-    }
+    if (s->reverse && Has(s->lens) && Has(s->h0))
+        return MatMul(SwapLast(steps_as_rows(dhr, 0, T)),
+                      steps_as_rows(reverse_states_before(s, y), 0, T));
     og_val dr = OG_NONE;
     if (T > 1)
         dr = MatMul(SwapLast(steps_as_rows(dhr, s->reverse ? 0 : 1, T - 1)),

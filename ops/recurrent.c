@@ -135,6 +135,29 @@ static bool need_shape(og_infer *i, int k, const char *what, int rank, const int
                                                      k, TypeText(i, t), TypeText(i, &want), why);
 }
 
+static bool all_zero(const og_value *v)
+{
+    for (int64_t k = 0, n = og_type_elements(&v->type); k < n; k++)
+        if (og_value_double(v, k) != 0)
+            return false;
+    return true;
+}
+
+/* initial_h, initial_c: zeros for a batch that an export baked in are zeros for any batch. */
+static bool need_state(og_infer *i, int k, const char *what, const int64_t *dims, int batch_axis)
+{
+    if (present(i, k) && is_const(i->x[k]) && i->x[k]->type.rank == 3) {
+        int64_t freed[3] = {dims[0], dims[1], dims[2]};
+        freed[batch_axis] = i->x[k]->type.dims[batch_axis];
+        og_type baked = og_type_make(i->x[0]->type.dtype, 3, freed);
+        if (og_type_equal(&i->x[k]->type, &baked) && all_zero(i->x[k]))
+            return true;
+    }
+    return need_shape(i, k, what, 3, dims,
+                      batch_axis ? "(directions, batch, hidden_size)"
+                                 : "(batch, directions, hidden_size; layout 1)");
+}
+
 static bool check_lens(og_infer *i, int64_t T, int64_t B)
 {
     if (!present(i, LENS))
@@ -172,12 +195,10 @@ static bool recurrent_infer(og_infer *i, og__cell_kind kind)
     snprintf(r_why, sizeof r_why, "%s, hidden_size)", gates[kind]);
     int64_t w[] = {D, GH, I}, r[] = {D, GH, H}, b[] = {D, 2 * GH}, p[] = {D, 3 * H};
     int64_t state[] = {swapped ? B : D, swapped ? D : B, H};
-    const char *state_why =
-        swapped ? "(batch, directions, hidden_size; layout 1)" : "(directions, batch, hidden_size)";
     if (!need_shape(i, W, "W", 3, w, w_why) || !need_shape(i, R, "R", 3, r, r_why) ||
         !need_shape(i, BIAS, "B", 2, b, "(directions, biases of W, then of R)") ||
-        !check_lens(i, T, B) || !need_shape(i, H0, "initial_h", 3, state, state_why) ||
-        !need_shape(i, C0, "initial_c", 3, state, state_why) ||
+        !check_lens(i, T, B) || !need_state(i, H0, "initial_h", state, !swapped) ||
+        !need_state(i, C0, "initial_c", state, !swapped) ||
         !need_shape(i, PEEPHOLES, "P", 2, p, "(directions, 3 hidden_size)"))
         return false;
     int64_t y[] = {swapped ? B : T, swapped ? T : D, swapped ? D : B, H};
@@ -204,16 +225,11 @@ static bool rnn_infer(og_infer *i)
 /* ---- definition
  * ----------------------------------------------------------------------------------- */
 
-/* A constant that is 0 throughout: exporters write out initial states. */
-static bool all_zero(og_val v)
+/* 0 throughout, and known to be: exporters write out initial states. */
+static bool no_state(og_val v)
 {
     const og_value *value = og_value_of(v);
-    if (!is_const(value))
-        return is_zeros(v);
-    for (int64_t k = 0, n = Count(v); k < n; k++)
-        if (og_value_double(value, k) != 0)
-            return false;
-    return true;
+    return is_const(value) ? all_zero(value) : is_zeros(v);
 }
 
 /* Sequences that all have every step need no lens. */
@@ -232,7 +248,7 @@ static void by_direction(const og_expand *e, int k, int axis, int directions, og
     og_val v = k < e->nx ? e->x[k] : OG_NONE;
     bool state = k == H0 || k == C0 || k == PEEPHOLES;
     parts[0] = parts[1] = OG_NONE;
-    if (!Has(v) || (state && all_zero(v)))
+    if (!Has(v) || (state && no_state(v)))
         return;
     if (directions == 2) {
         og_outs halves = Ops("Split", 2, In(v), I("axis", axis));

@@ -424,11 +424,40 @@ TEST(lengths_out_of_range)
     }
 }
 
+/* An export with a literal batch of 1 writes initial states of that batch: zeros hold for any. */
+TEST(baked_initial_states)
+{
+    for (int zero = 0; zero < 2; zero++) {
+        bench b;
+        if (!bench_begin(&b, 1, 4))
+            continue;
+        static const float states[2][4] = {{0, 0, 0, 1}, {0}};
+        og_type t = og_type_make(OG_FLOAT, 3, (int64_t[]){1, 1, 4});
+        og_val x = random_of(&b, OG_FLOAT, 3, ((int64_t[]){5, 2, 3}));
+        og_val w = random_of(&b, OG_FLOAT, 3, ((int64_t[]){1, 4, 3}));
+        og_val r = random_of(&b, OG_FLOAT, 3, ((int64_t[]){1, 4, 4}));
+        og_val h0 = og_const_copy(b.g, &t, states[zero]);
+        og_val y = Op("RNN", In(x, w, r, OG_NONE, OG_NONE, h0), I("hidden_size", 4));
+        og_val z = Op("RNN", In(x, w, r), I("hidden_size", 4));
+        CHECK_INT(Has(y), zero);
+        if (zero) {
+            run_from(&b, 0);
+            if (fine(&b))
+                compare("Y", 0, y, z);
+        } else {
+            CHECK_TEXT(og_error_text(&b.g->error),
+                       "initial_h (input 5) is float32 [1, 1, 4], expected float32 [1, 2, 4]");
+        }
+        bench_end(&b);
+    }
+}
+
 static const og_test tests[] = {
     TEST_ROW(directions_are_their_definitions),
     TEST_ROW(gradient_of_the_last_state_alone),
     TEST_ROW(threads_change_nothing),
     TEST_ROW(many_steps_unroll),
+    TEST_ROW(baked_initial_states),
     TEST_ROW(hostile_inputs),
     TEST_ROW(lengths_out_of_range),
 };
