@@ -183,7 +183,7 @@ TEST(models_are_regular_files)
     expect(path_of("in/fifo"), 0, 0, "is not a regular file");
     expect(path_of("in"), 0, 0, "is not a regular file");
     expect(path_of("in/none.onnx"), 0, 0, "No such file");
-    expect(path_of("in/empty.onnx"), 0, 0, "no graph");
+    expect(path_of("in/empty.onnx"), 0, 0, "the file is empty");
     remove_folders();
 }
 

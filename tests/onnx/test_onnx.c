@@ -342,7 +342,7 @@ TEST(reports_all_problems_at_once)
 
 TEST(refuses_bad_frames)
 {
-    refused((pb){0}, "no graph");
+    refused((pb){0}, "the file is empty");
     refused(pb_model(relu_graph(), 6), "opset 6 is not supported");
     refused(pb_model(relu_graph(), 99), "opset 99 is not supported");
     pb old = {0};
