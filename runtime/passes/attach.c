@@ -10,10 +10,9 @@ og_graph *og_graph_extend(const og_graph *loaded, og_arena *arena)
     og_graph *g = og_graph_new_in(arena);
     if (!g)
         return NULL;
-    og_graph own = *g;
     *g = *loaded;
     g->arena = arena;
-    g->error = own.error;
+    g->error = (og_error){0};
     g->owns_arena = false;
     g->defer = true;
     /* The lists are shared as far as they go: full ones are copied before they grow. */
