@@ -161,6 +161,80 @@ TEST(matmul_onednn)
         check_matmul("oneDNN", OG_BFLOAT16, 8e-3);
 }
 
+/* Products that are cut into tasks, with the kernel that takes each: right, and the same to the bit
+ * whatever the number of threads. */
+static const struct {
+    const char *kernel;
+    matmul_case m;
+    bool crossed; /* A's first two axes are swapped in memory */
+} cut_cases[] = {
+    {"oneDNN packed", {"rows", 2, 2, {520, 400}, {400, 400}}},
+    {"oneDNN packed", {"A transposed", 2, 2, {520, 400}, {400, 400}, 1}},
+    {"oneDNN packed", {"B transposed", 2, 2, {520, 400}, {400, 400}, 2}},
+    {"oneDNN packed", {"both transposed", 2, 2, {1030, 400}, {400, 200}, 3}},
+    {"oneDNN packed", {"sparse A", 2, 2, {520, 400}, {400, 400}, 4}},
+    {"oneDNN packed", {"stack, shared B", 3, 2, {40, 20, 400}, {400, 400}, 2}},
+    {"oneDNN packed", {"crossed stack, shared B", 3, 2, {40, 20, 400}, {400, 400}}, true},
+    {"oneDNN", {"small stack", 4, 4, {4, 8, 64, 48}, {4, 8, 48, 64}, 2}},
+    {"oneDNN", {"crossed stack", 3, 3, {32, 70, 70}, {32, 70, 70}, 2}, true},
+    {"oneDNN", {"one long stack", 3, 3, {96, 40, 64}, {96, 64, 40}, 1}},
+};
+
+TEST(matmul_cut)
+{
+    if (!test_has_kernel("MatMul", "oneDNN"))
+        SKIP("built without oneDNN");
+    uint64_t seed = 5;
+    for (size_t i = 0; i < sizeof cut_cases / sizeof *cut_cases; i++) {
+        const matmul_case *m = &cut_cases[i].m;
+        TEST_CASE(m->name);
+        int64_t da[5], dims[5], k = m->a[m->ra - 1];
+        memcpy(da, m->a, sizeof da);
+        if (cut_cases[i].crossed) {
+            da[0] = m->a[1];
+            da[1] = m->a[0];
+        }
+        kernel_call c = {.op = "MatMul", .kernel = cut_cases[i].kernel, .nx = 2, .ny = 1};
+        c.x[0] = laid_out(OG_FLOAT, m->ra, da, m->swap & 1, m->swap & 4, &seed);
+        c.x[1] = laid_out(OG_FLOAT, m->rb, m->b, m->swap & 2, m->swap & 8, &seed);
+        if (cut_cases[i].crossed) {
+            int64_t stride = c.x[0].strides[0];
+            c.x[0].strides[0] = c.x[0].strides[1];
+            c.x[0].strides[1] = stride;
+            memcpy(c.x[0].type.dims, m->a, sizeof m->a);
+        }
+        memcpy(dims, m->a, sizeof dims);
+        dims[m->ra - 1] = m->b[m->rb - 1];
+        kernel_call plain = {.op = "MatMul", .kernel = "blocks", .nx = 2, .ny = 1};
+        for (int x = 0; x < 2; x++)
+            plain.x[x] = test_convert(&c.x[x], OG_DOUBLE);
+        plain.y[0] = test_tensor(OG_DOUBLE, m->ra, dims);
+        og_tensor first = test_tensor(OG_FLOAT, m->ra, dims);
+        size_t bytes = (size_t)og__elements(&first) * sizeof(float);
+        c.y[0] = test_tensor(OG_FLOAT, m->ra, dims);
+        bool ran = test_run(&plain);
+        static const int threads[] = {1, 2, 3, 5};
+        for (int t = 0; ran && t < 4; t++) {
+            memset(c.y[0].data, 0xff, bytes);
+            c.threads = threads[t];
+            ran = test_run(&c);
+            if (t == 0)
+                memcpy(first.data, c.y[0].data, bytes);
+            else
+                CHECK(memcmp(first.data, c.y[0].data, bytes) == 0);
+        }
+        double worst = 0; /* terms are below 1, a quarter on average */
+        for (int64_t e = 0; ran && e < og__elements(&first); e++)
+            worst = fmax(worst,
+                         fabs((double)((float *)first.data)[e] - ((double *)plain.y[0].data)[e]));
+        CHECK_CLOSE(worst, 0, 2e-6 * (double)k / 4);
+        free(first.data);
+        test_free_tensors(&plain);
+        test_free_tensors(&c);
+    }
+    TEST_CASE("");
+}
+
 TEST(matmul_integers)
 {
     og_dtype types[] = {OG_INT32, OG_INT64, OG_UINT32, OG_UINT64};
@@ -449,9 +523,9 @@ TEST(conv_channels_last)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(matmul_float),  TEST_ROW(matmul_double),      TEST_ROW(matmul_half),
-    TEST_ROW(matmul_onednn), TEST_ROW(matmul_integers),    TEST_ROW(matmul_threads),
-    TEST_ROW(conv_float),    TEST_ROW(conv_double),        TEST_ROW(conv_half),
-    TEST_ROW(conv_onednn),   TEST_ROW(conv_channels_last),
+    TEST_ROW(matmul_float),   TEST_ROW(matmul_double), TEST_ROW(matmul_half),
+    TEST_ROW(matmul_onednn),  TEST_ROW(matmul_cut),    TEST_ROW(matmul_integers),
+    TEST_ROW(matmul_threads), TEST_ROW(conv_float),    TEST_ROW(conv_double),
+    TEST_ROW(conv_half),      TEST_ROW(conv_onednn),   TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)
