@@ -43,6 +43,6 @@ bool og_match_take(og_match_list *list, int item);
  */
 typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
 og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_layer_norm, og__pattern_scale,
-    og__pattern_transpose;
+    og__pattern_transpose, og__pattern_split;
 
 #endif

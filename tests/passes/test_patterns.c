@@ -284,6 +284,47 @@ TEST(merged_transposes)
     CHECK_INT(compare(merged_rows, og_pass_patterns, "Reshape"), 2);
 }
 
+/* ---- splits */
+
+static og_val gather(og_val x, int axis, int64_t index)
+{
+    return Op("Gather", In(x, og_const_int(x.g, index)), I("axis", axis));
+}
+
+static void gathers_of_all(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 4);
+    og_val a = gather(x, 1, 2), b = gather(x, 1, 0), c = gather(x, 1, -2);
+    og_graph_add_output(g, "y", Add(Mul(a, b), Sub(c, a)));
+}
+
+static void gathers_of_some(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 4);
+    og_graph_add_output(g, "y", Add(gather(x, 1, 2), gather(x, 1, 0)));
+}
+
+static void gathers_and_whole(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 2, 4);
+    og_val y = Mul(gather(x, 1, 0), gather(x, 1, 1));
+    og_graph_add_output(g, "y", Add(y, Reduce("ReduceSum", x, 1, ((int[]){1}), false)));
+}
+
+static void gathers_of_two_axes(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 2, 4);
+    og_graph_add_output(g, "y", Mul(gather(x, 1, 0), gather(x, 0, 1)));
+}
+
+TEST(splits)
+{
+    CHECK_INT(compare(gathers_of_all, og_pass_patterns, "Split"), 1);
+    CHECK_INT(compare(gathers_of_some, og_pass_patterns, "Split"), 0);
+    CHECK_INT(compare(gathers_and_whole, og_pass_patterns, "Split"), 0);
+    CHECK_INT(compare(gathers_of_two_axes, og_pass_patterns, "Split"), 0);
+}
+
 /* ---- products */
 
 static void transposed(og_graph *g)
@@ -317,5 +358,6 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(layer_norm),
                                 TEST_ROW(scaled_products),
                                 TEST_ROW(merged_transposes),
+                                TEST_ROW(splits),
                                 TEST_ROW(products)};
 TEST_MAIN(tests)
