@@ -237,8 +237,31 @@ static const og_value *dropped_bias(restore *r, int index)
     return zeros;
 }
 
-/* The initializers that a call's nodes read under names of the signature, in order, in `found`;
- * their count, -1 if there are too many. claimed[a]: names[a] was computed into one of another
+/* Is it in the signature, or computed from what is? */
+static bool is_known(const restore *r, const og_value *v)
+{
+    int known;
+    if (og__names_get(&r->named, v->name, &known))
+        return true;
+    for (const char *at = v->folded_from; at && (at = strchr(at, '\'')) != NULL;) {
+        char name[512];
+        const char *end = strchr(++at, '\'');
+        size_t n = end ? (size_t)(end - at) : 0;
+        if (!end)
+            break;
+        if (n < sizeof(name)) {
+            memcpy(name, at, n);
+            name[n] = 0;
+            if (og__names_get(&r->named, name, &known))
+                return true;
+        }
+        at = end + 1;
+    }
+    return false;
+}
+
+/* The initializers of the signature that a call's nodes read, in order, in `found`; their count, -1
+ * if there are too many. claimed[a]: names[a] was computed into one of another
  * name. */
 static int slots_of(restore *r, const call *c, const char *const *names, int n, slot *found,
                     bool *claimed)
@@ -250,11 +273,10 @@ static int slots_of(restore *r, const call *c, const char *const *names, int n, 
         for (int k = 0; k < node.n_in; k++) {
             const og_value *v = initializer(r, node.in[k]);
             bool folded = false;
-            int known;
             for (int a = 0; v && a < n; a++)
                 if (is_listed(v->folded_from, names[a]))
                     folded = claimed[a] = true;
-            if (!v || folded || !og__names_get(&r->named, v->name, &known))
+            if (!v || folded || !is_known(r, v))
                 continue;
             if (n_found == MAX_ARGS)
                 return -1;

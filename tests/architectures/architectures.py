@@ -416,7 +416,7 @@ class Seq2Seq(nn.Module):
 
     def forward(self, source, destination):
         mask = nn.Transformer.generate_square_subsequent_mask(6, dtype=source.dtype)
-        return self.net(source, destination, tgt_mask=mask)
+        return self.net(source, destination, tgt_mask=mask, tgt_is_causal=True)
 
 
 @case("RMSNorm MoE", lambda: {"x": torch.randn(4, 6, 16)}, lambda: torch.randn(4, 6, 16), loss="mse")

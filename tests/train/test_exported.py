@@ -98,6 +98,16 @@ def test_merged_parameters_are_taken_apart(tmp_path):
     assert trained(out) == set(tensors)
 
 
+def test_merged_copies_are_taken_apart(tmp_path):
+    """Two scales of a decomposed GroupNorm, reshaped and then found equal."""
+    call = "%g{0} : call_function[target=aten.group_norm](args = (%x, 2, %p_{0}_weight), kwargs = {{}})"
+    nodes = [traced(helper.make_node("Mul", ["x", "val_0"], ["h"]), call.format("a")),
+             traced(helper.make_node("Mul", ["h", "val_0"], ["y"]), call.format("b"))]
+    path = model(str(tmp_path / "m.onnx"), nodes, {"val_0": np.ones((1, 4), np.float32)}, ["a.weight", "b.weight"], (),
+                 {"val_0": ["a.weight", "val_9"]}, outputs=[("y", ["batch", 4])])
+    assert trained(path) == {"val_0", "b.weight"}
+
+
 @pytest.mark.parametrize("name,arguments", {
     "one parameter in PyTorch, too": dict(second="p_a_bias"),
     "equal, but not everywhere the same number": dict(last=1.0),
