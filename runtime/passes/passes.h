@@ -92,6 +92,11 @@ og_status og_classify(const og_part *parts, int n_parts, const char *const *trai
  * micro-batch within it. Whoever runs a graph writes it before. */
 #define OG_STATE_POSITION "random_position"
 
+/* How many BatchNormalizations the exporter's optimizer folded into the layers before them: the
+ * signature lists their running means, the file holds none. The first one's name goes to `first`.
+ */
+int og_folded_norms(const og_graph *loaded, char first[128]);
+
 /* ---- training forms, gradients
  * ---------------------------------------------------------------------------- */
 

@@ -59,6 +59,28 @@ static void mark_statistics(const og_graph *g, bool *statistic)
     }
 }
 
+int og_folded_norms(const og_graph *g, char first[128])
+{
+    static const char kind[] = "BUFFER target='", suffix[] = ".running_mean'";
+    const char *signature = og_graph_metadata(g, SIGNATURE);
+    int n = 0;
+    for (const char *at = signature; at && (at = strstr(at, kind)) != NULL;) {
+        at += sizeof(kind) - 1;
+        size_t length = strcspn(at, "'\n"), tail = sizeof(suffix) - 2;
+        if (at[length] != '\'' || length <= tail || length >= 128 ||
+            strncmp(at + length - tail, suffix, tail + 1) != 0)
+            continue;
+        bool present = false;
+        for (int i = 0; i < g->n_values && !present; i++)
+            present = strncmp(g->values[i]->name, at, length) == 0 && !g->values[i]->name[length];
+        if (!present && n++ == 0) {
+            memcpy(first, at, length - tail);
+            first[length - tail] = 0;
+        }
+    }
+    return n;
+}
+
 static bool matches(const char *const *globs, int n, const char *name, bool *hit)
 {
     bool any = false;

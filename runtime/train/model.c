@@ -105,12 +105,27 @@ og_status og__model_classify(const og_model *m, const og_part *parts, int n_part
                        &m->context->error);
 }
 
+/* Once a model: parameters that its exporter made vanish. */
+static void warn_of_folds(og_model *m)
+{
+    char first[128];
+    int n = m->warned ? 0 : og_folded_norms(m->graph, first);
+    m->warned = true;
+    if (n > 0)
+        og__log(m->context, OG_LOG_WARNING,
+                "the exporter folded %d BatchNormalization%s into other weights (the first is "
+                "\"%s\"): the model trains without; torch.onnx.export(…, optimize=False) keeps "
+                "%s",
+                n, n > 1 ? "s" : "", first, n > 1 ? "them" : "it");
+}
+
 int og_model_parameter_count(og_model *m, const og_options *options)
 {
     og__losses losses;
     og_error *error = &m->context->error;
     int n_parts = 0;
     og__context_begin(m->context);
+    warn_of_folds(m);
     if (og__losses_parse(&losses, m->graph, options, m->arena, error) != OG_OK)
         return -1;
     og_part *parts = og_arena_array(m->arena, (size_t)losses.n + 1, sizeof(*parts));

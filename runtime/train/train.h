@@ -44,6 +44,7 @@ struct og_model {
     og_node_info *node_info;
     int n_node_info;
     char *problems; /* malloc'd */
+    bool warned;    /* of what the exporter folded */
 };
 
 /* The parameters of all parts under the options' globs, in `arena`. */

@@ -125,7 +125,7 @@ def regnet():
                                                   se_ratio=0.25), num_classes=10)
 
 
-@case("GoogLeNet", image(8, size=96), labels(8), lr=1e-4)
+@case("GoogLeNet", image(8, size=96), labels(8), lr=1e-5)
 def googlenet():
     return tv.GoogLeNet(num_classes=10, aux_logits=False, init_weights=False, dropout=0.0)
 

@@ -184,3 +184,12 @@ def test_split_by_a_sequence_is_reported_as_trained(tmp_path):
                  {"w": rand(4, 4), "two": np.array(2), "zero": np.array(0), "one": np.array(1)}, outputs=[("y", ["batch", 2])])
     report = json.loads(run("check", path, "--loss", "mse", "--json"))
     assert report["trains"] is True
+
+
+@pytest.mark.parametrize("mean,warns", [("conv.bn.running_mean", True), ("n.mean", False)])
+def test_folded_norms_are_told(mean, warns, tmp_path):
+    """The optimizer folds BatchNormalization into the weights before it; what is left trains as another model."""
+    path = model(str(tmp_path / "m.onnx"), [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": rand(4, 3)}, ["w"], [mean])
+    done = subprocess.run([ONGRAD, "check", path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert ("folded 1 BatchNormalization into other weights (the first is \"conv.bn\")" in done.stderr) == warns
