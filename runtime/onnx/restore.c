@@ -178,11 +178,8 @@ static bool is_uniform(const og_value *v)
 static bool is_possible(const restore *r, const og_value *v, const char *name)
 {
     int index;
-    if (strcmp(v->name, name) == 0)
-        return true;
-    if (initializer(r, name) || !is_uniform(v))
-        return false;
-    return !og__names_get(&r->added, name, &index) || r->back[index].content == v;
+    return !initializer(r, name) && is_uniform(v) &&
+           (!og__names_get(&r->added, name, &index) || r->back[index].content == v);
 }
 
 /* Note that the slot shall read the initializer of its name. */
@@ -286,35 +283,42 @@ static int slots_of(restore *r, const call *c, const char *const *names, int n, 
     return n_found;
 }
 
-/* Match what the call names with what its nodes read. */
+/* Match what the call names with what its nodes read: first equal names, then the rest in order. */
 static bool match_call(restore *r, const call *c)
 {
     const char *names[MAX_ARGS], *left[MAX_ARGS];
-    slot found[MAX_ARGS + 1];
+    slot found[MAX_ARGS], open[MAX_ARGS];
     bool claimed[MAX_ARGS] = {false};
-    int index, n_left = 0, n = arguments_of(r, c->text, names);
-    int n_found = n > 0 ? slots_of(r, c, names, n, found, claimed) : -1;
-    if (n_found < 0)
-        return true;
+    int index, n_open = 0, n_left = 0, n = arguments_of(r, c->text, names);
+    int n_found = n > 0 ? slots_of(r, c, names, n, found, claimed) : 0;
+    for (int i = 0; i < n_found; i++) {
+        int a = 0;
+        while (a < n && (claimed[a] || strcmp(names[a], found[i].content->name) != 0))
+            a++;
+        if (a < n)
+            claimed[a] = true;
+        else
+            open[n_open++] = found[i];
+    }
     for (int a = 0; a < n; a++)
         if (!claimed[a])
             left[n_left++] = names[a];
-    if (n_left == n_found + 1 && n >= 2 && c->first == c->last && !initializer(r, left[n_found]) &&
-        !og__names_get(&r->added, left[n_found], &index)) {
+    if (n_open == 0 && n_left == 1 && n >= 2 && c->first == c->last && !initializer(r, left[0]) &&
+        !og__names_get(&r->added, left[0], &index)) {
         const og_value *zeros = dropped_bias(r, c->first);
         if (zeros)
-            found[n_found++] = (slot){.node = c->first, .input = 2, .content = zeros};
+            open[n_open++] = (slot){.node = c->first, .input = 2, .content = zeros};
     }
-    if (n_left != n_found)
+    if (n_left != n_open)
         return true;
-    for (int a = 0; a < n_left; a++) {
-        if (!is_possible(r, found[a].content, left[a]))
-            return true;
-        found[a].name = left[a];
-    }
     for (int a = 0; a < n_left; a++)
-        if (!initializer(r, found[a].name) && !give_back(r, found[a]))
+        if (!is_possible(r, open[a].content, left[a]))
+            return true;
+    for (int a = 0; a < n_left; a++) {
+        open[a].name = left[a];
+        if (!give_back(r, open[a]))
             return false;
+    }
     return true;
 }
 

@@ -127,11 +127,12 @@ def test_merged_statistics_are_taken_apart(tmp_path):
     assert trained(path) == {"n.weight", "n.bias"}
 
 
+@pytest.mark.parametrize("order", ["%p_l_weight, %p_l_bias", "%p_l_bias, %x, %p_l_weight"])
 @pytest.mark.parametrize("op,weight,attributes,length", [
     ("Gemm", (5, 4), dict(transB=1), 5), ("Gemm", (4, 5), {}, 5), ("Conv", (6, 2, 1), dict(group=2), 6),
     ("ConvTranspose", (4, 3, 1), dict(group=2), 6)])
-def test_a_dropped_bias_comes_back(op, weight, attributes, length, tmp_path):
-    call = "%l : call_function[target=aten.l](args = (%x, %p_l_weight, %p_l_bias), kwargs = {})"
+def test_a_dropped_bias_comes_back(op, weight, attributes, length, order, tmp_path):
+    call = f"%l : call_function[target=aten.l](args = ({order}), kwargs = {{}})"
     tail = [1] if "Conv" in op else []
     node = traced(helper.make_node(op, ["x", "l.weight"], ["y"], **attributes), call)
     path = model(str(tmp_path / "m.onnx"), [node], {"l.weight": rand(*weight)}, ["l.weight", "l.bias"],
