@@ -135,7 +135,7 @@ def squeezenet():
     return tv.SqueezeNet("1_1", num_classes=10, dropout=0.0)
 
 
-@case("MNASNet", image(8, size=96), labels(8), lr=2e-5)
+@case("MNASNet", image(8, size=96), labels(8), lr=5e-6)
 def mnasnet():
     return tv.MNASNet(0.25, num_classes=10, dropout=0.0)
 
