@@ -5,36 +5,19 @@
  * exp is computed here: k = round(x / ln 2), r = x - k ln 2 in two parts, exp x = 2^k Σ rⁿ/n!, |r|
  * ≤ 0.35, so that the remainder of the series is below the type's precision. Arguments are at most
  * 0; where the result would be subnormal it is 0. NaN stays NaN. */
-#include <math.h>
-
 #include "kernels/cpu/softmax.h"
+#include "kernels/cpu/vector_math.h"
 
 static inline float exp_float(float x)
 {
-    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
-    float a = x < -87.0f ? -87.0f : x;
-    float z = a * 0x1.715476p0f + magic, k = z - magic;
-    float r = a - k * 0x1.62e4p-1f - k * 0x1.7f7d1cp-20f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    union {
-        float f;
-        uint32_t u;
-    } bits = {.f = z};
-    bits.u = (bits.u << 23) + 0x3f800000u; /* 2^k */
-    float y = p * bits.f;
+    float rest, scale = og__exp_parts(x < -87.0f ? -87.0f : x, &rest);
+    float y = scale + scale * rest;
     return x < -87.0f ? 0.0f : y;
 }
 
 static inline double exp_double(double x)
 {
-    const double magic = 0x1.8p52;
+    const double magic = 0x1.8p52; /* adding it rounds to an integer in the low bits */
     double a = x < -708.0 ? -708.0 : x;
     double z = a * 0x1.71547652b82fep0 + magic, k = z - magic;
     double r = a - k * 0x1.62e42fefap-1 - k * 0x1.cf79abc9e3b39p-40;

@@ -5,6 +5,7 @@
 #define OG_KERNELS_CPU_VECTOR_MATH_H
 
 #include <math.h>
+#include <stdint.h>
 
 #if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
 #define VECTOR1(name)                                                 \
@@ -35,5 +36,30 @@ VECTOR1(acosh);
 VECTOR1(atanh);
 #endif
 #endif
+
+/* 2^k, and exp r - 1, without calls; x within ±88. k = round(x / ln 2) and r = x - k ln 2 in two
+ * parts, |r| ≤ 0.35:
+ *     exp x = 2^k exp r,   exp x - 1 = 2^k (exp r - 1) + (2^k - 1)
+ * with the series of exp r up to r⁷ / 7!, whose rest is below float's precision. The second form
+ * keeps its relative precision at 0. NaN stays NaN. */
+static inline float og__exp_parts(float x, float *rest)
+{
+    const float magic = 0x1.8p23f; /* adding it rounds to an integer in the low bits */
+    float z = x * 0x1.715476p0f + magic, k = z - magic;
+    float r = x - k * 0x1.62e4p-1f - k * 0x1.7f7d1cp-20f;
+    float p = 1.0f / 5040;
+    p = p * r + 1.0f / 720;
+    p = p * r + 1.0f / 120;
+    p = p * r + 1.0f / 24;
+    p = p * r + 1.0f / 6;
+    p = p * r + 0.5f;
+    *rest = r + r * r * p;
+    union {
+        float f;
+        uint32_t u;
+    } bits = {.f = z};
+    bits.u = (bits.u << 23) + 0x3f800000u;
+    return bits.f;
+}
 
 #endif

@@ -99,6 +99,21 @@ static bool match_set(const char *set, char c, const char **end)
     return *end && in != negated;
 }
 
+bool og_next_quoted(const char **at, char *part, size_t size)
+{
+    const char *start = *at ? strchr(*at, '\'') : NULL;
+    const char *end = start ? strchr(start + 1, '\'') : NULL;
+    if (!end)
+        return false;
+    size_t n = (size_t)(end - start - 1);
+    if (n >= size)
+        n = 0;
+    memcpy(part, start + 1, n);
+    part[n] = 0;
+    *at = end + 1;
+    return true;
+}
+
 bool og_glob_match(const char *glob, const char *name)
 {
     /* Names like "layers[0].weight" match themselves. */

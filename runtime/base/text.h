@@ -17,6 +17,10 @@ void og_text_printf(og_text *text, const char *format, ...) OG_PRINTF(2, 3);
 void og_text_vprintf(og_text *text, const char *format, va_list arguments) OG_PRINTF(2, 0);
 void og_text_free(og_text *text);
 
+/* The next 'quoted' part of *at, which moves behind it: false where there is none. A part that does
+ * not fit is given as "". */
+bool og_next_quoted(const char **at, char *part, size_t size);
+
 /* Does `name` match a shell glob (`*`, `?`, `[…]`)? */
 bool og_glob_match(const char *glob, const char *name);
 /* Edit distance, for "did you mean"; at most 64 characters of each are looked at. */

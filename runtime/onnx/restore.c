@@ -240,20 +240,11 @@ static bool is_known(const restore *r, const og_value *v)
     int known;
     if (og__names_get(&r->named, v->name, &known))
         return true;
-    for (const char *at = v->folded_from; at && (at = strchr(at, '\'')) != NULL;) {
-        char name[512];
-        const char *end = strchr(++at, '\'');
-        size_t n = end ? (size_t)(end - at) : 0;
-        if (!end)
-            break;
-        if (n < sizeof(name)) {
-            memcpy(name, at, n);
-            name[n] = 0;
-            if (og__names_get(&r->named, name, &known))
-                return true;
-        }
-        at = end + 1;
-    }
+    char name[512];
+    const char *at = v->folded_from;
+    while (og_next_quoted(&at, name, sizeof(name)))
+        if (*name && og__names_get(&r->named, name, &known))
+            return true;
     return false;
 }
 

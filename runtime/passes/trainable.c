@@ -28,21 +28,11 @@ static bool signature_has(const char *signature, const char *kind, const char *n
 /* Was the initializer computed from a PARAMETER of the signature? */
 static bool folded_from_parameter(const char *signature, const og_value *v)
 {
+    char name[512];
     const char *at = v->folded_from;
-    while (at && (at = strchr(at, '\'')) != NULL) {
-        char name[512];
-        const char *end = strchr(++at, '\'');
-        size_t n = end ? (size_t)(end - at) : 0;
-        if (!end)
-            break;
-        if (n < sizeof(name)) {
-            memcpy(name, at, n);
-            name[n] = 0;
-            if (signature_has(signature, "PARAMETER", name))
-                return true;
-        }
-        at = end + 1;
-    }
+    while (og_next_quoted(&at, name, sizeof(name)))
+        if (*name && signature_has(signature, "PARAMETER", name))
+            return true;
     return false;
 }
 

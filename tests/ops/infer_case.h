@@ -112,6 +112,31 @@ static void types_text(const og_graph *g, const og_node *n, char *buffer, size_t
     }
 }
 
+/* All inputs of a case, as ids; their count. */
+static int read_inputs(og_graph *g, const char *text, int *ids)
+{
+    int n = 0;
+    while (*text)
+        if (*text == ' ') {
+            text++;
+        } else {
+            og_val v = read_input(g, &text);
+            ids[n++] = v.g ? v.id : -1;
+        }
+    return n;
+}
+
+static int read_attrs(og_graph *g, const char *text, og_attr *attrs)
+{
+    int n = 0;
+    while (*text)
+        if (*text == ' ')
+            text++;
+        else
+            attrs[n++] = read_attr(g, &text);
+    return n;
+}
+
 static int count_words(const char *text)
 {
     int n = 0;
@@ -129,26 +154,13 @@ typedef struct infer_case {
 static void run_case(const infer_case *c)
 {
     char text[512];
-    int ids[64], n_in = 0, n_attrs = 0;
+    int ids[64];
     og_attr attrs[16];
     og_graph *g = og_graph_new();
     REQUIRE(g);
     snprintf(text, sizeof text, "%s %s %s", c->op, c->inputs, c->attrs);
     TEST_CASE(text);
-    for (const char *at = c->inputs; *at;) {
-        if (*at == ' ') {
-            at++;
-            continue;
-        }
-        og_val v = read_input(g, &at);
-        ids[n_in++] = v.g ? v.id : -1;
-    }
-    for (const char *at = c->attrs; *at;) {
-        if (*at == ' ')
-            at++;
-        else
-            attrs[n_attrs++] = read_attr(g, &at);
-    }
+    int n_in = read_inputs(g, c->inputs, ids), n_attrs = read_attrs(g, c->attrs, attrs);
     bool internal = strncmp(c->op, OG_DOMAIN "::", sizeof OG_DOMAIN "::" - 1) == 0;
     int outputs = *c->expected == '!' ? (c->outputs ? c->outputs : 1) : count_words(c->expected);
     const og_node *n = og_graph_add_op(g, internal ? OG_DOMAIN : "",

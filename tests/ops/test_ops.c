@@ -452,25 +452,12 @@ typedef struct view_case {
 
 static void run_view(const view_case *c)
 {
-    int ids[8], n_in = 0, n_attrs = 0;
+    int ids[8];
     og_attr attrs[8];
     og_graph *g = og_graph_new();
     REQUIRE(g);
     TEST_CASE(c->op);
-    for (const char *at = c->inputs; *at;) {
-        if (*at == ' ') {
-            at++;
-            continue;
-        }
-        og_val v = read_input(g, &at);
-        ids[n_in++] = v.g ? v.id : -1;
-    }
-    for (const char *at = c->attrs; *at;) {
-        if (*at == ' ')
-            at++;
-        else
-            attrs[n_attrs++] = read_attr(g, &at);
-    }
+    int n_in = read_inputs(g, c->inputs, ids), n_attrs = read_attrs(g, c->attrs, attrs);
     const og_node *n = og_graph_add_op(g, "", c->op, "n", ids, n_in, 1, attrs, n_attrs);
     const og_value *in[8];
     for (int k = 0; k < n_in; k++)
@@ -547,20 +534,8 @@ static void run_upgrade(const upgrade_case *c)
                   .attrs = attrs,
                   .n_out = c->outputs ? c->outputs : 1};
     TEST_CASE(c->op);
-    for (const char *at = c->inputs; *at;) {
-        if (*at == ' ') {
-            at++;
-            continue;
-        }
-        og_val v = read_input(g, &at);
-        in[d.n_in++] = v.g ? v.id : -1;
-    }
-    for (const char *at = c->attrs; *at;) {
-        if (*at == ' ')
-            at++;
-        else
-            attrs[d.n_attrs++] = read_attr(g, &at);
-    }
+    d.n_in = read_inputs(g, c->inputs, in);
+    d.n_attrs = read_attrs(g, c->attrs, attrs);
     const og_node *n = og_draft_add(&d);
     char types[512], text[600];
     if (n)
