@@ -248,27 +248,27 @@ class Audio(nn.Module):
 @case("GroupNorm net", image(), labels())
 class GroupNormNet(nn.Module):
     """Weight standardization and GroupNorm."""
-    standardized = False  # the weights are already
-
     def __init__(self):
         super().__init__()
         self.c1, self.c2, self.c3 = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 32, 3, 2, 1), nn.Conv2d(32, 32, 3, 2, 1)
         self.n1, self.n2, self.n3 = nn.GroupNorm(4, 16), nn.GroupNorm(1, 32), nn.GroupNorm(32, 32, affine=False)
-        self.head = nn.Linear(32, 10)
+        self.head, self.standardized = nn.Linear(32, 10), []
 
     @staticmethod
     def standard(w):
         w = w - w.mean((1, 2, 3), keepdim=True)
         return w / (w.var((1, 2, 3), keepdim=True, unbiased=False) + 1e-5).sqrt()
 
-    def standardize(self):
-        for c in (self.c1, self.c2, self.c3):
+    def standardize(self, kept):
+        """Do so to the weights whose names are not kept; the others are standardized in every step."""
+        self.standardized = [c for n, c in self.named_children() if f"{n}.weight" not in kept and n.startswith("c")]
+        for c in self.standardized:
             c.weight.data = self.standard(c.weight.data)
-        self.standardized = True
+        return self.standardized
 
     def forward(self, x):
         for c, n in ((self.c1, self.n1), (self.c2, self.n2), (self.c3, self.n3)):
-            w = c.weight if self.standardized else self.standard(c.weight)
+            w = c.weight if c in self.standardized else self.standard(c.weight)
             x = F.mish(n(F.conv2d(x, w, c.bias, c.stride, c.padding)))
         return self.head(x.mean((2, 3)))
 

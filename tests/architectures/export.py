@@ -92,8 +92,7 @@ def fold(model, inputs, graph):
         if parametrize.is_parametrized(module, "weight") and f"{name}.parametrizations.weight.original0" not in names:
             parametrize.remove_parametrizations(module, "weight")
             done = [text for text in done if text != "weight norm"] + ["weight norm"]
-    if hasattr(model, "standardize") and any(n.endswith("c1.weight") for n in names) is False:
-        model.standardize()
+    if hasattr(model, "standardize") and model.standardize(names):
         done.append("weight standardization")
     return done
 

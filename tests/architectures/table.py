@@ -152,6 +152,13 @@ def markdown(rows, versions):
     return "\n".join(lines + ["| " + " | ".join(cells(row)) + " |" for row in rows]) + "\n"
 
 
+def json_text(result):
+    """One row a line; losses stay in the work folder."""
+    rows = [json.dumps({k: v for k, v in row.items() if k != "losses"}) for row in result["rows"]]
+    head = {k: v for k, v in result.items() if k != "rows"}
+    return json.dumps(head)[:-1] + ', "rows": [\n' + ",\n".join(rows) + "\n]}\n"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", default=["*"], metavar="GLOB", help="architectures of these names")
@@ -178,8 +185,7 @@ def main():
         open(path, "w").write(text)
     for path in files:
         with open(path, "w") as f:
-            json.dump(result, f, indent=1)
-            f.write("\n")
+            f.write(json_text(result))
     sys.exit(0 if all(good(row) for row in rows) else 1)
 
 
