@@ -25,6 +25,8 @@ static bool give_sequence(og_resolve *r, int n, const og_val *items)
     return true;
 }
 
+enum { MOST_PIECES = 65536 }; /* of one tensor */
+
 static og_val *new_list(og_resolve *r, int n)
 {
     og_val *list = og_arena_array(r->g->arena, (size_t)n + 1, sizeof *list);
@@ -123,6 +125,8 @@ static bool split(og_resolve *r)
     bool list = given && v->type.rank == 1;
     dim = Dim(x, (int)axis);
     int64_t n = list ? v->type.dims[0] : 0;
+    if (n > MOST_PIECES)
+        return fail(r, "is too long");
     lengths = og_arena_array(r->g->arena, (size_t)n + 1, sizeof *lengths);
     if (!lengths)
         return fail(r, "is too long");
@@ -130,13 +134,17 @@ static bool split(og_resolve *r)
         return fail(r, "its lengths are computed while running; they must be constants");
     if (!list && each < 1)
         return og_node_fail(r->g, r->node, OG_INVALID_MODEL, "pieces of length %" PRId64, each);
-    n = list ? n : (dim + each - 1) / each;
+    n = list ? n : dim / each + (dim % each != 0);
+    if (n > MOST_PIECES)
+        return og_node_fail(r->g, r->node, OG_UNSUPPORTED,
+                            "makes %" PRId64 " pieces, at most %d are supported", n, MOST_PIECES);
     og_val *pieces = new_list(r, (int)n);
     int64_t start = 0;
     for (int64_t i = 0; pieces && i < n; i++) {
-        if (list && lengths[i] < 0)
-            return og_node_fail(r->g, r->node, OG_INVALID_MODEL, "a piece of length %" PRId64,
-                                lengths[i]);
+        if (list && (lengths[i] < 0 || lengths[i] > dim - start))
+            return og_node_fail(r->g, r->node, OG_INVALID_MODEL,
+                                "piece %" PRId64 " has length %" PRId64 ", expected 0 to %" PRId64,
+                                i, lengths[i], dim - start);
         int64_t piece = list ? lengths[i] : each < dim - start ? each : dim - start;
         pieces[i] = keep ? Slice(x, (int)axis, start, piece)
                          : Op("Gather", In(x, og_const_int(r->g, start)), I("axis", axis));

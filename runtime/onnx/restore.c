@@ -87,7 +87,7 @@ static bool read_signature(restore *r, const char *text)
                                           &r->cap_targets, sizeof(*list));
         char *argument = og_arena_strndup(r->l->arena, line, (size_t)(colon - line));
         char *name = to ? og_arena_strndup(r->l->arena, from, (size_t)(to - from)) : NULL;
-        if (!to)
+        if (!to || to == from || colon == line)
             continue;
         if (!list || !argument || !name || !og__names_set(&r->targets, argument, r->n_targets) ||
             !og__names_set(&r->named, name, r->n_targets))
@@ -129,9 +129,9 @@ static int arguments_of(const restore *r, const char *traced, const char **names
 /* Does the list "['a', 'b']" name it? */
 static bool is_listed(const char *list, const char *name)
 {
-    size_t n = strlen(name);
-    for (const char *at = list ? strstr(list, name) : NULL; at; at = strstr(at + 1, name))
-        if (at > list && at[-1] == '\'' && at[n] == '\'')
+    char listed[512];
+    while (og_next_quoted(&list, listed, sizeof(listed)))
+        if (*listed && strcmp(listed, name) == 0)
             return true;
     return false;
 }
@@ -320,7 +320,7 @@ static bool change_graph(restore *r)
 {
     og_onnx *onnx = r->l->onnx;
     int n = r->g->n_initializers;
-    og_const *all = og_arena_array(r->l->arena, (size_t)(n + r->n_back), sizeof(*all));
+    og_const *all = og_arena_array(r->l->arena, (size_t)n + (size_t)r->n_back, sizeof(*all));
     if (!all)
         return no_memory(r);
     memcpy(all, onnx->initializers, sizeof(*all) * (size_t)n);

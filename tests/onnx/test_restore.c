@@ -116,8 +116,29 @@ TEST(survives_flipped_bytes)
     pb_free(&m);
 }
 
+/* A signature may name nothing at all. */
+TEST(survives_empty_names)
+{
+    pb g = {0}, copy = pb_value("val_0", 2, square);
+    pb_message(&g, 1, traced(pb_node("MatMul", "a", "x val_0", "y"), "%a : f(%x, %p_a)"));
+    pb_text(&g, 2, "main");
+    pb_message(&g, 5, pb_floats("val_0", 2, square, weights));
+    pb_message(&g, 11, pb_value("x", 2, batch_2));
+    pb_message(&g, 12, pb_value("y", 2, batch_2));
+    pb_message(&copy, 4, pb_entry("pkg.onnxscript.optimizer.folded_from", "['a', '']"));
+    pb_message(&g, 13, copy);
+    pb_message(&g, 16, pb_entry(SIGNATURE, "p_a: PARAMETER target=''\n: PARAMETER target='a'\n"));
+    pb m = pb_model(g, 17);
+    og_error error = {0};
+    og_onnx *onnx = og_onnx_load_memory(m.bytes, m.size, NULL, &error);
+    CHECK_STR(og_error_text(&error), "");
+    og_onnx_free(onnx);
+    pb_free(&m);
+}
+
 static const og_test tests[] = {
     TEST_ROW(gives_parameters_back),
+    TEST_ROW(survives_empty_names),
     TEST_ROW(survives_flipped_bytes),
 };
 TEST_MAIN(tests)

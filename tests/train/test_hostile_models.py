@@ -58,6 +58,27 @@ def test_unreadable(folder):
     folder.refuses(["m.onnx", "Permission denied"])
 
 
+PIECES = {  # inputs of SplitToSequence after x, its attributes, what the message says
+    "too_many": ([], {}, "makes 4294967297 pieces, at most 65536"),
+    "too_long": ([tensor("k", np.array([2, 2**63 - 1], np.int64))], {}, "piece 1 has length 9223372036854775807"),
+    "negative": ([tensor("k", np.array([2, -1], np.int64))], {}, "piece 1 has length -1"),
+    "none": ([tensor("k", np.array([0], np.int64))], {}, "the pieces have 0 elements along axis 1, expected 4"),
+}
+
+
+@pytest.mark.parametrize("name", PIECES)
+def test_sequences(folder, name):
+    more, attributes, text = PIECES[name]
+    columns = 2**32 + 1 if name == "too_many" else 4
+    nodes = [helper.make_node("SplitToSequence", ["x", *(t.name for t in more)], ["s"], axis=1, **attributes),
+             helper.make_node("SequenceAt", ["s", "zero"], ["p"]), helper.make_node("Mul", ["p", "w"], ["y"])]
+    folder.write("m.onnx", model(nodes, [value("x", ["batch", columns])], [value("y", None)],
+                                 [tensor("zero", np.array(0, np.int64)), tensor("w", floats(1)), *more]))
+    done = folder.run("check", "m.onnx", "--loss", "mse")
+    assert done.returncode == 1
+    assert text in done.stdout + done.stderr, done.stdout + done.stderr
+
+
 # ---- one thing wrong ---------------------------------------------------------------------------------------
 # Each row changes the linear model: m is the model, g its graph, w and n its weight and node.
 
