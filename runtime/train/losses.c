@@ -4,6 +4,7 @@
  * unless key target names another; a target may serve several losses. */
 #include "runtime/train/losses.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,8 +90,9 @@ static og_status set_choice(const parser *p, const char *key, const char *value,
 static og_status set_integer(const parser *p, const char *key, const char *value, int64_t *to)
 {
     char *end;
+    errno = 0;
     *to = strtoll(value, &end, 10);
-    return end != value && !*end ? OG_OK : wrong(p, key, value, "a whole number");
+    return end != value && !*end && !errno ? OG_OK : wrong(p, key, value, "a whole number");
 }
 
 /* Is `word` one of the words of a list? */

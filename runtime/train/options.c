@@ -52,7 +52,7 @@ static const og_option_info table[] = {
     {"warmup_steps", OG_OPTION_INT, "0", "N",
      "optimizer steps during which the learning rate rises from 0"},
     {"amp", OG_OPTION_TEXT, "off", "MODE",
-     "mixed precision: off (this version computes in float32)"},
+     "mixed precision: off, or auto, which is off in this version: it computes in float32"},
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},

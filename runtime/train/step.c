@@ -40,6 +40,14 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     }
     if (plan->activation_bytes > s->activation_bytes) { /* evaluation can need more than training */
         og_device *d = s->context->device;
+        uint64_t peak = s->state_bytes + plan->activation_bytes;
+        if (peak > s->memory.budget) {
+            char need[32], have[32];
+            og_fail(error, OG_OUT_OF_MEMORY, "evaluation needs %s, the budget is %s",
+                    og_format_bytes(need, peak), og_format_bytes(have, s->memory.budget));
+            og_plan_free(plan);
+            return NULL;
+        }
         void *larger = d->alloc(d, plan->activation_bytes);
         if (!larger) {
             og_fail_memory(error, plan->activation_bytes, "evaluation");
@@ -49,6 +57,8 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
         d->free(d, s->activations, s->activation_bytes);
         s->activations = larger;
         s->activation_bytes = plan->activation_bytes;
+        s->memory.activations = plan->activation_bytes;
+        s->memory.peak = peak;
         for (int i = 0; i < s->n_plans; i++)
             og_plan_bind(s->plans[i].plan, s->states, s->activations);
         if (s->update)
