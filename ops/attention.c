@@ -91,6 +91,7 @@ static og_val split_heads(og_val x, int64_t heads)
 {
     if (Rank(x) == 4)
         return x;
+    OG_ASSUME(heads > 0);
     int64_t dims[4] = {Dim(x, 0), Dim(x, 1), heads, Dim(x, 2) / heads};
     return Transpose(Reshape(x, 4, dims), ((int[]){0, 2, 1, 3}));
 }
@@ -347,7 +348,8 @@ static bool causal_conv_infer(og_infer *i)
         return og_infer_error(i, "past_state is %s, expected %s", TypeText(i, &i->x[3]->type),
                               TypeText(i, &state));
     const char *activation = og_attr_string(i->node, "activation", "none");
-    if (strcmp(activation, "none") && strcmp(activation, "silu") && strcmp(activation, "swish"))
+    if (strcmp(activation, "none") != 0 && strcmp(activation, "silu") != 0 &&
+        strcmp(activation, "swish") != 0)
         return og_infer_error(i, "activation is \"%s\", expected none, silu or swish", activation);
     i->y[0] = *x;
     if (i->ny > 1)

@@ -21,7 +21,7 @@ static void not_expand(og_expand *e)
 static bool shift_infer(og_infer *i)
 {
     const char *direction = og_attr_string(i->node, "direction", "");
-    if (strcmp(direction, "LEFT") && strcmp(direction, "RIGHT"))
+    if (strcmp(direction, "LEFT") != 0 && strcmp(direction, "RIGHT") != 0)
         return og_infer_error(i, "direction is \"%s\", expected LEFT or RIGHT", direction);
     return integers(i);
 }

@@ -40,7 +40,7 @@ static int64_t product(int n, const int64_t *v)
 static bool col2im_infer(og_infer *i)
 {
     const og_type *x = &i->x[0]->type;
-    og_window w;
+    og_window w = {0};
     if (!need_number(i, 0) || !need_rank(i, 0, "input", 3))
         return false;
     if (!is_const(i->x[1]) || !is_const(i->x[2]))
@@ -61,7 +61,7 @@ static bool col2im_infer(og_infer *i)
 static void col2im_expand(og_expand *e)
 {
     og_val x = e->x[0], places = og_const_int(e->g, 0);
-    og_window w;
+    og_window w = {0};
     read_blocks(e->node, og_value_of(e->x[1]), og_value_of(e->x[2]), &w);
     int64_t padded[OG_MAX_RANK], dims[OG_MAX_RANK];
     for (int k = 0; k < w.n; k++)

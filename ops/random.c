@@ -255,7 +255,7 @@ static og_val uniform(const og_expand *e, int rank, const int64_t *dims)
 static og_type random_type(const og_expand *e)
 {
     const int64_t *dims;
-    og_type t = {.dtype = OG_FLOAT};
+    og_type t;
     if (e->nx > 0 && Has(e->x[0]))
         t = *og_type_of(e->x[0]);
     else

@@ -191,7 +191,9 @@ static void grid_sample_expand(og_expand *e)
     int n = image.rank - 2, perm[OG_MAX_RANK];
     bool align = og_attr_int(e->node, "align_corners", 0) != 0;
     padding pad = (padding)choice(e->node, "padding_mode", paddings);
-    char mode = modes[choice(e->node, "mode", modes)][0];
+    int known = choice(e->node, "mode", modes);
+    OG_ASSUME(known >= 0);
+    char mode = modes[known][0];
     int64_t positions = 1;
     for (int k = 0; k < n; k++)
         positions *= y.dims[k + 1];

@@ -226,6 +226,7 @@ static void stft_expand(og_expand *e)
         values[k] = Has(e->x[k]) ? og_value_of(e->x[k]) : NULL;
     og_val x = e->x[0];
     int64_t step, length;
+    OG_ASSUME(values[0] && values[1]);
     stft_sizes(values, e->nx, &step, &length);
     int64_t frames = (Dim(x, 1) - length) / step + 1;
     og_val start = arange(e->g, frames, 1);

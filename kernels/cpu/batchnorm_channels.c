@@ -79,9 +79,8 @@ static og_status run_training(const og_call *call, og_error *error)
     float *y = call->y[0].data;
     work w = work_of(call, &call->x[0].type);
     double epsilon = og_attr_float(call->node, "epsilon", 1e-5);
-    int threads = og__threads(call, w.rows * w.channels * 2);
     memcpy(w.mean, x, (size_t)w.channels * sizeof *x); /* sums are taken about the first row */
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, w.rows *w.channels * 2)) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         double *s = w.sums + p * 2 * w.channels;
         fns->sums(x + first_row(&w, p) * w.channels, first_row(&w, p + 1) - first_row(&w, p),
@@ -92,7 +91,7 @@ static og_status run_training(const og_call *call, og_error *error)
     fns->moments(w.channels, (double)w.rows, epsilon, w.sums, w.sums + w.channels, call->x[1].data,
                  w.mean, var, vector_out(call, &w, 3), w.a);
     memcpy(mean, w.mean, (size_t)w.channels * sizeof *mean);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, w.rows *w.channels * 2)) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         int64_t at = first_row(&w, p), rows = first_row(&w, p + 1) - at;
         fns->scale(x + at * w.channels, y + at * w.channels, rows, w.channels, w.mean, w.a,
@@ -117,9 +116,8 @@ static og_status run_grad(const og_call *call, og_error *error)
     const float *dy = call->x[0].data, *x = call->x[1].data;
     float *dx = call->y[0].data;
     work w = work_of(call, &call->x[0].type);
-    int threads = og__threads(call, w.rows * w.channels * 3);
     const float *mean = call->x[3].data;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, w.rows *w.channels * 3)) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         double *s = w.sums + p * 2 * w.channels;
         int64_t at = first_row(&w, p) * w.channels;
@@ -130,7 +128,7 @@ static og_status run_grad(const og_call *call, og_error *error)
     fns->grad_factors(w.channels, (double)w.rows, w.sums, w.sums + w.channels, call->x[2].data,
                       call->x[4].data, vector_out(call, &w, 1), vector_out(call, &w, 2), w.a, w.b,
                       w.c);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, w.rows *w.channels * 3)) schedule(static)
     for (int64_t p = 0; p < w.parts; p++) {
         int64_t at = first_row(&w, p) * w.channels, rows = first_row(&w, p + 1) - first_row(&w, p);
         fns->grad(dy + at, x + at, dx + at, rows, w.channels, mean, w.a, w.b, w.c);
@@ -152,6 +150,7 @@ static og_status run_inference(const og_call *call, og_error *error)
     float *y = call->y[0].data;
     work w = work_of(call, &call->x[0].type);
     double epsilon = og_attr_float(call->node, "epsilon", 1e-5);
+    OG_ASSUME(w.sums);
     for (int64_t c = 0; c < w.channels; c++) {
         w.mean[c] = (float)og__norm_get(call->nx, call->x, 3, c, 0);
         w.a[c] = (float)(og__norm_get(call->nx, call->x, 1, c, 1) /

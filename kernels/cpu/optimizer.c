@@ -41,8 +41,7 @@ static og_status run_adam(const og_call *call, og_error *error)
     bool is_double = call->x[0].type.dtype == OG_DOUBLE;
     int64_t n = og__elements(&call->x[0]), parts = (n + PART - 1) / PART,
             size = (int64_t)og__size(call->x[0].type.dtype);
-    int threads = (int)og__min(og__threads(call, 8 * n), og__max(1, parts));
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(og__threads(call, 8 * n)) schedule(static)
     for (int64_t i = 0; i < parts; i++) {
         int64_t at = i * PART * size;
         const char *in[4];

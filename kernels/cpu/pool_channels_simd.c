@@ -26,7 +26,8 @@ static void max(float *y, int64_t *index, const float *x, const int32_t *taps, i
         ints at = (ints){0} - 1;
         for (int k = 0; k < n; k++) {
             floats v = *(const floats_u *)(x + taps[k] * channels + c);
-            ints win = (v > best) | (v != v) | (at < 0);
+            ints nan = v != v; /* NOLINT(misc-redundant-expression): only a NaN is unlike itself */
+            ints win = (v > best) | nan | (at < 0);
             best = (floats)(((ints)v & win) | ((ints)best & ~win));
             at = (((ints){0} + taps[k]) & win) | (at & ~win);
         }

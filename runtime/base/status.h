@@ -56,6 +56,17 @@ og_status og_error_move(og_error *to, og_error *from);
 
 /* Static analysis sees one source file at a time. Functions of other files that report failures are
  * told to it by macros like these: what they return, it could not know otherwise. */
+/* For the analyzer alone: what the caller, or an op's inference, has made sure of. */
+#ifdef __clang_analyzer__
+#define OG_ASSUME(fact)              \
+    do {                             \
+        if (!(fact))                 \
+            __builtin_unreachable(); \
+    } while (0)
+#else
+#define OG_ASSUME(fact) ((void)0)
+#endif
+
 #ifdef __clang_analyzer__
 #define og_fail(error, status, ...) ((og_fail)(error, status, __VA_ARGS__), (status))
 #define og_fail_memory(error, bytes, what) ((og_fail_memory)(error, bytes, what), OG_OUT_OF_MEMORY)

@@ -244,6 +244,7 @@ bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *f
 
 static inline og_value *og_value_of(og_val v)
 {
+    OG_ASSUME(v.g);
     return v.g->values[v.id];
 }
 static inline og_value *og_graph_value(const og_graph *g, int id)
@@ -256,6 +257,7 @@ static inline og_val og_val_of(og_graph *g, int id)
 }
 static inline const og_type *og_type_of(og_val v)
 {
+    OG_ASSUME(v.g);
     return &v.g->values[v.id]->type;
 }
 

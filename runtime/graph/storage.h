@@ -16,7 +16,8 @@ typedef enum og_storage_kind {
 } og_storage_kind;
 
 typedef struct og_storage {
-    const char *name; /* unique within its kind; a parameter's is the initializer's, its moments' begin with it */
+    const char *name; /* unique within its kind; a parameter's is the initializer's, its moments'
+                         begin with it */
     og_storage_kind kind;
     og_type type;
     const void *initial; /* dense content, not owned; NULL: `fill` everywhere */

@@ -242,7 +242,7 @@ static og_status load(og_onnx *onnx, og_error *error)
     static const char lfs[] = "version https://git-lfs.github.com/";
     if (!onnx->external)
         return og_fail_memory(error, 0, "external data");
-    if (onnx->size == 0)
+    if (!onnx->bytes || onnx->size == 0)
         return og_fail(error, OG_INVALID_MODEL, "the file is empty");
     if (onnx->size > sizeof(lfs) && memcmp(onnx->bytes, lfs, sizeof(lfs) - 1) == 0)
         return og_fail(error, OG_INVALID_MODEL,

@@ -117,8 +117,8 @@ bool og__channels_find(const og_graph *g, const bool *live, const og_device *dev
 {
     size_t values = (size_t)g->n_values + 1, nodes = (size_t)g->n_nodes + 1, operands = 1;
     for (int i = 0; i < g->n_nodes; i++)
-        if ((size_t)(g->nodes[i]->n_in + g->nodes[i]->n_out) > operands)
-            operands = (size_t)(g->nodes[i]->n_in + g->nodes[i]->n_out);
+        if ((size_t)g->nodes[i]->n_in + (size_t)g->nodes[i]->n_out > operands)
+            operands = (size_t)g->nodes[i]->n_in + (size_t)g->nodes[i]->n_out;
     finder f = {.g = g, .device = device};
     f.tensors = og_arena_array(arena, operands, sizeof(og_tensor));
     f.parent = og_arena_array(arena, values, sizeof(int));

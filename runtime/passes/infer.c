@@ -219,7 +219,7 @@ static bool resolve(infer *f, const og_node *n)
 static void add_node(infer *f, const og_node *n)
 {
     og_graph *g = f->to;
-    int in[256], sequence = -1;
+    int in[256] = {0}, sequence = -1;
     bool poisoned = n->n_in > 256;
     for (int i = 0; i < n->n_in && !poisoned; i++) {
         const og_item *x = n->in[i] < 0 ? NULL : &f->map[n->in[i]];

@@ -115,7 +115,9 @@ static og_loss_value cross_entropy(const og_loss *l, og_val y, og_val target)
 static og_loss_value nll(const og_loss *l, og_val y, og_val target)
 {
     int axis = find_class_axis(l, y, target);
-    return axis < 0 ? (og_loss_value){0} : labelled(l, rows_of_classes(y, axis), target, 0);
+    if (axis < 0)
+        return (og_loss_value){0};
+    return labelled(l, rows_of_classes(y, axis), target, 0);
 }
 
 /* Labels: the output's shape without the class axis. *fits: false if `given` has another shape. */

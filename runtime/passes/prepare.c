@@ -133,7 +133,7 @@ static og_graph *round_of(og_graph *g, og_storages *storages, int64_t *next_key,
             rw.position = random_position(rw.to, storages);
             og_rewrite_expand(&rw, n);
             *changed = true;
-        } else if (needed && !n->op->grad && n->op->expand && n->op->diff == OG_DIFF_TODO) {
+        } else if (needed && !n->op->grad && n->op->expand && n->op->diff == OG_DIFF_MISSING) {
             og_rewrite_expand(&rw, n);
             *changed = true;
         } else if (needed && n->op->saved > n->n_out && n->n_in <= 256) {

@@ -495,14 +495,8 @@ TEST(internal_ops_are_defined)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(convolution),
-    TEST_ROW(pooling),
-    TEST_ROW(indexing),
-    TEST_ROW(normalization),
-    TEST_ROW(recurrence),
-    TEST_ROW(optimizers),
-    TEST_ROW(elementwise),
-    TEST_ROW(random_numbers),
-    TEST_ROW(internal_ops_are_defined),
+    TEST_ROW(convolution),   TEST_ROW(pooling),        TEST_ROW(indexing),
+    TEST_ROW(normalization), TEST_ROW(recurrence),     TEST_ROW(optimizers),
+    TEST_ROW(elementwise),   TEST_ROW(random_numbers), TEST_ROW(internal_ops_are_defined),
 };
 TEST_MAIN(tests)

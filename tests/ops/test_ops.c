@@ -459,7 +459,7 @@ static void run_view(const view_case *c)
     TEST_CASE(c->op);
     int n_in = read_inputs(g, c->inputs, ids), n_attrs = read_attrs(g, c->attrs, attrs);
     const og_node *n = og_graph_add_op(g, "", c->op, "n", ids, n_in, 1, attrs, n_attrs);
-    const og_value *in[8];
+    const og_value *in[8] = {NULL};
     for (int k = 0; k < n_in; k++)
         in[k] = og_graph_value(g, ids[k]);
     if (n && CHECK(n->op->view)) {

@@ -156,7 +156,7 @@ static og_val weighted(bench *b, int n, const og_val *y)
 static void differentiate(bench *b, int n, const og_val *y, const og_val *x, og_val *dx)
 {
     og_val of[INPUTS], d[INPUTS];
-    int at[INPUTS], count = 0;
+    int at[INPUTS] = {0}, count = 0;
     for (int k = 0; k < INPUTS; k++) {
         dx[k] = OG_NONE;
         if (Has(x[k]) && DType(x[k]) == OG_DOUBLE) {
