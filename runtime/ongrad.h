@@ -243,8 +243,8 @@ typedef bool og_write_fn(void *user, const void *bytes, size_t size);
  * batch in dims[0]. Several targets are told apart by their names (og_model_target_name), or by
  * their order there where they have none; steps take them in the order given here. targets NULL:
  * the types the losses usually compare with, in their order. With no loss (option "loss" is "none")
- * the session only predicts. All memory is planned here: what does not fit the budget fails now.
- * NULL on error. */
+ * the session only predicts. All memory of training is planned here: what does not fit the budget
+ * fails now. NULL on error. */
 OG_API og_session *og_session_new(og_model *model, const og_options *options,
                                   const og_tensor_info *inputs, int n_inputs,
                                   const og_tensor_info *targets, int n_targets);
@@ -307,11 +307,13 @@ OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, voi
 OG_API og_status og_session_save_loss(og_session *session, int index, const char *path);
 
 typedef struct og_memory_report {
-    uint64_t total, available, budget; /* bytes, as the device reports them; budget =
-                                          min(memory_fraction × total, available) */
+    /* bytes, as the device reports them; budget = min(memory_fraction × total, available,
+     * memory_budget) */
+    uint64_t total, available, budget;
     uint64_t parameters, gradients, optimizer, other_state; /* persistent */
-    uint64_t
-        activations; /* arena shared by micro, update and evaluation plans, workspaces included */
+    /* the arena that micro and update plans share, workspaces included; it grows, within the
+     * budget, if evaluation needs more */
+    uint64_t activations;
     uint64_t lower_bound;          /* the most bytes live at once in it */
     uint64_t peak;                 /* persistent + activations: predicted, and what is allocated */
     int micro_steps, update_steps; /* kernel calls */

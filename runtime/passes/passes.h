@@ -1,6 +1,7 @@
-/* The passes, in the order in which a training step is made. Each takes a graph and returns a new
- * one in the same arena (or appends to the one it got, where its comment says so); errors are in
- * the returned graph's `error`; NULL only when out of memory. */
+/* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
+ * loss, autodiff, then simplify, products, legalize, simplify, fuse, layout. Each takes a graph and
+ * returns a new one in the same arena (or appends to the one it got, where its comment says so);
+ * errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 

@@ -65,7 +65,10 @@ static const og__row own_rows[] = {
      output,
      0,
      'o'},
-    {{"log", OG_OPTION_TEXT, NULL, "FILE", "one JSON object an optimizer step"}, OG__TRAIN, output},
+    {{"log", OG_OPTION_TEXT, NULL, "FILE",
+      "one JSON object an optimizer step, and one of the whole run"},
+     OG__TRAIN,
+     output},
     {{"profile", OG_OPTION_FLAG, "off", "FILE.json",
       "time every kernel call, and print where the time of a step goes; the file is a trace of "
       "three steps for chrome://tracing or Perfetto"},
