@@ -126,6 +126,7 @@ static bool loop_resolve(og_resolve *r)
         og_type flag = {.dtype = OG_BOOL};
         in[1] = (og_item){.v = og_const_copy(g, &flag, &(uint8_t){1})};
         og_item *out = steps + n * n_out;
+        OG_ASSUME(out); /* a body has at least its condition */
         if (!r->run(r, body->graph, r->nx, in, n_out, out))
             return false;
         unknown = !known_bool(&out[0], &go);

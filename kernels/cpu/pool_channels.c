@@ -140,9 +140,10 @@ static og_status run_max_grad(const og_call *call, og_error *error)
     int64_t samples = x->dims[0], channels = x->dims[1];
     int64_t in_plane = og__product(x->dims, 2, x->rank),
             out_plane = og__product(y->dims, 2, y->rank);
-    int64_t work = samples * channels * (in_plane + out_plane);
     bool good = true;
-#pragma omp parallel for num_threads(og__threads(call, work)) schedule(static) reduction(&& : good)
+#pragma omp parallel for num_threads(                                                    \
+    og__threads(call, og__elements(&call->x[0]) + og__elements(&call->y[0]))) schedule(static) \
+    reduction(&& : good)
     for (int64_t n = 0; n < samples; n++) {
         int64_t at = n * channels * out_plane, first = n * channels * in_plane;
         good = max_grad(dy + at, indices + at, dx + first, channels, in_plane, out_plane, first) &&

@@ -131,8 +131,8 @@ typedef double og_flops_fn(const og_node *node, const og_value *const *x, const 
 typedef enum og_diff {
     OG_DIFF_MISSING = 0, /* no gradient written yet (an error that names the node), unless .grad or
                          .expand is set */
-    OG_DIFF_ZERO,     /* gradient zero almost everywhere: Floor, comparisons, Shape, ArgMax */
-    OG_DIFF_NEVER     /* not differentiable by definition: an error if a gradient reaches it */
+    OG_DIFF_ZERO,        /* gradient zero almost everywhere: Floor, comparisons, Shape, ArgMax */
+    OG_DIFF_NEVER        /* not differentiable by definition: an error if a gradient reaches it */
 } og_diff;
 
 /* Mixed precision: where the op computes. */
