@@ -3,8 +3,7 @@
  * taken, it is written to avoid that. */
 #include "ops/common.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool prelu_infer(og_infer *i)
 {
@@ -29,8 +28,7 @@ static bool gelu_grad_infer(og_infer *i)
     return same_float(i);
 }
 
-/* ---- definitions
- * ------------------------------------------------------------------------------------ */
+/* ---- definitions */
 
 /* min(x, 0), with slope 1 at 0 */
 static og_val negative_part(og_val x)
@@ -244,8 +242,7 @@ static void shrink_expand(og_expand *e)
                     Where(Greater(x, Scalar(x, lambd)), Sub(x, bias), Zero(x)));
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the table */
 
 #define CHEAP .flags = OG_CHEAP
 

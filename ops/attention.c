@@ -4,8 +4,7 @@
  * queries, T keys (past and new), D elements a head. */
 #include "ops/common.h"
 
-/* ---- Attention
- * --------------------------------------------------------------------------------------- */
+/* ---- Attention */
 
 /* Shapes of Q, K and V, whichever form they come in. */
 typedef struct sizes {
@@ -215,8 +214,7 @@ static void attention_expand(og_expand *e)
     }
 }
 
-/* ---- RotaryEmbedding
- * --------------------------------------------------------------------------------- */
+/* ---- RotaryEmbedding */
 
 static bool rotary_infer(og_infer *i)
 {
@@ -291,8 +289,7 @@ static void rotary_expand(og_expand *e)
     e->y[0] = Reshape(y, t.rank, t.dims);
 }
 
-/* ---- TensorScatter
- * ----------------------------------------------------------------------------------- */
+/* ---- TensorScatter */
 
 static bool tensor_scatter_infer(og_infer *i)
 {
@@ -329,8 +326,7 @@ static void tensor_scatter_expand(og_expand *e)
     e->y[0] = Op("ScatterElements", In(x, at, u), I("axis", axis));
 }
 
-/* ---- CausalConvWithState
- * ------------------------------------------------------------------------------- */
+/* ---- CausalConvWithState */
 
 /* x [B, C, L], w [C, 1, K], past and present state [B, C, K − 1] */
 static bool causal_conv_infer(og_infer *i)
@@ -374,8 +370,7 @@ static void causal_conv_expand(og_expand *e)
         e->y[1] = Slice(all, 2, Dim(all, 2) - (k - 1), k - 1);
 }
 
-/* ---- LinearAttention
- * --------------------------------------------------------------------------------- */
+/* ---- LinearAttention */
 
 static bool linear_attention_infer(og_infer *i)
 {

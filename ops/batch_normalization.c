@@ -7,8 +7,7 @@
 #define TRAINING OG_DOMAIN "::BatchNormalizationTraining"
 #define GRADIENT OG_DOMAIN "::BatchNormalizationGrad"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool need_channel_vectors(og_infer *i, int x, int first, int last)
 {
@@ -60,8 +59,7 @@ static bool grad_infer(og_infer *i)
     return true;
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 static og_val wide(og_val x, og_val statistic)
 {
@@ -143,8 +141,7 @@ static void grad_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
-/* ---- gradient
- * ----------------------------------------------------------------------------------------- */
+/* ---- gradient */
 
 static void training_grad(og_grad *d)
 {
@@ -159,8 +156,7 @@ static void training_grad(og_grad *d)
         d->dx[k] = g.y[k];
 }
 
-/* ---- upgrades
- * ------------------------------------------------------------------------------------------ */
+/* ---- upgrades */
 
 /* Below opset 9, spatial 0 meant statistics for every element instead of every channel. */
 static bool batch_normalization_upgrade_9(og_draft *d)

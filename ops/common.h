@@ -17,8 +17,7 @@
 /* "float32 [2, 3]", in a buffer of the enclosing block. */
 #define TypeText(i, type) og_type_text((char[160]){0}, (i)->g, (type))
 
-/* ---- element types ------------------------------------------------------------------------------
- */
+/* ---- element types */
 
 static inline bool is_number(og_dtype dtype)
 {
@@ -111,8 +110,7 @@ static inline bool need_scalar(og_infer *i, int input, const char *what)
            og_infer_error(i, "%s (input %d) is %s, expected a scalar", what, input, TypeText(i, t));
 }
 
-/* ---- constants and axes
- * ---------------------------------------------------------------------------- */
+/* ---- constants and axes */
 
 static inline bool is_const(const og_value *v)
 {
@@ -201,8 +199,7 @@ static inline bool dims_product(const int64_t *dims, int from, int to, int64_t *
     return true;
 }
 
-/* ---- broadcasting
- * ------------------------------------------------------------------------------------ */
+/* ---- broadcasting */
 
 /* *y gets the dims of a and b broadcast against each other (its dtype stays). y may be a or b. */
 static inline bool broadcast(og_infer *i, const og_type *a, const og_type *b, og_type *y)
@@ -243,8 +240,7 @@ static inline bool broadcast_all(og_infer *i, og_type *y)
     return true;
 }
 
-/* ---- inference that many rows share
- * -------------------------------------------------------------------- */
+/* ---- inference that many rows share */
 
 static inline bool same_as_x(og_infer *i)
 {
@@ -289,8 +285,7 @@ static inline bool type_from_attr(og_infer *i, const char *name, og_dtype dtype,
     return true;
 }
 
-/* ---- forms that rules build
- * --------------------------------------------------------------------------- */
+/* ---- forms that rules build */
 
 /* Attribute x_dims: the shape of x, which has a value (operands of rules always do). */
 #define XDims(x) Is("x_dims", Rank(x), og_type_of(x)->dims)

@@ -1,8 +1,7 @@
 /* Values made from attributes and shapes: Constant, ConstantOfShape, Range, EyeLike. */
 #include "ops/common.h"
 
-/* ---- Constant
- * ---------------------------------------------------------------------------------------- */
+/* ---- Constant */
 
 /* The infer pass turns the node into a constant value; here it gets its type. */
 static bool constant_infer(og_infer *i)
@@ -43,8 +42,7 @@ static bool constant_infer(og_infer *i)
     return og_infer_error(i, "has no value attribute");
 }
 
-/* ---- ConstantOfShape
- * ----------------------------------------------------------------------------------- */
+/* ---- ConstantOfShape */
 
 static bool filled_infer(og_infer *i)
 {
@@ -73,8 +71,7 @@ static void filled_expand(og_expand *e)
     e->y[0] = Op("Expand", In(v, e->x[0]));
 }
 
-/* ---- Range, EyeLike
- * ------------------------------------------------------------------------------------- */
+/* ---- Range, EyeLike */
 
 /* y[k] = start + k delta; max(⌈(limit - start) / delta⌉, 0) elements */
 static bool range_infer(og_infer *i)

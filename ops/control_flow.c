@@ -31,9 +31,7 @@ static og_item *new_items(og_resolve *r, size_t n)
     return items;
 }
 
-/* ---- If
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- If */
 
 static bool if_resolve(og_resolve *r)
 {
@@ -46,8 +44,7 @@ static bool if_resolve(og_resolve *r)
     return branch && r->run(r, branch->graph, r->nx - 1, r->x + 1, r->ny, r->y);
 }
 
-/* ---- results of all steps
- * ------------------------------------------------------------------------------------ */
+/* ---- results of all steps */
 
 /* One value a step, as slices of a new axis: steps[i * stride]. */
 static bool stack(og_resolve *r, const og_item *steps, int64_t n, int stride, int64_t axis,
@@ -71,8 +68,7 @@ static bool stack(og_resolve *r, const og_item *steps, int64_t n, int stride, in
     return r->g->error.status == OG_OK;
 }
 
-/* ---- Loop
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Loop */
 
 /* body: step number, condition, states, captured → condition, states, results of the step */
 static bool loop_resolve(og_resolve *r)
@@ -141,8 +137,7 @@ static bool loop_resolve(og_resolve *r)
     return true;
 }
 
-/* ---- Scan
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Scan */
 
 static int64_t list_at(const og_node *n, const char *name, int i)
 {

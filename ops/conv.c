@@ -6,8 +6,7 @@
  * ConvTranspose is ConvGradData by definition. */
 #include "ops/window_rules.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static int64_t group_of(const og_node *node)
 {
@@ -96,8 +95,7 @@ static bool grad_weights_infer(og_infer *i)
            need_conv_output(i, 1, x, &i->y[0]);
 }
 
-/* ---- forms
- * ------------------------------------------------------------------------------------------ */
+/* ---- forms */
 
 static og_val conv(og_val x, og_val w, const og_window *win, int64_t group)
 {
@@ -124,8 +122,7 @@ static og_val sum_but_channels(og_val dy)
     return Reduce("ReduceSum", dy, n, axes, false);
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 /* Conv: y = x * w + b,  dx = ConvGradData(dy, w),  dw = ConvGradWeights(x, dy),  db = Σ dy */
 static void conv_grad(og_grad *d)
@@ -168,8 +165,7 @@ static void grad_weights_grad(og_grad *d)
         d->dx[1] = conv(x, dy, &win, group_of(d->node));
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 /* ConvGradData: dx = ConvTranspose(dy, w); what the last window leaves over of x is output_padding
  */
@@ -226,8 +222,7 @@ static void grad_weights_expand(og_expand *e)
     e->y[0] = Transpose(dw, swap);
 }
 
-/* ---- ConvTranspose
- * -------------------------------------------------------------------------------------- */
+/* ---- ConvTranspose */
 
 /* Geometry of the convolution that ConvTranspose is the gradient of: win->in is the shape of y,
  * win->out that of x. y = stride (x - 1) + output_padding + span - pads Attribute output_shape

@@ -19,8 +19,7 @@ typedef struct equation {
     int64_t size[MAX_LABELS]; /* 0 … : the label's dim; -1: unused */
 } equation;
 
-/* ---- parsing
- * ---------------------------------------------------------------------------------------- */
+/* ---- parsing */
 
 static int label_of(char c)
 {
@@ -180,8 +179,7 @@ static bool einsum_infer(og_infer *i)
     return true;
 }
 
-/* ---- definition
- * -------------------------------------------------------------------------------------- */
+/* ---- definition */
 
 typedef struct operand {
     og_val v;

@@ -3,8 +3,7 @@
  * in activation.c. */
 #include "ops/common.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool binary(og_infer *i)
 {
@@ -28,8 +27,7 @@ static bool pow_infer(og_infer *i)
     return need_number(i, 0) && need_number(i, 1) && broadcast_all(i, &i->y[0]);
 }
 
-/* ---- gradients of one operand
- * ---------------------------------------------------------------------- */
+/* ---- gradients of one operand */
 
 /* Neg: y = -x,  dx = -dy */
 static void neg_grad(og_grad *d)
@@ -182,8 +180,7 @@ static void atanh_grad(og_grad *d)
     d->dx[0] = Div(d->dy[0], Sub(One(x), Mul(x, x)));
 }
 
-/* ---- gradients of two operands
- * --------------------------------------------------------------------- */
+/* ---- gradients of two operands */
 
 /* Add: da = dy,  db = dy */
 static void add_grad(og_grad *d)
@@ -263,8 +260,7 @@ static void pow_grad(og_grad *d)
     }
 }
 
-/* ---- Min, Max, Sum, Mean
- * ----------------------------------------------------------------------------- */
+/* ---- Min, Max, Sum, Mean */
 
 /* y = x₀ op x₁ op … in order */
 static og_val chain(const og_expand *e, const char *op)
@@ -326,8 +322,7 @@ static void mean_grad(og_grad *d)
         d->dx[k] = share;
 }
 
-/* ---- Clip
- * ------------------------------------------------------------------------------------------ */
+/* ---- Clip */
 
 /* Bounds are scalars of x's type; those that an upgrade made from attributes are float32. */
 static bool clip_infer(og_infer *i)
@@ -395,8 +390,7 @@ static bool clip_upgrade_11(og_draft *d)
     return og_draft_float_to_input(d, "min", 1) && og_draft_float_to_input(d, "max", 2);
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the table */
 
 #define CHEAP .flags = OG_CHEAP
 #define CHEAP_COMMUTATIVE .flags = OG_CHEAP | OG_COMMUTATIVE

@@ -3,8 +3,7 @@
  * here, others by kernels. */
 #include "ops/common.h"
 
-/* ---- Gather
- * ------------------------------------------------------------------------------------------ */
+/* ---- Gather */
 
 static bool check_indices(og_infer *i, int input, int64_t dim, int axis)
 {
@@ -114,8 +113,7 @@ static void gather_grad_grad(og_grad *d)
     d->dx[0] = Op("Gather", In(d->dy[0], d->x[1]), I("axis", og_attr_int(d->node, "axis", 0)));
 }
 
-/* ---- GatherElements
- * -------------------------------------------------------------------------------------- */
+/* ---- GatherElements */
 
 static bool gather_elements_infer(og_infer *i)
 {
@@ -146,8 +144,7 @@ static void gather_elements_grad(og_grad *d)
     d->dx[0] = scatter_along(d, d->x[1], og_attr_int(d->node, "axis", 0));
 }
 
-/* ---- GatherND
- * -------------------------------------------------------------------------------------------- */
+/* ---- GatherND */
 
 /* indices [B…, I…, k] pick x[B…, i₁ … iₖ, rest…]; B… are batch_dims dims that both share */
 static bool gather_nd_infer(og_infer *i)
@@ -203,9 +200,7 @@ static void gather_nd_grad(og_grad *d)
     d->dx[0] = Op("ScatterND", In(zeros_like(d->x[0]), indices, d->dy[0]), S("reduction", "add"));
 }
 
-/* ---- TopK
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- TopK */
 
 static bool top_k_infer(og_infer *i)
 {
@@ -232,8 +227,7 @@ static void top_k_grad(og_grad *d)
     d->dx[0] = scatter_along(d, d->y[1], og_attr_int(d->node, "axis", -1));
 }
 
-/* ---- ReverseSequence
- * ------------------------------------------------------------------------------------- */
+/* ---- ReverseSequence */
 
 /* y: of each batch element, the first lens[b] steps in reverse */
 static bool reverse_infer(og_infer *i)

@@ -1,8 +1,7 @@
 /* Comparisons, boolean logic, tests of floats, and Where. Results of comparisons are bool. */
 #include "ops/common.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool bool_result(og_infer *i)
 {
@@ -44,8 +43,7 @@ static bool where_infer(og_infer *i)
     return true;
 }
 
-/* ---- gradients and definitions
- * ------------------------------------------------------------------------ */
+/* ---- gradients and definitions */
 
 /* Where: y = c ? a : b,  da = c ? dy : 0,  db = c ? 0 : dy */
 static void where_grad(og_grad *d)
@@ -80,8 +78,7 @@ static void is_finite_expand(og_expand *e)
     e->y[0] = Less(Abs(e->x[0]), Scalar(e->x[0], INFINITY));
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the table */
 
 #define TEST .diff = OG_DIFF_ZERO, .flags = OG_CHEAP
 #define SYMMETRIC .diff = OG_DIFF_ZERO, .flags = OG_CHEAP | OG_COMMUTATIVE

@@ -7,8 +7,7 @@
  */
 #include "ops/common.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool loss_infer(og_infer *i)
 {
@@ -38,8 +37,7 @@ static bool loss_infer(og_infer *i)
     return true;
 }
 
-/* ---- what both losses and the gradient use
- * ------------------------------------------------------------- */
+/* ---- what both losses and the gradient use */
 
 typedef struct labelled {
     og_val safe;   /* [N, D…] labels, 0 where ignored */
@@ -78,8 +76,7 @@ static og_val third(const og_val *x, int nx)
     return nx > 2 ? x[2] : OG_NONE;
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 static og_val nll(const og_expand *e, og_val log_p)
 {
@@ -112,8 +109,7 @@ static void cross_entropy_expand(og_expand *e)
         e->y[1] = log_p;
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 /* d loss / d (each element's loss before reduction), times w: [N, 1, D…] */
 static og_val element_gradient(const og_grad *d, const labelled *l)

@@ -2,8 +2,7 @@
  * as in numpy. */
 #include "ops/common.h"
 
-/* ---- MatMul
- * ---------------------------------------------------------------------------------------- */
+/* ---- MatMul */
 
 /* y = a b: a [… m, k] (or [k]), b [… k, n] (or [k]), y [… m, n] without the dims a vector lacks */
 static bool matmul_infer(og_infer *i)
@@ -76,8 +75,7 @@ static void matmul_grad(og_grad *d)
         d->dx[1] = vector_b ? ReshapeLike(SumTo(db, b), d->x[1]) : db;
 }
 
-/* ---- Gemm
- * ------------------------------------------------------------------------------------------ */
+/* ---- Gemm */
 
 /* y = alpha A' B' + beta C: A' [M, K], B' [K, N], C broadcasts to [M, N] */
 static bool gemm_infer(og_infer *i)
@@ -124,8 +122,7 @@ static double matmul_flops(const og_node *n, const og_value *const *x, const og_
     return 2.0 * (double)og_type_elements(y) * (double)k;
 }
 
-/* ---- Det
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Det */
 
 enum { MAX_MATRIX = 5 }; /* of Det; the number of terms is its factorial */
 

@@ -24,8 +24,7 @@ static og_val over_root(og_val square, const og_node *node)
     return Reciprocal(Sqrt(Add(square, Scalar(square, epsilon))));
 }
 
-/* ---- LayerNormalization
- * ---------------------------------------------------------------------------------- */
+/* ---- LayerNormalization */
 
 /* x [lead…, norm…]: scale and bias broadcast to [norm…]; mean, rstd [lead…, 1…] */
 static bool norm_axis(og_infer *i, int *axis)
@@ -145,8 +144,7 @@ static void layer_grad_expand(og_expand *e)
         e->y[2] = to_dtype(SumTo(dy, e->x[2]), DType(e->x[2]));
 }
 
-/* ---- RMSNormalization
- * ------------------------------------------------------------------------------------- */
+/* ---- RMSNormalization */
 
 static bool rms_infer(og_infer *i)
 {
@@ -165,8 +163,7 @@ static void rms_expand(og_expand *e)
     e->y[0] = Mul(xh, to_dtype(e->x[1], DType(xh)));
 }
 
-/* ---- InstanceNormalization, GroupNormalization
- * ------------------------------------------------------------- */
+/* ---- InstanceNormalization, GroupNormalization */
 
 static bool instance_infer(og_infer *i)
 {
@@ -268,8 +265,7 @@ static bool group_upgrade_21(og_draft *d)
     return true;
 }
 
-/* ---- LRN, LpNormalization, MeanVarianceNormalization
- * --------------------------------------------------------- */
+/* ---- LRN, LpNormalization, MeanVarianceNormalization */
 
 static bool lrn_infer(og_infer *i)
 {

@@ -3,8 +3,7 @@
  */
 #include "ops/common.h"
 
-/* ---- Pad
- * -------------------------------------------------------------------------------------------- */
+/* ---- Pad */
 
 /* begin[k] and end[k] elements are added around dim k; negative: removed. False: the list of pads
  * does not fit the axes, or an axis does not exist. Inputs 1 and 3 are constants. */
@@ -141,8 +140,7 @@ static bool pad_upgrade_11(og_draft *d)
     return og_draft_ints_to_input(d, "pads", 1) && og_draft_float_to_input(d, "value", 2);
 }
 
-/* ---- Tile
- * -------------------------------------------------------------------------------------------- */
+/* ---- Tile */
 
 static bool tile_infer(og_infer *i)
 {
@@ -187,8 +185,7 @@ static void tile_expand(og_expand *e)
                           Rank(x), dims);
 }
 
-/* ---- DepthToSpace, SpaceToDepth
- * ------------------------------------------------------------------------- */
+/* ---- DepthToSpace, SpaceToDepth */
 
 static bool need_blocks(og_infer *i, int64_t *b)
 {
@@ -257,8 +254,7 @@ static void space_to_depth_expand(og_expand *e)
     e->y[0] = Reshape(moved, 4, ((int64_t[]){n, c * b * b, h, w}));
 }
 
-/* ---- CenterCropPad
- * ------------------------------------------------------------------------------------ */
+/* ---- CenterCropPad */
 
 /* What is added (or, negative, removed) around each dim so that the middle stays the middle; an odd
  * element more at the end. */

@@ -1,8 +1,7 @@
 /* Pooling: windows over the spatial dims of x [N, C, D…]. Global pooling is a reduction. */
 #include "ops/window_rules.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool need_kernel_shape(og_infer *i)
 {
@@ -89,8 +88,7 @@ static bool global_infer(og_infer *i)
     return true;
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 /* MaxPool: dx[indices] += dy */
 static void max_pool_grad(og_grad *d)
@@ -126,8 +124,7 @@ static void max_pool_grad_grad(og_grad *d)
     d->dx[0] = Op("Gather", In(rows, d->x[1]), I("axis", 0));
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 /* The type that attribute x_dims and dy's element type make. */
 static og_type x_type(const og_expand *e)
@@ -259,8 +256,7 @@ static void lp_expand(og_expand *e)
     e->y[0] = p == 1 ? sum : p == 2 ? Sqrt(sum) : Pow(sum, Scalar(sum, 1 / p));
 }
 
-/* ---- MaxUnpool
- * ---------------------------------------------------------------------------------------- */
+/* ---- MaxUnpool */
 
 /* The shape that was pooled, of one window after the other: (x − 1) stride + kernel − pads. False:
  * an attribute does not fit. */

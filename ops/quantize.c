@@ -15,8 +15,7 @@ static bool range_of(og_dtype dtype, double *low, double *high)
     return true;
 }
 
-/* ---- scales that go with x
- * ---------------------------------------------------------------------------- */
+/* ---- scales that go with x */
 
 /* The scale (or zero point) is one number, or a vector along `axis`, or with block_size > 0 has one
  * entry for that many neighbours along it. */
@@ -55,8 +54,7 @@ static og_val spread(const og_expand *e, og_val s)
     return Op("Gather", In(s, Div(index, Scalar(index, (double)block))), I("axis", axis));
 }
 
-/* ---- QuantizeLinear
- * ----------------------------------------------------------------------------------- */
+/* ---- QuantizeLinear */
 
 static og_dtype quantized_type(const og_node *n, const og_value *zero)
 {
@@ -106,8 +104,7 @@ static void quantize_expand(og_expand *e)
         saturate(e, v, zero, quantized_type(e->node, Has(zero) ? og_value_of(e->x[2]) : NULL));
 }
 
-/* ---- DequantizeLinear
- * --------------------------------------------------------------------------------- */
+/* ---- DequantizeLinear */
 
 static bool dequantize_infer(og_infer *i)
 {
@@ -134,8 +131,7 @@ static void dequantize_expand(og_expand *e)
     e->y[0] = to_dtype(Mul(to_dtype(x, wide), to_dtype(scale, wide)), dtype);
 }
 
-/* ---- DynamicQuantizeLinear
- * ---------------------------------------------------------------------------- */
+/* ---- DynamicQuantizeLinear */
 
 static bool dynamic_infer(og_infer *i)
 {
@@ -163,8 +159,7 @@ static void dynamic_expand(og_expand *e)
         e->y[2] = zero;
 }
 
-/* ---- integer products
- * --------------------------------------------------------------------------------- */
+/* ---- integer products */
 
 /* A zero point of a matrix's rows or columns: a vector becomes a column (of the left operand) or
  * stays a row. */

@@ -8,8 +8,7 @@
 #include "ops/common.h"
 
 /* ---- the generator: Threefry-2x32 with 20 rounds (Salmon et al., Parallel random numbers: as easy
- * as 1, 2, 3, 2011), in standard ops
- * --------------------------------------------------------------------------- */
+ * as 1, 2, 3, 2011), in standard ops */
 
 /* Words are int64 from 0 to 2³² − 1; no product below reaches 2⁶². */
 static og_val wrap(og_val a)
@@ -107,8 +106,7 @@ static void keep_expand(og_expand *e)
     e->y[0] = GreaterOrEqual(to_dtype(u, DType(ratio)), ratio);
 }
 
-/* ---- Dropout
- * ----------------------------------------------------------------------------------------- */
+/* ---- Dropout */
 
 /* Is the node surely the identity: not in training mode, or with ratio 0? Input 2 absent: not in
  * training mode. */
@@ -202,8 +200,7 @@ static bool dropout_upgrade_12(og_draft *d)
     return og_draft_float_to_input(d, "ratio", 1);
 }
 
-/* ---- random tensors
- * ----------------------------------------------------------------------------------- */
+/* ---- random tensors */
 
 static bool need_dtype_attr(og_infer *i, og_dtype fallback, og_dtype *dtype)
 {

@@ -27,8 +27,7 @@ bool og__cell_is_usual(const og__cell *c)
            (c->kind == OG__GRU || acts_as(&c->f[2], "Tanh"));
 }
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 /* Input k is [dims…] where it is present. */
 static bool need_dims(og_infer *i, int k, const char *what, int rank, const int64_t *dims)
@@ -108,8 +107,7 @@ static bool rnn_grad_infer(og_infer *i)
     return true;
 }
 
-/* ---- parts and wholes
- * ----------------------------------------------------------------------------- */
+/* ---- parts and wholes */
 
 og_val og__stack(int64_t n, const og_val *parts)
 {
@@ -204,8 +202,7 @@ static og_val zeros(const walk *w, og_val like, int64_t n)
     return og_full(w->g, &t, 0);
 }
 
-/* ---- the definition, forward
- * ---------------------------------------------------------------------- */
+/* ---- the definition, forward */
 
 static og_val clipped(const og__cell *c, og_val x)
 {
@@ -343,8 +340,7 @@ og__states og__recurrence_unroll(const og__cell *c, const og__direction *d)
     return s;
 }
 
-/* ---- the internal ops
- * ----------------------------------------------------------------------------- */
+/* ---- the internal ops */
 
 og__states og__recurrence(const og__cell *c, const og__direction *d)
 {
@@ -424,8 +420,7 @@ static void rnn_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
-/* ---- the definition, backward
- * --------------------------------------------------------------------- */
+/* ---- the definition, backward */
 
 /* dh of step t: what comes through y and from the next step. */
 static og_val arriving(og_val dy, int64_t t, og_val dh)
@@ -549,8 +544,7 @@ static void rnn_grad_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
-/* ---- gradients
- * ------------------------------------------------------------------------------------ */
+/* ---- gradients */
 
 /* What flows into output k: none where that is nothing. */
 static og_val flowing(const og_grad *d, int k)

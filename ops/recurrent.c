@@ -12,8 +12,7 @@
 
 enum { X, W, R, BIAS, LENS, H0, C0, PEEPHOLES }; /* inputs */
 
-/* ---- activations
- * ---------------------------------------------------------------------------------- */
+/* ---- activations */
 
 /* alpha, beta: which an activation has; the numbers are what they are where the node gives none. */
 static const struct {
@@ -70,8 +69,7 @@ static void read_activations(const og_node *n, og__cell_kind kind, int direction
     }
 }
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static int direction_count(const og_node *n)
 {
@@ -222,8 +220,7 @@ static bool rnn_infer(og_infer *i)
     return recurrent_infer(i, OG__RNN);
 }
 
-/* ---- definition
- * ----------------------------------------------------------------------------------- */
+/* ---- definition */
 
 /* 0 throughout, and known to be: exporters write out initial states. */
 static bool no_state(og_val v)

@@ -2,8 +2,7 @@
  */
 #include "ops/common.h"
 
-/* ---- axes
- * ------------------------------------------------------------------------------------------ */
+/* ---- axes */
 
 /* marks[a]: dim a is reduced. axes: NULL where absent. Fails with a message if i is given. */
 static bool reduced_axes(og_infer *i, const og_node *node, const og_value *axes, int rank,
@@ -75,8 +74,7 @@ static bool extremum_infer(og_infer *i)
     return (i->x[0]->type.dtype == OG_BOOL || need_number(i, 0)) && reduce_shape(i);
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 /* v, of y's shape, with the reduced axes of x as dims of 1, so that it broadcasts against x. */
 static og_val kept(const og_grad *d, og_val v)
@@ -148,8 +146,7 @@ static void log_sum_exp_grad(og_grad *d)
     d->dx[0] = Mul(kept(d, d->dy[0]), Exp(Sub(d->x[0], kept(d, finite))));
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 static og_val reduce_of(const og_expand *e, const char *kind, og_val v, bool keep)
 {
@@ -199,8 +196,7 @@ static void log_sum_exp_expand(og_expand *e)
     e->y[0] = Add(log_sum, ReshapeLike(m, log_sum));
 }
 
-/* ---- ArgMax, ArgMin, CumSum, CumProd
- * ----------------------------------------------------------------------------- */
+/* ---- ArgMax, ArgMin, CumSum, CumProd */
 
 static bool arg_infer(og_infer *i)
 {
@@ -279,8 +275,7 @@ static bool axes_to_input(og_draft *d)
     return og_draft_ints_to_input(d, "axes", 1);
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the table */
 
 #define REDUCE(opset) .precision = OG_PRECISION_FLOAT, .upgrade = {{opset, axes_to_input}}
 

@@ -4,8 +4,7 @@
  * often, it is an Expand instead. */
 #include "ops/common.h"
 
-/* ---- how large
- * ---------------------------------------------------------------------------------------- */
+/* ---- how large */
 
 typedef struct scaling {
     double scale[OG_MAX_RANK];
@@ -136,8 +135,7 @@ static bool resize_infer(og_infer *i)
     return true;
 }
 
-/* ---- where from
- * ---------------------------------------------------------------------------------------- */
+/* ---- where from */
 
 /* The place in the input, as a real number, that element k of the output comes from. */
 static double source(const char *transform, int64_t k, int64_t in, int64_t out, double scale)
@@ -259,8 +257,7 @@ static int64_t repeats(const taps *t, int64_t in, int64_t out)
     return out / in;
 }
 
-/* ---- definition
- * ----------------------------------------------------------------------------------------- */
+/* ---- definition */
 
 /* Axis a of x, each element `times` times */
 static og_val repeat(og_val x, int a, int64_t times)
@@ -360,8 +357,7 @@ static void resize_expand(og_expand *e)
     e->y[0] = y.id == e->x[0].id ? Identity(y) : y;
 }
 
-/* ---- upgrades
- * -------------------------------------------------------------------------------------------- */
+/* ---- upgrades */
 
 /* Opset 10: inputs x, scales; places are k / scale, rounded down. */
 static bool resize_upgrade_11(og_draft *d)

@@ -4,8 +4,7 @@
  * positions (through the weights). */
 #include "ops/window_rules.h"
 
-/* ---- the sampler
- * ---------------------------------------------------------------------------------------- */
+/* ---- the sampler */
 
 enum { MAX_TAPS = 4, MAX_SPACE = 3 };
 
@@ -68,8 +67,7 @@ static og_val first_rows(og_graph *g, int64_t batch, int n, const int64_t *dims)
     return b;
 }
 
-/* ---- GridSample
- * --------------------------------------------------------------------------------------- */
+/* ---- GridSample */
 
 typedef enum padding { ZEROS, BORDER, REFLECTION } padding;
 
@@ -225,8 +223,7 @@ static bool grid_sample_upgrade_20(og_draft *d)
                                                                       : s));
 }
 
-/* ---- AffineGrid
- * --------------------------------------------------------------------------------------- */
+/* ---- AffineGrid */
 
 /* theta [N, n, n + 1], size [N, C, D…] → grid [N, D…, n] */
 static bool affine_grid_infer(og_infer *i)
@@ -291,8 +288,7 @@ static void affine_grid_expand(og_expand *e)
     e->y[0] = Reshape(MatMul(base, SwapLast(theta)), rank, dims);
 }
 
-/* ---- RoiAlign
- * ----------------------------------------------------------------------------------------- */
+/* ---- RoiAlign */
 
 /* x [N, C, H, W], rois [R, 4] as x1 y1 x2 y2, batch_indices [R] → y [R, C, oh, ow] */
 static bool roi_align_infer(og_infer *i)
@@ -380,8 +376,7 @@ static bool roi_align_upgrade_16(og_draft *d)
     return og_draft_add_attr(d, S("coordinate_transformation_mode", "output_half_pixel"));
 }
 
-/* ---- DeformConv
- * --------------------------------------------------------------------------------------- */
+/* ---- DeformConv */
 
 /* x [N, C, H, W], w [M, C / group, kh, kw], offset [N, offset_group · kh · kw · 2, oh, ow],
  * bias [M], mask [N, offset_group · kh · kw, oh, ow] */

@@ -2,8 +2,7 @@
  */
 #include "ops/common.h"
 
-/* ---- inference
- * ------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 static bool need_reduction(og_infer *i)
 {
@@ -93,8 +92,7 @@ static bool trilu_infer(og_infer *i)
     return need_rank_from(i, 0, "input", 2) && same_as_x(i);
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 /* y = on where the place along axis is the index, else off; an index below 0 counts from the end */
 static void one_hot_expand(og_expand *e)
@@ -124,8 +122,7 @@ static void trilu_expand(og_expand *e)
     e->y[0] = Where(keep, x, Zero(x));
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 static og_val gather_at(const og_grad *d, og_val x)
 {
@@ -197,8 +194,7 @@ static void scatter_grad(og_grad *d)
         d->dx[2] = gather_at(d, dy);
 }
 
-/* ---- upgrades
- * ------------------------------------------------------------------------------------------ */
+/* ---- upgrades */
 
 /* Scatter got the name ScatterElements in opset 11. */
 static bool scatter_upgrade_11(og_draft *d)

@@ -48,8 +48,7 @@ static bool position(og_resolve *r, int input, int length, int most, int fallbac
                         "position %" PRId64 " is outside a sequence of %d", p, length);
 }
 
-/* ---- made and taken apart
- * ------------------------------------------------------------------------------------ */
+/* ---- made and taken apart */
 
 static bool empty(og_resolve *r)
 {
@@ -108,8 +107,7 @@ static bool length(og_resolve *r)
     return true;
 }
 
-/* ---- from and to tensors
- * ------------------------------------------------------------------------------------- */
+/* ---- from and to tensors */
 
 /* split absent: pieces of length 1, without the axis if keepdims is 0; a scalar: pieces of that
  * length, the last one shorter; else their lengths */
@@ -203,8 +201,7 @@ static bool map(og_resolve *r)
     return in && out && lists;
 }
 
-/* ---- optionals
- * -------------------------------------------------------------------------------------------- */
+/* ---- optionals */
 
 /* Optional holds what it is given; without input it is empty. */
 static bool optional(og_resolve *r)

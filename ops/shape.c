@@ -3,8 +3,7 @@
  * across strides that do not join. */
 #include "ops/common.h"
 
-/* ---- views
- * ------------------------------------------------------------------------------------------ */
+/* ---- views */
 
 static bool same_view(const og_node *node, int out, const og_value *const *in, const og_type *x,
                       const og_layout *lx, const og_type *y, og_layout *ly)
@@ -71,8 +70,7 @@ static bool expand_view(const og_node *node, int out, const og_value *const *in,
     return true;
 }
 
-/* ---- Reshape
- * ---------------------------------------------------------------------------------------- */
+/* ---- Reshape */
 
 static bool is_numeric_or_bool(og_infer *i)
 {
@@ -230,8 +228,7 @@ static void reshape_expand(og_expand *e)
         e->y[0] = og_type_equal(&y, og_type_of(x)) ? Identity(x) : Reshape(x, y.rank, y.dims);
 }
 
-/* ---- Transpose, Expand
- * ----------------------------------------------------------------------------------- */
+/* ---- Transpose, Expand */
 
 static bool transpose_infer(og_infer *i)
 {
@@ -286,8 +283,7 @@ static void expand_grad(og_grad *d)
     d->dx[0] = d->dy[0];
 }
 
-/* ---- Shape, Size
- * --------------------------------------------------------------------------------------- */
+/* ---- Shape, Size */
 
 /* Dims start … end - 1, clamped; their count. */
 static int shape_range(const og_node *node, int rank, int *start)
@@ -325,8 +321,7 @@ static void size_expand(og_expand *e)
     e->y[0] = og_const_int(e->g, Count(e->x[0]));
 }
 
-/* ---- the table
- * ---------------------------------------------------------------------------------------- */
+/* ---- the table */
 
 /* Below opset 13, Squeeze's and Unsqueeze's axes were an attribute. */
 static bool axes_to_input(og_draft *d)

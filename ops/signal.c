@@ -4,8 +4,7 @@
 
 enum { MAX_LENGTH = 8192 }; /* of a transform: its two matrices have MAX_LENGTH² elements */
 
-/* ---- windows
- * ------------------------------------------------------------------------------------------ */
+/* ---- windows */
 
 static bool window_infer(og_infer *i)
 {
@@ -50,8 +49,7 @@ static void blackman_expand(og_expand *e)
     cosines(e, 0.42, 0.5, 0.08);
 }
 
-/* ---- DFT
- * ---------------------------------------------------------------------------------------------- */
+/* ---- DFT */
 
 /* Axis (an input), or −2. */
 static bool dft_axis(og_infer *i, int *axis)
@@ -181,8 +179,7 @@ static bool dft_upgrade_20(og_draft *d)
     return og_draft_set_input(d, 2, og_const_int(d->g, axis ? axis->i : 1));
 }
 
-/* ---- STFT
- * --------------------------------------------------------------------------------------------- */
+/* ---- STFT */
 
 static bool stft_sizes(const og_value *const *x, int nx, int64_t *step, int64_t *length)
 {
@@ -242,8 +239,7 @@ static void stft_expand(og_expand *e)
     e->y[0] = Op("DFT", In(v, OG_NONE, og_const_int(e->g, 2)), I("onesided", one));
 }
 
-/* ---- MelWeightMatrix
- * ---------------------------------------------------------------------------------- */
+/* ---- MelWeightMatrix */
 
 static bool mel_infer(og_infer *i)
 {

@@ -1,8 +1,7 @@
 /* Parts of a tensor, and tensors of parts: Slice, Split, Concat. */
 #include "ops/common.h"
 
-/* ---- Slice
- * ------------------------------------------------------------------------------------------ */
+/* ---- Slice */
 
 /* For each dim of x: y[k] = x[start + k step], k below length */
 typedef struct ranges {
@@ -184,8 +183,7 @@ static void slice_grad_grad(og_grad *d)
                   In(d->dy[0], x[1], x[2], input_or_none(x, d->nx, 3), input_or_none(x, d->nx, 4)));
 }
 
-/* ---- Split
- * ------------------------------------------------------------------------------------------ */
+/* ---- Split */
 
 /* Where output `out` starts along the axis and how long it is. Lengths are input 1, or equal parts,
  * of which the last may be shorter. False: output `out` does not exist or the given lengths are no
@@ -283,8 +281,7 @@ static void split_grad(og_grad *d)
     }
 }
 
-/* ---- Concat
- * ------------------------------------------------------------------------------------------ */
+/* ---- Concat */
 
 static bool concat_infer(og_infer *i)
 {
@@ -326,8 +323,7 @@ static void concat_grad(og_grad *d)
     }
 }
 
-/* ---- upgrades
- * ------------------------------------------------------------------------------------------ */
+/* ---- upgrades */
 
 /* Below opset 10 everything was an attribute, and there were no steps. */
 static bool slice_upgrade_10(og_draft *d)

@@ -23,8 +23,7 @@ static int axis_of(const og_node *node, og_val x)
     return positive_axis(og_attr_int(node, "axis", -1), Rank(x));
 }
 
-/* ---- definitions
- * -------------------------------------------------------------------------------------- */
+/* ---- definitions */
 
 /* Softmax: y = e / Σ e,  e = exp(x - max x) */
 static void softmax_expand(og_expand *e)
@@ -79,8 +78,7 @@ static void flattened_hardmax_expand(og_expand *e)
     e->y[0] = flattened(e, "Hardmax");
 }
 
-/* ---- gradients
- * ---------------------------------------------------------------------------------------- */
+/* ---- gradients */
 
 /* Softmax: dx = y (dy - Σ dy y) */
 static void softmax_grad(og_grad *d)
@@ -98,8 +96,7 @@ static void log_softmax_grad(og_grad *d)
     d->dx[0] = Sub(dy, Mul(Exp(y), Reduce("ReduceSum", dy, 1, &axis, true)));
 }
 
-/* ---- upgrades
- * ------------------------------------------------------------------------------------------ */
+/* ---- upgrades */
 
 static bool flatten_below_13(og_draft *d, const char *op)
 {

@@ -28,8 +28,7 @@ extern "C" {
 #define OG_API
 #endif
 
-/* ---- status and types --------------------------------------------------------------------------
- */
+/* ---- status and types */
 
 typedef enum og_status {
     OG_OK = 0,
@@ -89,8 +88,7 @@ OG_API const char *og_dtype_name(og_dtype dtype);
 /* Bits of one element; 0 for strings and unknown types. */
 OG_API int og_dtype_bits(og_dtype dtype);
 
-/* ---- context ------------------------------------------------------------------------------------
- */
+/* ---- context */
 
 typedef enum og_log_level { OG_LOG_DEBUG, OG_LOG_INFO, OG_LOG_WARNING } og_log_level;
 typedef void og_log_fn(void *user, og_log_level level, const char *message);
@@ -109,8 +107,7 @@ OG_API void og_context_free(og_context *context);
 OG_API const char *og_error_message(const og_context *context);
 OG_API og_status og_error_status(const og_context *context);
 
-/* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same
- * --------- */
+/* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same */
 
 typedef enum og_option_kind {
     OG_OPTION_FLAG, /* on, off (or true, false, 1, 0) */
@@ -142,8 +139,7 @@ OG_API const char *og_options_get(const og_options *options, const char *name);
 /* Was it set explicitly? */
 OG_API bool og_options_is_set(const og_options *options, const char *name);
 
-/* ---- model
- * ------------------------------------------------------------------------------------------- */
+/* ---- model */
 
 /* A tensor's description. A symbolic dim is -1 and has a name in dim_names. */
 typedef struct og_tensor_info {
@@ -210,8 +206,7 @@ OG_API og_status og_model_loss(const og_model *model, int index, og_loss_info *i
 OG_API int og_model_target_count(const og_model *model);
 OG_API const char *og_model_target_name(const og_model *model, int index);
 
-/* ---- inspection: the graph with its inputs bound
- * -------------------------------------------------------- */
+/* ---- inspection: the graph with its inputs bound */
 
 typedef struct og_node_info {
     const char *name, *op;
@@ -236,8 +231,7 @@ OG_API const char *og_model_node_output(const og_model *model, int index, int k)
 /* Receives bytes in order; false: stop. */
 typedef bool og_write_fn(void *user, const void *bytes, size_t size);
 
-/* ---- session: a model in training
- * ------------------------------------------------------------------------ */
+/* ---- session: a model in training */
 
 /* inputs, targets: one a model input and one a target, with the largest shapes that will come, the
  * batch in dims[0]. Several targets are told apart by their names (og_model_target_name), or by
@@ -327,8 +321,7 @@ OG_API og_status og_session_print_plan(og_session *session, const char *which, o
 /* The step as standard ONNX: "micro", "update" or "forward"; internal ops are expanded. */
 OG_API og_status og_session_save_graph(og_session *session, const char *which, const char *path);
 
-/* ---- profile: where the time of training steps goes (option "profile")
- * ------------------------ */
+/* ---- profile: where the time of training steps goes (option "profile") */
 
 typedef enum og_profile_by {
     OG_PROFILE_BY_OP,   /* calls of the same op, kernel and role are one row */

@@ -36,7 +36,7 @@ typedef struct plan {
     size_t thread_offset, col_bytes, thread_bytes;
 } plan;
 
-/* ---- windows -------------------------------------------------------------------- */
+/* ---- windows */
 
 /* Walks the runs of positions from … to - 1 that share all but the last coordinate. Row `k` of the
  * kernel. */
@@ -122,7 +122,7 @@ static run next_run(const og__conv *c, const int64_t k[3], int64_t at, int64_t t
 WINDOWS_OF(float)
 WINDOWS_OF(double)
 
-/* ---- tasks ---------------------------------------------------------------------- */
+/* ---- tasks */
 
 /* One task: all pointers to whole tensors, in the computed type. */
 typedef struct job {
@@ -241,7 +241,7 @@ static void weights_task(const job *j, int64_t task)
         }
 }
 
-/* ---- the kernel ----------------------------------------------------------------- */
+/* ---- the kernel */
 
 static bool supports(const og_call *call, og__conv_op op)
 {

@@ -49,7 +49,7 @@ static bool simplify(plan *p, int rank, const og__copy_axis *axes, size_t size)
     return true;
 }
 
-/* ---- walking the outer axes -------------------------------------------------- */
+/* ---- walking the outer axes */
 
 typedef struct walk {
     int64_t index[OG__COPY_RANK];
@@ -90,7 +90,7 @@ static int64_t axes_product(const plan *p, int axes)
     return n;
 }
 
-/* ---- lines ------------------------------------------------------------------- */
+/* ---- lines */
 
 typedef uint16_t e2 __attribute__((aligned(1), may_alias));
 typedef uint32_t e4 __attribute__((aligned(1), may_alias));
@@ -179,7 +179,7 @@ static void copy_run(const og_call *call, char *to, const char *from, int64_t by
     }
 }
 
-/* ---- transposition ----------------------------------------------------------- */
+/* ---- transposition */
 
 /* The axis the source is contiguous along, if the destination is contiguous along the last one;
  * else -1. */
@@ -217,7 +217,7 @@ static void copy_crossed(const og_call *call, const plan *p, int crossed, char *
     }
 }
 
-/* ---- entry points ------------------------------------------------------------ */
+/* ---- entry points */
 
 void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from,
               size_t size)

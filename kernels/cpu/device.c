@@ -14,7 +14,7 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 #define ALIGNMENT 256
 
-/* ---- memory --------------------------------------------------------------------- */
+/* ---- memory */
 
 /* Large slabs are mapped at huge-page boundaries, which saves page faults and TLB misses. */
 static void *cpu_alloc(og_device *device, size_t bytes)
@@ -145,7 +145,7 @@ static void cpu_memory(og_device *device, uint64_t *total, uint64_t *left)
         *left = *total;
 }
 
-/* ---- the device ----------------------------------------------------------------- */
+/* ---- the device */
 
 static void cpu_destroy(og_device *device)
 {

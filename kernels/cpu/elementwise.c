@@ -87,7 +87,7 @@ bool og__elementwise_dtype(og_dtype dtype)
            og__tile_ops_v2.load[OG__DOMAIN_FLOAT][dtype] != NULL;
 }
 
-/* ---- prepare -------------------------------------------------------------------- */
+/* ---- prepare */
 
 static og__domain domain_of(og_dtype dtype)
 {
@@ -335,7 +335,7 @@ void og__elementwise_release(og_call *call)
     call->state = NULL;
 }
 
-/* ---- run ------------------------------------------------------------------------ */
+/* ---- run */
 
 /* Elements at … at + n - 1 of the iteration space into a register. */
 static void gather(const plan *p, const input *in, const void *data, int64_t at, int64_t n,

@@ -9,8 +9,7 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/vector_math.h"
 
-/* ---- arithmetic that differs between domains
-       ---------------------------------------------------------- */
+/* ---- arithmetic that differs between domains */
 
 /* Integers: towards zero; by zero gives 0; the one overflow wraps. */
 static inline int64_t divide_int(int64_t a, int64_t b)
@@ -46,7 +45,7 @@ static inline double remainder_double(double a, double b)
     return r != 0 && (r < 0) != (b < 0) ? r + b : r;
 }
 
-/* ---- instructions --------------------------------------------------------------- */
+/* ---- instructions */
 
 /* Integer arithmetic wraps, as processors do. */
 #define WRAPS __attribute__((no_sanitize("undefined")))
@@ -132,7 +131,7 @@ static inline double remainder_double(double a, double b)
 #undef X
 #undef T
 
-/* ---- conversions ---------------------------------------------------------------- */
+/* ---- conversions */
 
 static inline int64_t same(int64_t v)
 {
@@ -226,7 +225,7 @@ LOAD(int, int64_t, uint16_t, FLOAT16, half_to_int)
 LOAD(int, int64_t, uint16_t, BFLOAT16, bfloat_to_int)
 STORES(int, int64_t, same, same)
 
-/* ---- the table ------------------------------------------------------------------ */
+/* ---- the table */
 
 #define TYPES(f, d)                                                                               \
     {                                                                                             \

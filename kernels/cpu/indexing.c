@@ -3,7 +3,7 @@
  * in scatter.c. */
 #include "kernels/cpu/indexing.h"
 
-/* ---- shared with scatter.c --------------------------------------------------- */
+/* ---- shared with scatter.c */
 
 og_status og__bad_index(const og_call *call, og_error *error, int64_t position, int64_t value,
                         int64_t bound)
@@ -39,7 +39,7 @@ static og_status prepare_indices(og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Gather and its gradient ------------------------------------------------- */
+/* ---- Gather and its gradient */
 
 /* Gather: x [outer, n, inner], indices → y [outer, indices, inner]; attribute axis */
 static og_status run_gather(const og_call *call, og_error *error)
@@ -109,7 +109,7 @@ static bool supports_gather_grad(const og_call *call)
     return og__supports_float(call) && og__supports_indices(call);
 }
 
-/* ---- GatherElements, GatherND ------------------------------------------------ */
+/* ---- GatherElements, GatherND */
 
 og__element_walk og__element_walk_of(const og_type *data, const og_type *indices, int axis)
 {
@@ -211,7 +211,7 @@ static og_status run_gather_nd(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- ReverseSequence --------------------------------------------------------- */
+/* ---- ReverseSequence */
 
 /* ReverseSequence: x, sequence_lens [batch] → y; attributes batch_axis (1), time_axis (0): the
  * first two axes. */

@@ -14,7 +14,7 @@
 #include "kernels/cpu/cpu.h"
 #include "runtime/base/half.h"
 
-/* ---- threads -------------------------------------------------------------------- */
+/* ---- threads */
 
 /* Threads worth starting for `work` scalar operations: one for each 32768 of them, at most the
  * device's. */
@@ -38,7 +38,7 @@ static inline int og__product_threads(const og_call *call, int64_t multiply_adds
  * x86-64. */
 int og__simd_level(void);
 
-/* ---- small things --------------------------------------------------------------- */
+/* ---- small things */
 
 static inline int64_t og__min(int64_t a, int64_t b)
 {
@@ -85,7 +85,7 @@ static inline bool og__is_real(og_dtype dtype)
 #define OG__REAL(dtype, name, ...) \
     ((dtype) == OG_DOUBLE ? name##_double(__VA_ARGS__) : name##_float(__VA_ARGS__))
 
-/* ---- one element ---------------------------------------------------------------- */
+/* ---- one element */
 
 /* As C's conversion where that is defined; NaN gives 0, values out of range the nearest end. */
 static inline int64_t og__double_to_int(double v)
@@ -104,7 +104,7 @@ int64_t og__load_int(const void *data, og_dtype dtype, int64_t i);
 void og__store_double(void *data, og_dtype dtype, int64_t i, double value);
 void og__store_int(void *data, og_dtype dtype, int64_t i, int64_t value);
 
-/* ---- strided iteration ---------------------------------------------------------- */
+/* ---- strided iteration */
 
 /* Strides with which `t` is read over the shape `to` by numpy's broadcasting: axes aligned at the
  * right, 0 where t has one element or no axis. */

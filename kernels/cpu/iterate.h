@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/internal.h"
 
-/* ---- instruction sets -------------------------------------------------------- */
+/* ---- instruction sets */
 
 /* OG__PICK(name): the best build of `name`, declared by OG__BUILDS(result, name, (parameters)). */
 #if defined(__x86_64__)
@@ -29,7 +29,7 @@
 #define OG__SHUFFLE(indices_type, a, b, ...) __builtin_shuffle(a, b, (indices_type){__VA_ARGS__})
 #endif
 
-/* ---- copies ------------------------------------------------------------------ */
+/* ---- copies */
 
 #define OG__COPY_RANK (2 * OG_MAX_RANK)
 
@@ -51,7 +51,7 @@ void og__fill(const og_call *call, void *to, int64_t n, const void *value, size_
 /* to[i] = from[index[i]], i < n; elements of `size` bytes. */
 void og__gather(void *to, const void *from, const int64_t *index, int64_t n, size_t size);
 
-/* ---- integer inputs and errors ----------------------------------------------- */
+/* ---- integer inputs and errors */
 
 /* The elements of a rank 0 or 1 integer tensor, any stride; their count, at most `max` of them
  * written; -1 if the data is not known or the tensor is of another rank or type. */

@@ -6,7 +6,7 @@
 
 #include "runtime/base/checked.h"
 
-/* ---- shapes --------------------------------------------------------------------- */
+/* ---- shapes */
 
 bool og__matmul_shape(const og_call *call, og__matmul *s)
 {
@@ -61,7 +61,7 @@ bool og__matmul_shape(const og_call *call, og__matmul *s)
     return true;
 }
 
-/* ---- real types ----------------------------------------------------------------- */
+/* ---- real types */
 
 typedef struct plan {
     og__matmul shape;
@@ -144,7 +144,7 @@ static void release(og_call *call)
     call->state = NULL;
 }
 
-/* ---- integers ------------------------------------------------------------------- */
+/* ---- integers */
 
 static bool int_supports(const og_call *call)
 {

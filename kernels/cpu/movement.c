@@ -55,7 +55,7 @@ static og_status run_expand(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Slice and its gradient -------------------------------------------------- */
+/* ---- Slice and its gradient */
 
 typedef struct slice {
     int64_t start[OG_MAX_RANK], step[OG_MAX_RANK], length[OG_MAX_RANK]; /* of each axis */
@@ -158,7 +158,7 @@ static og_status run_slice_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Concat and Split -------------------------------------------------------- */
+/* ---- Concat and Split */
 
 /* Concat: x… → y along attribute axis */
 static og_status run_concat(const og_call *call, og_error *error)
@@ -214,7 +214,7 @@ static og_status run_split(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- Tile, DepthToSpace, SpaceToDepth ---------------------------------------- */
+/* ---- Tile, DepthToSpace, SpaceToDepth */
 
 /* Tile: y[i] = x[i mod x's dims] */
 static og_status run_tile(const og_call *call, og_error *error)

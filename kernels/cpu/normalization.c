@@ -4,7 +4,7 @@
  * normalization is in batchnorm.c. */
 #include "kernels/cpu/normalization.h"
 
-/* ---- shared with batchnorm.c ------------------------------------------------- */
+/* ---- shared with batchnorm.c */
 
 static bool all_real(const og_tensor *t, int n)
 {
@@ -40,7 +40,7 @@ void og__norm_moments(const double s[2], double shift, double m, double *mean, d
     *var = v < 0 ? 0 : v;
 }
 
-/* ---- LayerNormalization ------------------------------------------------------ */
+/* ---- LayerNormalization */
 
 /* x seen as [outer, n] */
 static void layer_shape(const og_call *call, const og_type *t, int64_t *outer, int64_t *n)
@@ -157,7 +157,7 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- InstanceNormalization, GroupNormalization ------------------------------- */
+/* ---- InstanceNormalization, GroupNormalization */
 
 /* Both: x [N, C, …], scale [C], bias [C] → y; statistics over groups of C / groups channels of one
  * sample; one channel a group for instance normalization. */

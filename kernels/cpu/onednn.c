@@ -9,7 +9,7 @@
 
 #define V3 (DNNL_VERSION_MAJOR >= 3)
 
-/* ---- memory descriptors --------------------------------------------------------- */
+/* ---- memory descriptors */
 
 static dnnl_data_type_t data_type(og_dtype dtype)
 {
@@ -117,7 +117,7 @@ void og__md_free(og__md *md)
     memset(md, 0, sizeof *md);
 }
 
-/* ---- engines -------------------------------------------------------------------- */
+/* ---- engines */
 
 bool og__dnnl_open(og__dnnl *d, int threads)
 {
@@ -149,7 +149,7 @@ static int use_threads(int threads)
     return before;
 }
 
-/* ---- primitives ----------------------------------------------------------------- */
+/* ---- primitives */
 
 static bool add_arg(og__dnnl *d, og__primitive *p, int arg, og__md_ref md)
 {

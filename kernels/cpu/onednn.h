@@ -11,7 +11,7 @@
 
 #include "kernels/cpu/iterate.h"
 
-/* ---- memory descriptors --------------------------------------------------------- */
+/* ---- memory descriptors */
 
 #if DNNL_VERSION_MAJOR >= 3
 typedef struct og__md {
@@ -42,7 +42,7 @@ void og__md_free(og__md *md);
 /* float, and bfloat16 where oneDNN computes with it. */
 bool og__dnnl_dtype(og_dtype dtype);
 
-/* ---- engines -------------------------------------------------------------------- */
+/* ---- engines */
 
 typedef struct og__dnnl {
     dnnl_engine_t engine;
@@ -54,7 +54,7 @@ void og__dnnl_close(og__dnnl *d);
 /* NODE: oneDNN refused WHAT. Returns OG_INTERNAL. */
 og_status og__dnnl_fail(const og_call *call, og_error *error, const char *what);
 
-/* ---- primitives ----------------------------------------------------------------- */
+/* ---- primitives */
 
 #define OG__DNNL_ARGS 6
 typedef struct og__primitive {

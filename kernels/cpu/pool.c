@@ -53,7 +53,7 @@ static bool next_span(const og__pool_shape *g, int64_t d, int64_t h, int64_t fir
     return false;
 }
 
-/* ---- MaxPool ----------------------------------------------------------------- */
+/* ---- MaxPool */
 
 static bool supports_max(const og_call *call)
 {
@@ -168,7 +168,7 @@ static og_status run_max_grad(const og_call *call, og_error *error)
                                 "an index points outside the plane it was taken from");
 }
 
-/* ---- AveragePool ------------------------------------------------------------- */
+/* ---- AveragePool */
 
 static bool supports_average(const og_call *call)
 {
@@ -253,7 +253,7 @@ static og_status run_average_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- global pooling ---------------------------------------------------------- */
+/* ---- global pooling */
 
 /* GlobalAveragePool, GlobalMaxPool: x [N, C, …] → y [N, C, 1 …] */
 static og_status run_global(const og_call *call, og_error *error)

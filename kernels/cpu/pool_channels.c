@@ -70,7 +70,7 @@ static float count_of(const int32_t *const *counts, const line *l, int64_t w)
     return (float)((double)counts[0][l->d] * counts[1][l->h] * counts[2][w]);
 }
 
-/* ---- MaxPool ----------------------------------------------------------------- */
+/* ---- MaxPool */
 
 static bool supports_max(const og_call *call)
 {
@@ -154,7 +154,7 @@ static og_status run_max_grad(const og_call *call, og_error *error)
                                 "an index points outside the plane it was taken from");
 }
 
-/* ---- AveragePool ------------------------------------------------------------- */
+/* ---- AveragePool */
 
 static bool supports_average(const og_call *call)
 {

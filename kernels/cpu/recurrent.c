@@ -156,7 +156,7 @@ static int64_t time_of(const plan *p, int64_t step)
     return p->reverse ? p->T - 1 - step : step;
 }
 
-/* ---- forward --------------------------------------------------------------------- */
+/* ---- forward */
 
 /* Inputs and outputs as ops/recurrence.c lists them. */
 enum { X, W, R, BIAS, LENS, H0, C0 };
@@ -283,7 +283,7 @@ static og_status run(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- back ------------------------------------------------------------------------ */
+/* ---- back */
 
 /* Where each op has its inputs (-1: not at all) and outputs. */
 typedef struct places {

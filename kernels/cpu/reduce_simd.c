@@ -3,7 +3,7 @@
  * additions depends on shapes only. Compiled once for each instruction set. */
 #include "kernels/cpu/reduce.h"
 
-/* ---- combining two values: a is the accumulator, v what it takes in ---------- */
+/* ---- combining two values: a is the accumulator, v what it takes in */
 
 #define REAL_SUM(a, v) ((a) + (v))
 #define REAL_SUM_SQUARE(a, v) ((a) + (v) * (v))
@@ -17,7 +17,7 @@
 #define INT_MAX_OF(a, v) ((v) > (a) ? (v) : (a))
 #define INT_MIN_OF(a, v) ((v) < (a) ? (v) : (a))
 
-/* ---- accumulators ------------------------------------------------------------ */
+/* ---- accumulators */
 
 /* JOIN: OP on two accumulators; FIRST: OP of nothing. */
 #define ACCUMULATOR(NAME, A, JOIN, FIRST)                            \
@@ -45,7 +45,7 @@ ACCUMULATOR(min_int, int64_t, INT_MIN_OF, INT64_MAX)
 ACCUMULATOR(max_uint, uint64_t, INT_MAX_OF, 0)
 ACCUMULATOR(min_uint, uint64_t, INT_MIN_OF, UINT64_MAX)
 
-/* ---- loops over any type ----------------------------------------------------- */
+/* ---- loops over any type */
 
 /* T: element, A: accumulator; LOAD: element to A; OP as above. */
 #define COLUMNS(NAME, T, A, LOAD, OP)                                                         \
@@ -81,7 +81,7 @@ ACCUMULATOR(min_uint, uint64_t, INT_MIN_OF, UINT64_MAX)
             ((T *)y)[i * stride] = STORE(divisor == 1 ? a[i] : a[i] / (A)divisor);    \
     }
 
-/* ---- float and double: vector rows, columns four rows at a time -------------- */
+/* ---- float and double: vector rows, columns four rows at a time */
 
 /* n contiguous elements; `clause`: the accumulator's reduction. */
 #define SIMD_LOOP(clause, STEP)                      \
@@ -147,7 +147,7 @@ ACCUMULATOR(min_uint, uint64_t, INT_MIN_OF, UINT64_MAX)
         }                                                                                     \
     }
 
-/* ---- every kind for every type ----------------------------------------------- */
+/* ---- every kind for every type */
 
 #define REAL_KINDS(SUFFIX, T)                                                      \
     VECTOR_COLUMNS(sum_##SUFFIX, T, REAL_SUM)                                      \

@@ -4,7 +4,7 @@
 
 #include "kernels/cpu/elementwise.h"
 
-/* ---- Fused ---------------------------------------------------------------------- */
+/* ---- Fused */
 
 static bool types_loadable(const og_call *call)
 {
@@ -35,7 +35,7 @@ static og_status fused_prepare(og_call *call, og_error *error)
     return og__elementwise_prepare(call, call->node->program, error);
 }
 
-/* ---- single scalar ops ---------------------------------------------------------- */
+/* ---- single scalar ops */
 
 /* What an op computes in: double if any input is; else float if any is real, but double for an
  * integer base with a real exponent, whose result is an integer; else int64. */

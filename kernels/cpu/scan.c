@@ -45,7 +45,7 @@ static void load_real_fast(double *to, const void *data, og_dtype dtype, int64_t
     }
 }
 
-/* ---- ArgMax, ArgMin ---------------------------------------------------------- */
+/* ---- ArgMax, ArgMin */
 
 /* Is v better than best? A NaN is better than any number. Ties: the first, or with `last` the last.
  */
@@ -114,9 +114,7 @@ static og_status run_arg(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- CumSum
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- CumSum */
 
 #define CUMSUM(NAME, A, LOAD, ADD, STORE)                                                   \
     static void NAME(const og_call *call, shape s, bool exclusive, bool reverse, int64_t o, \

@@ -58,8 +58,7 @@ og_status og__array_place(og_array *array, const uint8_t *data, size_t bytes, og
     return OG_OK;
 }
 
-/* ---- files
- * ------------------------------------------------------------------------------------------ */
+/* ---- files */
 
 static og_status map_file(const char *path, og_array *array, og_error *error)
 {
@@ -125,8 +124,7 @@ static char *split_member(const char *path, const char **member)
     return file;
 }
 
-/* ---- the format, from the first bytes
- * ------------------------------------------------------------------ */
+/* ---- the format, from the first bytes */
 
 static og_status read_array(og_array *array, const char *member, og_error *error)
 {

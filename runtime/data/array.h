@@ -44,8 +44,7 @@ og_status og__array_place(og_array *array, const uint8_t *data, size_t bytes, og
 /* array->owned of `bytes` bytes, also array->data. Refuses more than the machine's memory. */
 og_status og__array_own(og_array *array, size_t bytes, og_error *error);
 
-/* ---- zlib, in steps
- * ---------------------------------------------------------------------------------- */
+/* ---- zlib, in steps */
 
 typedef struct og__inflate og__inflate;
 

@@ -22,7 +22,7 @@ bool og__convert_takes(og_dtype to)
            to == OG_UINT32 || to == OG_UINT64;
 }
 
-/* ---- 16-bit floats ----------------------------------------------------------------- */
+/* ---- 16-bit floats */
 
 /* x rounded to nearest even in a format of `fraction` stored bits and smallest normal exponent
  * `smallest`. With the quantum u = 2^(max(exponent of x, smallest) - fraction), q = x / u rounded
@@ -59,8 +59,7 @@ static uint16_t bfloat_from_double(double x)
     return narrow(x, 7, -126, 0x7f80);
 }
 
-/* ---- blocks
- * -------------------------------------------------------------------------------------------- */
+/* ---- blocks */
 
 /* One case of a switch: for i < n, block[i] = (T) value made of p[i]. */
 #define LOAD(dtype, type, T, expression) \
@@ -158,8 +157,7 @@ static void store_int(void *out, og_dtype to, const int64_t *block, size_t n)
     }
 }
 
-/* ---- the conversion
- * ---------------------------------------------------------------------------------------- */
+/* ---- the conversion */
 
 static bool is_unit(const og__conversion *c)
 {
@@ -205,9 +203,7 @@ void og__convert(const og__conversion *c, void *out, const void *in, size_t n)
     }
 }
 
-/* ---- ranges
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- ranges */
 
 void og__convert_range(og_dtype to, double *low, double *high)
 {

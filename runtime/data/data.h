@@ -22,8 +22,7 @@ const void *og_array_data(const og_array *array);
 og_status og_npy_write(const char *path, og_dtype dtype, int rank, const int64_t *dims,
                        const void *data, og_error *error);
 
-/* ---- a data set: named fields bound to arrays, gathered into batches
- * ------------------------------ */
+/* ---- a data set: named fields bound to arrays, gathered into batches */
 
 typedef struct og_dataset og_dataset;
 

@@ -32,8 +32,7 @@ struct og_dataset {
     field fields[];
 };
 
-/* ---- checks: each adds its finding to the report
- * --------------------------------------------------------- */
+/* ---- checks: each adds its finding to the report */
 
 /* "INPUT" (FILE): message */
 static void finding(og_error *report, const og_field *f, og_status status, const char *format, ...)
@@ -225,8 +224,7 @@ static void check_lengths(const og_field *fields, int n_fields, og_error *report
     og_text_free(&list);
 }
 
-/* ---- the data set
- * --------------------------------------------------------------------------------------- */
+/* ---- the data set */
 
 og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_dataset_options *options,
                            og_error *error)

@@ -47,8 +47,7 @@ static og_status damaged(og_error *error, const char *what)
     return og_fail(error, OG_INVALID_DATA, "damaged or cut off .npz (zip) file: %s", what);
 }
 
-/* ---- the central directory
- * ------------------------------------------------------------------------------- */
+/* ---- the central directory */
 
 static og_status find_directory(og__bytes file, directory *dir, og_error *error)
 {
@@ -200,8 +199,7 @@ cleanup:
     return status;
 }
 
-/* ---- one member
- * -------------------------------------------------------------------------------------- */
+/* ---- one member */
 
 /* The member's bytes as they lie in the file. */
 static og_status member_bytes(og__bytes file, const directory *dir, const entry *m, og__bytes *out,

@@ -41,8 +41,7 @@ void og_profile_free(og_profile *p)
     free(p);
 }
 
-/* ---- steps
- * --------------------------------------------------------------------------------------------- */
+/* ---- steps */
 
 static void reset_timing(og__timing *t)
 {
@@ -104,8 +103,7 @@ void og_profile_leave(og_profile *p, bool ends)
     p->in_step = false;
 }
 
-/* ---- runs
- * ---------------------------------------------------------------------------------------------- */
+/* ---- runs */
 
 static og__timing *timing_of(og_profile *p, const og_plan *plan, og_error *error)
 {

@@ -37,7 +37,7 @@ const og_profile_row *og_profile_rows(const og_profile *profile);
  * inside those of micro and update, these inside their step's. */
 void og_profile_trace(const og_profile *profile, og_text *out);
 
-/* ---- between profile.c, profile_report.c and trace.c ----------------------------------------- */
+/* ---- between profile.c, profile_report.c and trace.c */
 
 /* The counters of one plan; by step of the plan. */
 typedef struct og__timing {

@@ -6,8 +6,7 @@
 #include "runtime/exec/profile.h"
 #include "runtime/graph/print.h"
 
-/* ---- what a call is
- * ------------------------------------------------------------------------------------ */
+/* ---- what a call is */
 
 double og__call_flops(const og_plan *plan, const og_step *step)
 {
@@ -64,8 +63,7 @@ void og__call_shapes(og_text *out, const og_step *step)
         og_program_print(out, step->call.node->program);
 }
 
-/* ---- rows
- * ---------------------------------------------------------------------------------------------- */
+/* ---- rows */
 
 static bool same_row(const og_profile_row *a, const og_profile_row *b)
 {

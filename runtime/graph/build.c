@@ -5,8 +5,7 @@
 
 #include "runtime/base/half.h"
 
-/* ---- any op
- * -------------------------------------------------------------------------------------- */
+/* ---- any op */
 
 static og_graph *graph_of(og_vals in)
 {
@@ -92,8 +91,7 @@ og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const o
     return add(site, op, n_out, in, like->attrs, like->n_attrs);
 }
 
-/* ---- primitives
- * ----------------------------------------------------------------------------------- */
+/* ---- primitives */
 
 #define B(name)                                                                     \
     og_val og_##name(og_site site, og_val a)                                        \
@@ -111,8 +109,7 @@ OG_UNARY(B)
 OG_BINARY(B)
 #undef B
 
-/* ---- constants
- * ------------------------------------------------------------------------------------ */
+/* ---- constants */
 
 og_val og_const_copy(og_graph *g, const og_type *type, const void *data)
 {
@@ -217,8 +214,7 @@ og_val og_full(og_graph *g, const og_type *type, double value)
     return add(OG_HERE, "Expand", 1, In(v, og_const_ints(g, type->rank, type->dims)), NULL, 0).y[0];
 }
 
-/* ---- shapes
- * ----------------------------------------------------------------------------------------- */
+/* ---- shapes */
 
 bool Has(og_val v)
 {
@@ -336,8 +332,7 @@ og_val og_slice(og_site site, og_val x, int axis, int64_t start, int64_t length)
         .y[0];
 }
 
-/* ---- constants read back
- * -------------------------------------------------------------------------------- */
+/* ---- constants read back */
 
 int og_value_ints(const og_value *v, int max, int64_t *ints)
 {

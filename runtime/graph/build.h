@@ -28,8 +28,7 @@ typedef struct og_outs {
     og_val y[OG_MAX_OUT];
 } og_outs;
 
-/* ---- any op -----------------------------------------------------------------------------------
- */
+/* ---- any op */
 
 /* Inputs; OG_NONE for an absent one. */
 #define OG_NONE ((og_val){0, -1})
@@ -52,8 +51,7 @@ og_outs og_ops(og_site site, const char *op, int n_out, og_vals in, const og_att
 /* As og_ops, copying all attributes of `like` (definitions that pass them through). */
 og_outs og_ops_like(og_site site, const char *op, int n_out, og_vals in, const og_node *like);
 
-/* ---- primitives
- * ---------------------------------------------------------------------------------- */
+/* ---- primitives */
 
 /* clang-format off */
 #define OG_UNARY(B)                                                                                \
@@ -108,8 +106,7 @@ OG_BINARY(B)
 #define Where(condition, a, b) Op("Where", In(condition, a, b))
 #define Cast(a, dtype) Op("Cast", In(a), I("to", dtype))
 
-/* ---- constants
- * ------------------------------------------------------------------------------------- */
+/* ---- constants */
 
 /* A scalar of x's element type. */
 og_val og_scalar_like(og_val x, double value);
@@ -124,8 +121,7 @@ og_val og_const_int(og_graph *g, int64_t value);                   /* int64 scal
 /* `value` everywhere, of type `type`: a constant scalar expanded (costs no memory). */
 og_val og_full(og_graph *g, const og_type *type, double value);
 
-/* ---- shapes: all static, from the types already inferred
- * ------------------------------------------- */
+/* ---- shapes: all static, from the types already inferred */
 
 bool Has(og_val v);
 og_dtype DType(og_val v);

@@ -95,8 +95,7 @@ bool og_draft_float_to_input(og_draft *d, const char *name, int index)
     return og_draft_set_input(d, index, og_const_double(d->g, OG_FLOAT, a->f));
 }
 
-/* ---- adding
- * ---------------------------------------------------------------------------------------- */
+/* ---- adding */
 
 static const og_op *find_row(og_draft *d)
 {

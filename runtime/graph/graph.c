@@ -179,8 +179,7 @@ const og_origin *og_graph_set_origin(og_graph *g, const og_origin *origin)
     return g->origin;
 }
 
-/* ---- nodes --------------------------------------------------------------------------------------
- */
+/* ---- nodes */
 
 static bool count_fits(int n, int min, int max)
 {
@@ -320,8 +319,7 @@ og_node *og_graph_add_op(og_graph *g, const char *domain, const char *op, const 
     return og_graph_add_node(g, row, name, in, n_in, n_out, attrs, n_attrs);
 }
 
-/* ---- attributes
- * ---------------------------------------------------------------------------------- */
+/* ---- attributes */
 
 const og_attr *og_node_attr(const og_node *n, const char *name)
 {

@@ -10,8 +10,7 @@
 /* The internal ops' domain. */
 #define OG_DOMAIN "ai.ongrad"
 
-/* ---- inference: types of the outputs from the inputs --------------------------------------------
- */
+/* ---- inference: types of the outputs from the inputs */
 
 typedef struct og_infer {
     og_graph *g;
@@ -31,8 +30,7 @@ bool og_infer_error(og_infer *i, const char *format, ...) OG_PRINTF(2, 3);
 #define og_infer_error(...) ((og_infer_error)(__VA_ARGS__), false)
 #endif
 
-/* ---- definition: the op in simpler ops ----------------------------------------------------------
- */
+/* ---- definition: the op in simpler ops */
 
 typedef struct og_expand {
     og_graph *g;
@@ -47,8 +45,7 @@ typedef struct og_expand {
 
 typedef void og_expand_fn(og_expand *e);
 
-/* ---- gradient: calculus only; the pass undoes broadcasting, sums contributions and prunes
- * --------- */
+/* ---- gradient: calculus only; the pass undoes broadcasting, sums contributions and prunes */
 
 typedef struct og_grad {
     og_graph *g;
@@ -64,8 +61,7 @@ typedef struct og_grad {
 
 typedef void og_grad_fn(og_grad *d);
 
-/* ---- resolution: ops that are gone once a graph is typed ----------------------------------------
- */
+/* ---- resolution: ops that are gone once a graph is typed */
 
 /* What stands for a value of a loaded graph while it is inferred: a value of the typed graph, or a
  * sequence of them. Sequences exist nowhere else. v.g NULL and no sequence: absent, or an empty
@@ -96,8 +92,7 @@ struct og_resolve {
  * is set or was reported. */
 typedef bool og_resolve_fn(og_resolve *r);
 
-/* ---- upgrade: from an older opset's form to the next -------------------------------------------
- */
+/* ---- upgrade: from an older opset's form to the next */
 
 /* A node being loaded, before it is added. Steps edit it in place with og_draft_… (ops/upgrade.h).
  */
@@ -107,7 +102,7 @@ typedef struct og_upgrade {
     bool (*run)(og_draft *draft); /* false after setting the graph's error */
 } og_upgrade;
 
-/* ---- views ----------------------------------------------------------------------------------- */
+/* ---- views */
 
 /* How a value lies in its storage: element strides and offset. */
 typedef struct og_layout {
@@ -125,8 +120,7 @@ typedef bool og_view_fn(const og_node *node, int out, const og_value *const *in,
  * are concrete. */
 typedef double og_flops_fn(const og_node *node, const og_value *const *x, const og_type *y);
 
-/* ---- the row -----------------------------------------------------------------------------------
- */
+/* ---- the row */
 
 typedef enum og_diff {
     OG_DIFF_MISSING = 0, /* no gradient written yet (an error that names the node), unless .grad or

@@ -5,8 +5,7 @@
 
 #include "runtime/onnx/loader.h"
 
-/* ---- captured names
- * ------------------------------------------------------------------------------------- */
+/* ---- captured names */
 
 /* Names a graph makes itself, and the graphs around it up to the node's attribute. */
 typedef struct frame {
@@ -125,8 +124,7 @@ bool og__captures_add(og__loader *l, og__node_view *node)
     return og__loader_memory(l) && in;
 }
 
-/* ---- the graph
- * ------------------------------------------------------------------------------------------ */
+/* ---- the graph */
 
 static bool add_input(og__loader *l, og__scope *scope, const char *name)
 {

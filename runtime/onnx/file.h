@@ -5,8 +5,7 @@
 
 #include "runtime/base/arena.h"
 
-/* ---- mappings (file.c)
- * --------------------------------------------------------------------------------- */
+/* ---- mappings (file.c) */
 
 typedef struct og__file {
     const uint8_t *data; /* NULL for an empty file */
@@ -24,8 +23,7 @@ char *og__path_folder(const char *path);
 /* What stands after it. */
 const char *og__path_base(const char *path);
 
-/* ---- external data (external.c)
- * ----------------------------------------------------------------------- */
+/* ---- external data (external.c) */
 
 typedef struct og__external og__external;
 
@@ -40,8 +38,7 @@ og_status og__external_find(og__external *external, const char *location, uint64
 /* Bytes mapped so far. */
 uint64_t og__external_bytes(const og__external *external);
 
-/* ---- replacing a file (sink.c)
- * --------------------------------------------------------------------------- */
+/* ---- replacing a file (sink.c) */
 
 typedef struct og__sink {
     char *path, *temporary; /* temporary NULL: `path` is no regular file and is written directly */

@@ -27,8 +27,7 @@ bool og__loader_memory(og__loader *l)
     return false;
 }
 
-/* ---- the frame
- * ----------------------------------------------------------------------------------------- */
+/* ---- the frame */
 
 static void check_versions(og__loader *l, const og__model_view *m)
 {
@@ -224,8 +223,7 @@ static og_status load_model(og__loader *l)
     return og__report_finish(&l->report);
 }
 
-/* ---- og_onnx
- * ------------------------------------------------------------------------------------------- */
+/* ---- og_onnx */
 
 static og_onnx *onnx_new(og_error *error)
 {

@@ -34,8 +34,7 @@ struct og_onnx {
     og_const *initializers;      /* of the top graph, in file order */
 };
 
-/* ---- report (report.c)
- * ----------------------------------------------------------------------------------- */
+/* ---- report (report.c) */
 
 typedef struct og__unknown_op {
     const char *domain, *op, *node; /* node: the first one's name */
@@ -62,8 +61,7 @@ void og__report_unknown_op(og__report *report, const char *domain, const char *o
 /* The unknown ops and the count of what was left out; returns the status of the whole. */
 og_status og__report_finish(og__report *report);
 
-/* ---- loading
- * ------------------------------------------------------------------------------------------- */
+/* ---- loading */
 
 enum {
     OG__ABSENT = -1,

@@ -65,8 +65,7 @@ static bool declare_outputs(walk *w)
     return true;
 }
 
-/* ---- adding one node
- * ----------------------------------------------------------------------------------- */
+/* ---- adding one node */
 
 static void set_outputs(walk *w, const og__node_view *v, const int *ids, int value)
 {
@@ -249,8 +248,7 @@ static void add_node(walk *w, const og__node_view *v)
         set_outputs(w, v, NULL, OG__POISONED);
 }
 
-/* ---- order
- * -------------------------------------------------------------------------------------------- */
+/* ---- order */
 
 /* The nodes on the stack from `first` on read each other in a circle. */
 static void report_cycle(walk *w, int depth, int first)

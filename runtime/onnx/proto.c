@@ -5,8 +5,7 @@
 
 #include "onnx.pb-c.h"
 
-/* ---- younger fields
- * --------------------------------------------------------------------------------- */
+/* ---- younger fields */
 
 static const og__younger younger_fields[] = {
     {&onnx__node_proto__descriptor, 8, NULL},      /* overload */
@@ -42,8 +41,7 @@ const ProtobufCMessageDescriptor *og__proto_model_descriptor(void)
     return &onnx__model_proto__descriptor;
 }
 
-/* ---- unpacking
- * -------------------------------------------------------------------------------------- */
+/* ---- unpacking */
 
 static void *arena_alloc(void *arena, size_t size)
 {
@@ -145,8 +143,7 @@ static bool younger_messages(og_arena *arena, const void *message, uint32_t numb
     return true;
 }
 
-/* ---- lists
- * ------------------------------------------------------------------------------------------- */
+/* ---- lists */
 
 static const og_metadata *read_metadata(og_arena *arena, int n,
                                         Onnx__StringStringEntryProto *const *entries)
@@ -172,8 +169,7 @@ static const og__opset *read_opsets(og_arena *arena, size_t n,
     return list;
 }
 
-/* ---- views
- * ------------------------------------------------------------------------------------------- */
+/* ---- views */
 
 bool og__model_read(og_arena *arena, const og__model_proto *m, og__model_view *view)
 {

@@ -66,8 +66,7 @@ static const og_value *initializer(const restore *r, const char *name)
     return og__scope_constant(r->l, r->scope, name);
 }
 
-/* ---- the signature
- * -------------------------------------------------------------------------------------- */
+/* ---- the signature */
 
 /* Its lines read  p_a_bias: PARAMETER target='a.bias'  and  b_m: BUFFER target='m' persistent=True.
  * Is one of them missing in the file? */
@@ -136,8 +135,7 @@ static bool is_listed(const char *list, const char *name)
     return false;
 }
 
-/* ---- calls
- * ---------------------------------------------------------------------------------------------- */
+/* ---- calls */
 
 static bool collect_calls(restore *r)
 {
@@ -313,8 +311,7 @@ static bool match_call(restore *r, const call *c)
     return true;
 }
 
-/* ---- the graph and the bytes
- * ---------------------------------------------------------------------------- */
+/* ---- the graph and the bytes */
 
 static bool change_graph(restore *r)
 {

@@ -70,8 +70,7 @@ static bool field_is(og__wire in, uint32_t number, const char *text)
     return find_field(in, number, &f) && og__field_is(&f, text);
 }
 
-/* ---- tensors
- * ------------------------------------------------------------------------------------------- */
+/* ---- tensors */
 
 /* Data as raw_data, or as a reference to the external file, which grows by it. */
 static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
@@ -169,8 +168,7 @@ static og_status rewrite_tensor(og__rewrite *r, og__wire in, og__out *out, bool 
     return put_tensor(r, in, out, &c, changed);
 }
 
-/* ---- nodes
- * --------------------------------------------------------------------------------------------- */
+/* ---- nodes */
 
 static bool is_onnx_op(og__wire node, const char *op)
 {
@@ -255,8 +253,7 @@ static og_status replace_statistics(og__rewrite *r, og__wire node, uint32_t numb
     return OG_OK;
 }
 
-/* ---- messages
- * ------------------------------------------------------------------------------------------ */
+/* ---- messages */
 
 static const struct child *child_of(kind k, const og__field *f)
 {

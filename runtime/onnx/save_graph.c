@@ -92,8 +92,7 @@ static og_status no_memory(writer *w)
     return og_fail_memory(w->error, 0, "writing the graph");
 }
 
-/* ---- names
- * --------------------------------------------------------------------------------------------- */
+/* ---- names */
 
 static bool name_value(writer *w, int id, const char *wish)
 {
@@ -139,8 +138,7 @@ static void mark_used(writer *w)
             w->used[w->g->states[i].out] = true;
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------------- */
+/* ---- values */
 
 static void put_value_info(writer *w, uint32_t number, const char *name, const og_type *type)
 {
@@ -191,8 +189,7 @@ static og_status put_initializers(writer *w)
     return OG_OK;
 }
 
-/* ---- nodes
- * --------------------------------------------------------------------------------------------- */
+/* ---- nodes */
 
 static og_status put_attribute(writer *w, og__out *node, const og_node *n, const og_attr *a)
 {
@@ -326,8 +323,7 @@ static og_status put_outputs(writer *w)
     return OG_OK;
 }
 
-/* ---- the model
- * ----------------------------------------------------------------------------------------- */
+/* ---- the model */
 
 static og_status put_graph(writer *w)
 {

@@ -89,8 +89,7 @@ static og_status take_external(og_arena *arena, og__external *external, const og
     return take_bytes(arena, data, c, error);
 }
 
-/* ---- typed fields
- * ------------------------------------------------------------------------------------ */
+/* ---- typed fields */
 
 static og_status check_count(size_t have, size_t need, const char *field, og_error *error)
 {

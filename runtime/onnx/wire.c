@@ -7,8 +7,7 @@
 
 enum { MAX_FIELD_NUMBER = (1 << 29) - 1, SMALL_BLOCK = 1024, MAX_HEADER = 20 };
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading */
 
 static bool read_varint(const uint8_t **p, const uint8_t *end, int max_bytes, uint64_t *value)
 {
@@ -79,8 +78,7 @@ bool og__field_is(const og__field *field, const char *text)
            memcmp(field->bytes, text, field->size) == 0;
 }
 
-/* ---- writing
- * --------------------------------------------------------------------------------------- */
+/* ---- writing */
 
 void og__out_raw(og__out *out, const void *bytes, size_t size)
 {

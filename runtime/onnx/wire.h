@@ -8,8 +8,7 @@
 
 enum { OG__WIRE_VARINT = 0, OG__WIRE_FIXED64 = 1, OG__WIRE_BYTES = 2, OG__WIRE_FIXED32 = 5 };
 
-/* ---- reading
- * --------------------------------------------------------------------------------------- */
+/* ---- reading */
 
 typedef struct og__wire {
     const uint8_t *p, *end;
@@ -39,8 +38,7 @@ int og__wire_next(og__wire *w, og__field *field);
 /* Is the field this text? */
 bool og__field_is(const og__field *field, const char *text);
 
-/* ---- writing
- * --------------------------------------------------------------------------------------- */
+/* ---- writing */
 
 typedef struct og__piece {
     const void *bytes;

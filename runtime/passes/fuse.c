@@ -223,8 +223,7 @@ static void group_nodes(fuse *f)
     }
 }
 
-/* ---- writing groups
- * ------------------------------------------------------------------------------------- */
+/* ---- writing groups */
 
 static bool leaves_group(const fuse *f, int value, int group)
 {

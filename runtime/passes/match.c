@@ -53,8 +53,7 @@ bool og_match_close(double c, double expected)
     return fabs(c - expected) <= 1e-6 * fabs(expected);
 }
 
-/* ---- lists
- * -------------------------------------------------------------------------------------------- */
+/* ---- lists */
 
 static bool same_type(const og_match *m, int a, int b)
 {

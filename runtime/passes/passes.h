@@ -8,8 +8,7 @@
 #include "runtime/device/device.h"
 #include "runtime/graph/storage.h"
 
-/* ---- infer.c: types, and constants folded
- * ------------------------------------------------------------- */
+/* ---- infer.c: types, and constants folded */
 
 /* Computes the outputs of `n` (a node of g; the elements it reads are all constants) and turns
  * them into constants. false: it cannot (g's error is left alone), or g->error is set. */
@@ -43,8 +42,7 @@ typedef struct og_binding {
 og_graph *og_pass_infer(const og_graph *loaded, const og_binding *binding, og_evaluator evaluator,
                         og_arena *arena);
 
-/* ---- attach.c: loaded graphs joined, before they are typed
- * ------------------------------------------------------------------------------------- */
+/* ---- attach.c: loaded graphs joined, before they are typed */
 
 /* A copy of a loaded graph that can be added to; values keep their numbers. NULL when out of
  * memory. */
@@ -55,8 +53,7 @@ og_graph *og_graph_extend(const og_graph *loaded, og_arena *arena);
 void og_graph_attach(og_graph *g, const og_graph *other, const int *inputs, const char *prefix,
                      int *map);
 
-/* ---- trainable.c: what is trained
- * ---------------------------------------------------------------------- */
+/* ---- trainable.c: what is trained */
 
 typedef struct og_param {
     int value; /* of the loaded graph, or the whole it is joined to */
@@ -98,8 +95,7 @@ og_status og_classify(const og_part *parts, int n_parts, const char *const *trai
  */
 int og_folded_norms(const og_graph *loaded, char first[128]);
 
-/* ---- training forms, gradients
- * ---------------------------------------------------------------------------- */
+/* ---- training forms, gradients */
 
 /* prepare.c: BatchNormalization in its training form with staged statistics, outputs that gradients
  * read made present, and every node on the way from a trained parameter without a gradient rule of
@@ -181,8 +177,7 @@ bool og_total_is_sum(const og_storage *storage);
  * NULL where y does not depend on x[i]. */
 bool og_autodiff(og_graph *g, og_val y, og_val dy, const og_val *x, int n, og_val *dx);
 
-/* ---- for a device
- * -------------------------------------------------------------------------------------------- */
+/* ---- for a device */
 
 /* legalize.c: composite and internal ops the device has no kernel for are expanded. All ops that
  * then remain without a kernel are listed in one error. */

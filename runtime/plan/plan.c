@@ -32,8 +32,7 @@ static int root_of(const planner *p, int value)
     return p->plan->layouts.places[value].root;
 }
 
-/* ---- steps and lifetimes
- * ------------------------------------------------------------------------------ */
+/* ---- steps and lifetimes */
 
 static bool make_steps(planner *p)
 {
@@ -161,8 +160,7 @@ static bool add_commit_copies(planner *p)
     return make_steps(p);
 }
 
-/* ---- buffers
- * -------------------------------------------------------------------------------------------- */
+/* ---- buffers */
 
 static int add_buffer(og_plan *plan, og_buffer b)
 {
@@ -227,8 +225,7 @@ static bool make_buffers(planner *p)
     return true;
 }
 
-/* ---- calls
- * ---------------------------------------------------------------------------------------------- */
+/* ---- calls */
 
 static og_tensor make_tensor(const planner *p, int value)
 {
@@ -337,9 +334,7 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
     return plan;
 }
 
-/* ---- use
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- use */
 
 static char *buffer_address(const og_plan *plan, const og_buffer *b)
 {

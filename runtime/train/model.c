@@ -170,9 +170,7 @@ void og_model_describe(const og_model *m, og_model_info *info)
         }
 }
 
-/* ---- losses
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- losses */
 
 int og_model_loss_count(og_model *m, const og_options *options)
 {

@@ -7,8 +7,7 @@
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
-/* ---- options
- * ---------------------------------------------------------------------------------------- */
+/* ---- options */
 
 static og_status invalid(og_session *s, const char *option, const char *wanted)
 {
@@ -121,9 +120,7 @@ static og_status parse_losses(og_session *s)
                : error->status;
 }
 
-/* ---- shapes
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- shapes */
 
 static void type_from_info(const og_tensor_info *info, og_type *t)
 {

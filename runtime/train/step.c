@@ -6,8 +6,7 @@
 #include "runtime/graph/print.h"
 #include "runtime/train/train.h"
 
-/* ---- plans by number of samples
- * ----------------------------------------------------------------------- */
+/* ---- plans by number of samples */
 
 static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
 {
@@ -81,8 +80,7 @@ static og_status run_plan(og_session *s, og_plan *plan, og_profile *profile,
     return og_plan_run(plan, cancel, error);
 }
 
-/* ---- training
- * ------------------------------------------------------------------------------------------- */
+/* ---- training */
 
 static og_status begin(og_session *s, int64_t samples)
 {
@@ -233,8 +231,7 @@ void og_session_cancel(og_session *s)
     atomic_store(&s->cancel, true);
 }
 
-/* ---- evaluation
- * -------------------------------------------------------------------------------------------- */
+/* ---- evaluation */
 
 /* The losses of a batch, and their total: with one loss by its weight, else by samples. */
 static void add_up(og_session *s, const og_plan *plan, int64_t samples, og_eval_result *result)
@@ -283,8 +280,7 @@ og_status og_session_predict(og_session *s, const void *const *inputs, int64_t s
     return og_session_eval_step(s, inputs, NULL, samples, outputs, NULL);
 }
 
-/* ---- what a session knows
- * ---------------------------------------------------------------------------------- */
+/* ---- what a session knows */
 
 static void info_from_type(const char *name, const og_type *t, og_tensor_info *info)
 {
@@ -320,8 +316,7 @@ void og_session_memory(const og_session *s, og_memory_report *report)
     *report = s->memory;
 }
 
-/* ---- parameters
- * -------------------------------------------------------------------------------------------- */
+/* ---- parameters */
 
 /* The storage of a parameter or buffer; its size checked. -1 on error. */
 static int find_parameter(og_session *s, const char *name, size_t bytes)

@@ -6,8 +6,7 @@
 #include "runtime/base/json.h"
 #include "tests/test.h"
 
-/* ---- errors
- * -------------------------------------------------------------------------------------- */
+/* ---- errors */
 
 TEST(error_keeps_the_first)
 {
@@ -78,8 +77,7 @@ cleanup:
     og_error_clear(&e);
 }
 
-/* ---- arena
- * --------------------------------------------------------------------------------------- */
+/* ---- arena */
 
 TEST(arena_gives_zeroed_aligned_memory)
 {
@@ -151,8 +149,7 @@ TEST(sizes_are_checked)
     CHECK_INT(og_align_up(64, 64), 64);
 }
 
-/* ---- text
- * ---------------------------------------------------------------------------------------- */
+/* ---- text */
 
 TEST(text_grows)
 {
@@ -234,8 +231,7 @@ TEST(byte_counts)
     CHECK_STR(og_format_bytes(s, UINT64_MAX), "18.4 EB");
 }
 
-/* ---- JSON
- * ---------------------------------------------------------------------------------------- */
+/* ---- JSON */
 
 TEST(json_objects)
 {
@@ -313,8 +309,7 @@ TEST(json_too_deep_fails)
     og_text_free(&t);
 }
 
-/* ---- names
- * --------------------------------------------------------------------------------------- */
+/* ---- names */
 
 TEST(names)
 {

@@ -76,8 +76,7 @@ static inline void make_npy(blob *b, int version, const char *dictionary, const 
     put(b, data, bytes);
 }
 
-/* ---- zip
- * ---------------------------------------------------------------------------------------------- */
+/* ---- zip */
 
 typedef struct zip_writer {
     blob file, directory;

@@ -8,8 +8,7 @@
 #include "runtime/data/shuffle.h"
 #include "tests/test.h"
 
-/* ---- conversion
- * ---------------------------------------------------------------------------------------- */
+/* ---- conversion */
 
 static double convert_one(og_dtype from, const void *x, og_dtype to, double scale, double shift)
 {
@@ -151,8 +150,7 @@ TEST(values_convert)
     CHECK_CLOSE(convert_one(OG_INT32, &negative, OG_FLOAT, 1, 0), -5, 0);
 }
 
-/* ---- shuffling
- * ------------------------------------------------------------------------------------------- */
+/* ---- shuffling */
 
 TEST(shuffle_is_a_permutation)
 {
@@ -225,8 +223,7 @@ TEST(shuffle_is_uniform)
     CHECK(chi_first < 40);
 }
 
-/* ---- data sets
- * --------------------------------------------------------------------------------------------- */
+/* ---- data sets */
 
 static og_array *array_of(const char *path, og_dtype dtype, int rank, const int64_t *dims,
                           const void *data)
@@ -485,9 +482,7 @@ TEST(values_are_checked_where_they_matter)
     og_error_clear(&e);
 }
 
-/* ---- loaders
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- loaders */
 
 /* Fold what a loader delivers from (epoch, index) on into one number. */
 static uint64_t hash_batches(og_loader *loader, int64_t batches, int64_t from, int64_t count)

@@ -81,8 +81,7 @@ static void check_any_byte_wrong(const blob *b, const char *path)
     free(wrong);
 }
 
-/* ---- .npy
- * ---------------------------------------------------------------------------------------------- */
+/* ---- .npy */
 
 TEST(npy_versions)
 {
@@ -297,8 +296,7 @@ TEST(npy_write_errors)
     rmdir("folder.npy");
 }
 
-/* ---- .npz
- * ---------------------------------------------------------------------------------------------- */
+/* ---- .npz */
 
 static zip_writer *zip_new(void)
 {
@@ -414,8 +412,7 @@ TEST(npz_cut_or_damaged)
         }
 }
 
-/* ---- IDX
- * ---------------------------------------------------------------------------------------------- */
+/* ---- IDX */
 
 static void make_idx(blob *b, int type, int rank, const uint32_t *dims)
 {
@@ -558,8 +555,7 @@ TEST(idx_gz_of_two_members)
     check_refused("two.idx.gz", OG_INVALID_DATA, "unknown bytes");
 }
 
-/* ---- other files
- * ------------------------------------------------------------------------------------------ */
+/* ---- other files */
 
 TEST(not_array_files)
 {

@@ -62,8 +62,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     return 0;
 }
 
-/* ---- mutation
- * ------------------------------------------------------------------------------------------ */
+/* ---- mutation */
 
 /* Flipped bytes break the length of some message around them nearly always, and the scan ends it
  * there. So one field somewhere in the tree is changed, dropped or repeated, and the lengths of all

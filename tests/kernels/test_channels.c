@@ -50,7 +50,7 @@ static void check(kernel_call *k, unsigned in, unsigned out, double tolerance)
     }
 }
 
-/* ---- batch normalization -------------------------------------------------------- */
+/* ---- batch normalization */
 
 static const struct {
     int rank;
@@ -112,7 +112,7 @@ TEST(batch_normalization)
         }
 }
 
-/* ---- pooling -------------------------------------------------------------------- */
+/* ---- pooling */
 
 typedef struct pool_case {
     int n; /* spatial dims */

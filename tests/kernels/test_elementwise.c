@@ -4,7 +4,7 @@
 #include "kernels/cpu/elementwise.h"
 #include "tests/kernels/call.h"
 
-/* ---- the instructions ----------------------------------------------------------- */
+/* ---- the instructions */
 
 #define F(name) name
 #define T double
@@ -259,7 +259,7 @@ TEST(scalars_int)
     TEST_CASE("");
 }
 
-/* ---- whole kernels -------------------------------------------------------------- */
+/* ---- whole kernels */
 
 /* Row-major position `at` of `to` as a position of t, which is broadcast. */
 static double broadcast_element(const og_tensor *t, const og_type *to, int64_t at)

@@ -2,7 +2,7 @@
  * element of the output against the one that the op's definition names. */
 #include "tests/kernels/strided.h"
 
-/* ---- indices ----------------------------------------------------------------- */
+/* ---- indices */
 
 /* int64 (or int32) indices in -bound … bound - 1 */
 static og_tensor random_indices(int rank, const int64_t *dims, int64_t bound, bool narrow,
@@ -277,7 +277,7 @@ TEST(reverse_sequence)
         }
 }
 
-/* ---- creation ---------------------------------------------------------------- */
+/* ---- creation */
 
 TEST(one_hot)
 {

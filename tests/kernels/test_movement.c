@@ -2,7 +2,7 @@
  * op's definition names, for every element size and layout. */
 #include "tests/kernels/strided.h"
 
-/* ---- copies in another shape ------------------------------------------------- */
+/* ---- copies in another shape */
 
 typedef struct shape_case {
     int rank;
@@ -147,7 +147,7 @@ TEST(expand)
             }
 }
 
-/* ---- Slice ------------------------------------------------------------------- */
+/* ---- Slice */
 
 TEST(slice)
 {
@@ -205,7 +205,7 @@ TEST(slice)
             }
 }
 
-/* ---- Concat, Split ----------------------------------------------------------- */
+/* ---- Concat, Split */
 
 TEST(concat_split)
 {
@@ -249,7 +249,7 @@ TEST(concat_split)
             }
 }
 
-/* ---- Pad --------------------------------------------------------------------- */
+/* ---- Pad */
 
 /* The definition, by walking: bounce, stop or jump at the ends. */
 static int64_t pad_source(int mode, int64_t i, int64_t n)
@@ -312,7 +312,7 @@ TEST(pad)
                 }
 }
 
-/* ---- Tile, DepthToSpace, SpaceToDepth ---------------------------------------- */
+/* ---- Tile, DepthToSpace, SpaceToDepth */
 
 TEST(tile)
 {

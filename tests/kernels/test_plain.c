@@ -2,7 +2,7 @@
  * written straight from the definition; gradients against finite differences. */
 #include "tests/kernels/strided.h"
 
-/* ---- reductions -------------------------------------------------------------- */
+/* ---- reductions */
 
 static const char *const reduce_ops[] = {"ReduceSum", "ReduceMean", "ReduceMax",
                                          "ReduceMin", "ReduceProd", "ReduceSumSquare"};
@@ -185,7 +185,7 @@ TEST(reduce_special)
     release_blocks();
 }
 
-/* ---- ArgMax, ArgMin, CumSum -------------------------------------------------- */
+/* ---- ArgMax, ArgMin, CumSum */
 
 typedef struct axis_case {
     int rank;
@@ -330,7 +330,7 @@ TEST(cumsum)
         }
 }
 
-/* ---- softmax ----------------------------------------------------------------- */
+/* ---- softmax */
 
 static void check_softmax(const char *op, og_dtype dtype, const axis_case *a, double scale,
                           uint64_t *seed)
@@ -399,7 +399,7 @@ TEST(softmax)
     release_blocks();
 }
 
-/* ---- normalization ----------------------------------------------------------- */
+/* ---- normalization */
 
 /* A normalization seen from outside: groups of elements that share statistics, and a parameter for
  * each element. */

@@ -2,7 +2,7 @@
  * definition, over shapes, strides, broadcasts, groups, dilations and pads. */
 #include "tests/kernels/call.h"
 
-/* ---- MatMul --------------------------------------------------------------------- */
+/* ---- MatMul */
 
 typedef struct matmul_case {
     const char *name;
@@ -279,7 +279,7 @@ TEST(matmul_threads)
     free(b.data);
 }
 
-/* ---- convolutions --------------------------------------------------------------- */
+/* ---- convolutions */
 
 typedef struct conv_case {
     const char *name;

@@ -70,9 +70,7 @@ static inline void pb_free(pb *m)
     *m = (pb){0};
 }
 
-/* ---- ONNX
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- ONNX */
 
 static inline pb pb_entry(const char *key, const char *value)
 {

@@ -54,8 +54,7 @@ static pb frame(void)
     return g;
 }
 
-/* ---- good models
- * --------------------------------------------------------------------------------------- */
+/* ---- good models */
 
 TEST(loads_a_model)
 {
@@ -196,8 +195,7 @@ TEST(refuses_bad_functions)
     refused(m, "expand to more than");
 }
 
-/* ---- tensors
- * ------------------------------------------------------------------------------------------- */
+/* ---- tensors */
 
 enum { RAW = 9, FLOATS = 4, INT32S = 5, INT64S = 7, DOUBLES = 10, UINT64S = 11 };
 
@@ -311,8 +309,7 @@ TEST(refuses_bad_tensors)
     og_error_clear(&error);
 }
 
-/* ---- bad graphs
- * ----------------------------------------------------------------------------------------- */
+/* ---- bad graphs */
 
 TEST(reports_all_problems_at_once)
 {
@@ -367,8 +364,7 @@ TEST(refuses_bad_frames)
     refused(pb_model(g, 17), "input \"x\" is given twice");
 }
 
-/* ---- hostile bytes
- * -------------------------------------------------------------------------------------- */
+/* ---- hostile bytes */
 
 TEST(survives_truncation_and_flipped_bytes)
 {

@@ -143,9 +143,7 @@ TEST(training_mode_is_left_behind)
     pb_free(&m);
 }
 
-/* ---- files
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- files */
 
 static long size_of(const char *path)
 {
@@ -271,9 +269,7 @@ TEST(failures_leave_what_was_there)
     pb_free(&m);
 }
 
-/* ---- graphs
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- graphs */
 
 TEST(saves_a_graph_with_states)
 {

@@ -14,8 +14,7 @@
 #include "runtime/graph/build.h"
 #include "runtime/graph/draft.h"
 
-/* ---- reading a case
- * ---------------------------------------------------------------------------------- */
+/* ---- reading a case */
 
 static og_dtype dtype_of(char letter)
 {

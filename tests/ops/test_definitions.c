@@ -26,8 +26,7 @@ typedef struct bench {
 static const og_op *covered[TABLE]; /* ops whose kernel and definition were compared */
 static int n_covered;
 
-/* ---- reading a case
- * ---------------------------------------------------------------------------------- */
+/* ---- reading a case */
 
 /* Uniform in (-1, 1). */
 static double uniform(bench *b)
@@ -162,8 +161,7 @@ static og_node *add_case(bench *b, const definition_case *c)
     return n;
 }
 
-/* ---- running
- * ----------------------------------------------------------------------------------------- */
+/* ---- running */
 
 static bool fine(const bench *b)
 {
@@ -304,8 +302,7 @@ static void run_case(const definition_case *c, uint64_t seed)
     for (size_t k = 0; k < sizeof(cases) / sizeof(*(cases)); k++) \
     run_case(&(cases)[k], k + 1)
 
-/* ---- cases
- * ------------------------------------------------------------------------------------------- */
+/* ---- cases */
 
 TEST(convolution)
 {

@@ -2,8 +2,7 @@
  * (infer_case.h). */
 #include "tests/ops/infer_case.h"
 
-/* ---- the registry
- * ------------------------------------------------------------------------------------ */
+/* ---- the registry */
 
 static bool any_number(int n)
 {
@@ -77,8 +76,7 @@ TEST(every_scalar_has_a_row)
     TEST_CASE("");
 }
 
-/* ---- inference
- * ------------------------------------------------------------------------------------------ */
+/* ---- inference */
 
 TEST(elementwise)
 {
@@ -440,9 +438,7 @@ TEST(indices)
     RUN(cases);
 }
 
-/* ---- views
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- views */
 
 typedef struct view_case {
     const char *op, *inputs, *attrs;
@@ -508,8 +504,7 @@ TEST(views)
         run_view(&cases[k]);
 }
 
-/* ---- upgrades
- * ---------------------------------------------------------------------------------------------- */
+/* ---- upgrades */
 
 typedef struct upgrade_case {
     int opset;

@@ -299,8 +299,7 @@ TEST(threads_change_nothing)
     TEST_CASE("");
 }
 
-/* ---- ONNX's ops --------------------------------------------------------------------------------
- */
+/* ---- ONNX's ops */
 
 /* A gradient step through both directions in reverse layout is that of the definitions of their
  * parts: what run_gradients holds against finite differences is small; here 70 steps are unrolled,

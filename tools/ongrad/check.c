@@ -26,8 +26,7 @@ typedef struct checking {
     bool trains, planned; /* planned: a session was made */
 } checking;
 
-/* ---- outputs and the losses that suit them
- * ------------------------------------------------------------------------ */
+/* ---- outputs and the losses that suit them */
 
 static const char *losses_for(const og_tensor_info *output)
 {
@@ -43,9 +42,7 @@ static const char *losses_for(const og_tensor_info *output)
            "bce_with_logits, kl_div (its shape)";
 }
 
-/* ---- gradients
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- gradients */
 
 /* What a central difference in double cannot tell from zero: a bias before a BatchNormalization has
  * the gradient 0. */
@@ -106,9 +103,7 @@ static int check_gradients(checking *c, bool data)
     return OG__EXIT_DONE;
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- output */
 
 static int print_json(const checking *c)
 {
@@ -274,9 +269,7 @@ static int print_report(const checking *c)
     return og__write_stdout(c->run.command, &out);
 }
 
-/* ---- the work
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- the work */
 
 static int inspect(checking *c, bool data)
 {

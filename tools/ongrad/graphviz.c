@@ -168,9 +168,7 @@ void og__nodes_dot(const og__nodes *nodes, og_text *out)
     free(producers);
 }
 
-/* ---- dot
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- dot */
 
 static bool write_all(int fd, const char *s, size_t n)
 {

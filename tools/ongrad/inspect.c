@@ -10,9 +10,7 @@
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
-/* ---- JSON
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- JSON */
 
 static void add_dims(og_json *j, const og_tensor_info *info)
 {
@@ -122,9 +120,7 @@ static int print_json(const og__run *run, const og__nodes *nodes, const og_model
     return og__write_stdout(run->command, &out);
 }
 
-/* ---- table
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- table */
 
 static void add_tensors(const og__run *run, const og__nodes *nodes, og_text *out, const char *label,
                         bool outputs)
@@ -184,9 +180,7 @@ static int print_table(const og__run *run, const og__nodes *nodes, const og_mode
     return og__write_stdout(run->command, &out);
 }
 
-/* ---- drawings
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- drawings */
 
 static int write_file(const og__run *run, const og_text *text, const char *path)
 {

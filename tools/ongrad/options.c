@@ -27,8 +27,7 @@ static const og__row *find_letter(const og__arguments *a, char letter)
     return NULL;
 }
 
-/* ---- messages
- * --------------------------------------------------------------------------------------------- */
+/* ---- messages */
 
 static const char *nearest_option(const og__arguments *a, const char *name)
 {
@@ -80,9 +79,7 @@ static int misplaced(const og__arguments *a, const og__row *row)
     return status;
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- values */
 
 static bool is_one_of(const char *text, const char *const *words)
 {
@@ -168,8 +165,7 @@ static int add_setting(og__arguments *a, const char *where, const og__row *row, 
     return OG__EXIT_DONE;
 }
 
-/* ---- one option
- * ---------------------------------------------------------------------------------------------- */
+/* ---- one option */
 
 /* NAME of "NAME_dir" or "NAME-dir", in fresh memory; NULL where the name does not end so. */
 static char *folder_stem(const char *name)
@@ -346,9 +342,7 @@ int og__arguments_add_from_file(og__arguments *a, const char *where, const char 
     return add_setting(a, where, row, value, true);
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- reading */
 
 static const og__setting *last_setting(const og__arguments *a, const char *name)
 {

@@ -60,9 +60,7 @@ static void try_batches(planning *p)
     p->verdict = has_room(&p->memory) && p->others[2].fits ? "larger" : "keep";
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- output */
 
 static const struct {
     const char *key, *label;
@@ -202,9 +200,7 @@ static int print_table(const planning *p)
     return og__write_stdout(p->run.command, &out);
 }
 
-/* ---- graphs
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- graphs */
 
 static int save_graphs(const planning *p, const char *folder)
 {

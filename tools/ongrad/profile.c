@@ -31,9 +31,7 @@ int og__profile_check(const og__run *run)
                          og__argument(run->arguments, "profile_by"));
 }
 
-/* ---- the table
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the table */
 
 /* "12.3", three digits or more: milliseconds, GFLOP/s. */
 static void number_cell(og__table *table, double value)
@@ -123,9 +121,7 @@ static int say_table(const og__run *run)
     return OG__EXIT_DONE;
 }
 
-/* ---- the trace
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- the trace */
 
 static bool write_file(void *user, const void *bytes, size_t size)
 {

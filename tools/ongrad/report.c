@@ -37,9 +37,7 @@ uint64_t og__process_resident(void)
     return status_bytes("VmRSS:");
 }
 
-/* ---- start
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- start */
 
 static void add_source(og_text *out, const og__source *source)
 {
@@ -210,9 +208,7 @@ void og__report_start(const og__report *r)
     og__say("  %-11s %s", "output", r->output);
 }
 
-/* ---- next
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- next */
 
 static void end_line(og__next *next)
 {

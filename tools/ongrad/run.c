@@ -80,9 +80,7 @@ void og__run_close(og__run *run)
     *run = (og__run){0};
 }
 
-/* ---- losses
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- losses */
 
 int og__run_need_loss(og__run *run)
 {
@@ -116,9 +114,7 @@ int og__run_without_loss(og__run *run)
                                                                  : og__run_failed(run);
 }
 
-/* ---- shapes
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- shapes */
 
 static int allocate_targets(og__run *run, int n)
 {
@@ -152,9 +148,7 @@ int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
                                 run->inputs);
 }
 
-/* ---- session
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- session */
 
 og_session *og__run_session_at(const og__run *run, int64_t batch)
 {

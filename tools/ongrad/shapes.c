@@ -76,8 +76,7 @@ static bool is_batch(const shapes *s, const og_tensor_info *info, bool file, int
            (file || (info->dims[0] < 0 ? !info->dim_names[0] : s->batch_literal == info->dims[0]));
 }
 
-/* ---- --dim NAME=N
- * ------------------------------------------------------------------------------------------- */
+/* ---- --dim NAME=N */
 
 static bool has_symbol(const shapes *s, const char *name)
 {
@@ -133,8 +132,7 @@ static int read_dim(shapes *s, const char *text)
     return status;
 }
 
-/* ---- symbols from files
- * ---------------------------------------------------------------------------------------- */
+/* ---- symbols from files */
 
 /* Match files with the model's shapes: a data set of the inputs alone knows which axes of 1 are to
  * be added. */
@@ -188,9 +186,7 @@ static int bind_from_files(shapes *s)
     return status;
 }
 
-/* ---- the shapes
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the shapes */
 
 static void bind_dims(shapes *s, int input, int64_t fallback, og_tensor_info *info)
 {

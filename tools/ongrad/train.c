@@ -39,9 +39,7 @@ typedef struct trainer {
     bool validated; /* metrics are of the last validation */
 } trainer;
 
-/* ---- preparation
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- preparation */
 
 static int open_validation(trainer *t)
 {
@@ -120,9 +118,7 @@ static int prepare(trainer *t, const og__arguments *a)
     return OG__EXIT_DONE;
 }
 
-/* ---- steps
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- steps */
 
 static int failed(trainer *t)
 {
@@ -219,9 +215,7 @@ static int train(trainer *t)
     return OG__EXIT_DONE;
 }
 
-/* ---- the end
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- the end */
 
 static void write_final(trainer *t, double seconds)
 {
