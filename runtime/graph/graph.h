@@ -215,7 +215,8 @@ const og_origin *og_graph_set_origin(og_graph *g, const og_origin *origin);
 /* Types */
 og_type og_type_make(og_dtype dtype, int rank, const int64_t *dims);
 bool og_type_equal(const og_type *a, const og_type *b);
-bool og_type_is_static(const og_type *t); /* rank known, no symbols */
+bool og_type_same_dims(const og_type *a, const og_type *b); /* of any dtypes */
+bool og_type_is_static(const og_type *t);                   /* rank known, no symbols */
 /* Elements of a static type; 1 for a scalar; -1 if not static or the product overflows. */
 int64_t og_type_elements(const og_type *t);
 /* Bytes, row-major and dense, 4-bit types packed; -1 as above. */

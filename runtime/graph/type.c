@@ -14,14 +14,17 @@ og_type og_type_make(og_dtype dtype, int rank, const int64_t *dims)
     return t;
 }
 
+bool og_type_same_dims(const og_type *a, const og_type *b)
+{
+    bool same = a->rank == b->rank;
+    for (int i = 0; same && i < a->rank; i++)
+        same = a->dims[i] == b->dims[i];
+    return same;
+}
+
 bool og_type_equal(const og_type *a, const og_type *b)
 {
-    if (a->dtype != b->dtype || a->rank != b->rank)
-        return false;
-    for (int i = 0; i < a->rank; i++)
-        if (a->dims[i] != b->dims[i])
-            return false;
-    return true;
+    return a->dtype == b->dtype && og_type_same_dims(a, b);
 }
 
 bool og_type_is_static(const og_type *t)

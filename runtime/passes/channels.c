@@ -17,20 +17,12 @@ static bool is_image(const og_type *t)
     return t->rank >= 3 && t->dtype != OG_UNDEFINED;
 }
 
-static bool same_dims(const og_type *a, const og_type *b)
-{
-    bool same = a->rank == b->rank;
-    for (int i = 0; same && i < a->rank; i++)
-        same = a->dims[i] == b->dims[i];
-    return same;
-}
-
 bool og__image_in(const og_graph *g, const og_node *n, int k)
 {
     const og_value *v = og_graph_value(g, n->in[k]);
     if (!v || !is_image(&v->type))
         return false;
-    return is_elementwise(n) ? same_dims(&v->type, &g->values[n->out[0]]->type)
+    return is_elementwise(n) ? og_type_same_dims(&v->type, &g->values[n->out[0]]->type)
                              : og_op_image(n->op->images_in, k);
 }
 

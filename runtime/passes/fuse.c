@@ -4,8 +4,6 @@
  * groups of its producers where domain and shape agree and no path leaves the joined group and
  * comes back: reach[a] is the set of groups that group a depends on, kept transitively closed. A
  * group is written where its last member stood, or earlier if another group needs it. */
-#include <string.h>
-
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
@@ -118,7 +116,7 @@ static bool same_space(const fuse *f, int a, int b)
 {
     const og_type *s = &f->g->values[f->g->nodes[a]->out[0]]->type;
     const og_type *t = &f->g->values[f->g->nodes[b]->out[0]]->type;
-    return s->rank == t->rank && memcmp(s->dims, t->dims, sizeof(int64_t) * (size_t)s->rank) == 0;
+    return og_type_same_dims(s, t);
 }
 
 /* Is there a third group between a and b, one way or the other? */

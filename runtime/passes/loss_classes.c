@@ -1,13 +1,6 @@
 /* Losses of classes: scores with a class axis against labels, or for cross entropy probabilities.
  * The mean is taken over the labels' weights. */
-#include <string.h>
-
 #include "runtime/passes/loss.h"
-
-static bool same_dims(const og_type *a, const og_type *b)
-{
-    return a->rank == b->rank && memcmp(a->dims, b->dims, sizeof(int64_t) * (size_t)a->rank) == 0;
-}
 
 /* The axis that holds classes: 1 as in PyTorch ([N, C, d…] with [N, d…]), or the last ([N, T, C]
  * with [N, T]). */
@@ -15,7 +8,7 @@ static int class_axis(const og_type *output, const og_type *target)
 {
     if (output->rank < 2)
         return -1;
-    if (same_dims(output, target)) /* probabilities */
+    if (og_type_same_dims(output, target)) /* probabilities */
         return 1;
     if (target->rank != output->rank - 1 || target->dims[0] != output->dims[0])
         return -1;
