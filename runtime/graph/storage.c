@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "runtime/base/checked.h"
+
 int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const og_type *type,
                    const void *initial, double fill)
 {
@@ -15,8 +17,13 @@ int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const
     if (!items || !copy)
         return -1;
     s->items = items;
-    items[s->n] = (og_storage){
-        .name = copy, .kind = kind, .type = *type, .initial = initial, .fill = fill, .of = -1};
+    items[s->n] = (og_storage){.name = copy,
+                               .kind = kind,
+                               .type = *type,
+                               .initial = initial,
+                               .fill = fill,
+                               .of = -1,
+                               .slab = -1};
     return s->n++;
 }
 
@@ -45,6 +52,71 @@ og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int
     if (v.g)
         s->items[og_value_of(v)->storage].of = of;
     return v;
+}
+
+/* Those of the kind and dtype of number `first`, which is the first of them, and their owners. */
+static bool gather(og_storages *s, int first, size_t alignment)
+{
+    og_storage_kind kind = s->items[first].kind;
+    og_storage_kind owner = s->items[s->items[first].of].kind;
+    og_dtype dtype = s->items[first].type.dtype;
+    const char *name = og_arena_printf(s->arena, "ai.ongrad.slab.%s", og_dtype_name(dtype));
+    og_type type = og_type_make(dtype, 1, (int64_t[]){0});
+    int n = s->n, owners = -1, slab = -1;
+    if (name)
+        owners = og_storage_get(s, owner, name, &type, NULL, 0);
+    if (owners >= 0)
+        slab = og_storage_get(s, kind, name, &type, NULL, 0);
+    if (slab < 0)
+        return false;
+    size_t at = 0;
+    for (int i = first; i < n; i++) {
+        og_storage *item = &s->items[i];
+        if (item->kind != kind || item->type.dtype != dtype)
+            continue;
+        og_storage *of = &s->items[item->of];
+        item->slab = slab;
+        of->slab = owners;
+        item->within = of->within = at;
+        at += og_align_up((size_t)og_type_bytes(&item->type), alignment);
+    }
+    s->items[slab].of = owners;
+    s->items[slab].type.dims[0] = s->items[owners].type.dims[0] =
+        (int64_t)(at * 8 / (size_t)og_dtype_bits(dtype));
+    return true;
+}
+
+bool og_storages_gather(og_storages *s, og_storage_kind kind, size_t alignment)
+{
+    int n = s->n;
+    for (int i = 0; i < n; i++)
+        if (s->items[i].kind == kind && s->items[i].of >= 0 && s->items[i].slab < 0 &&
+            !gather(s, i, alignment))
+            return false;
+    return true;
+}
+
+og_storages og_storages_apart(const og_storages *s, og_arena *arena)
+{
+    og_storages apart = {.arena = arena, .n = s->n, .capacity = (size_t)s->n + 1};
+    bool *is_slab = og_arena_array(arena, apart.capacity, sizeof(bool));
+    apart.items = og_arena_array(arena, apart.capacity, sizeof(og_storage));
+    if (!is_slab || !apart.items) {
+        apart.items = NULL;
+        return apart;
+    }
+    for (int i = 0; i < s->n; i++)
+        if (s->items[i].slab >= 0)
+            is_slab[s->items[i].slab] = true;
+    apart.n = 0; /* what is left out came last, so that numbers in `of` stay true */
+    for (int i = 0; i < s->n; i++) {
+        const og_storage *item = &s->items[i];
+        if (is_slab[i] || (item->of >= 0 && is_slab[item->of]))
+            continue;
+        apart.items[apart.n] = *item;
+        apart.items[apart.n++].slab = -1;
+    }
+    return apart;
 }
 
 const char *og_storage_kind_name(og_storage_kind kind)

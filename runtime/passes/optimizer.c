@@ -25,7 +25,7 @@ static void commit_statistics(og__update *u)
     int n = u->storages->n;
     for (int i = 0; i < n; i++) {
         og_storage s = u->storages->items[i];
-        if (s.kind != OG_STORAGE_STAGED)
+        if (s.kind != OG_STORAGE_STAGED || s.slab >= 0)
             continue;
         og_val staged = og_storage_state(u->g, u->storages, s.kind, s.name, &s.type, NULL, 0);
         const og_storage *buffer = &u->storages->items[s.of];
@@ -57,12 +57,13 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     }
     og_total_result losses = og_total_finish(g, storages, total, means);
 
-    /* norm² = Σ g²; a value that is not finite anywhere makes the sum not finite */
+    /* norm² = Σ g²; a value that is not finite anywhere makes the sum not finite. Sums in a slab
+     * are taken together, there and below. */
     int n = storages->n;
     og_val squares = OG_NONE;
     for (int i = 0; i < n; i++) {
         og_storage s = storages->items[i];
-        if (s.kind != OG_STORAGE_GRADIENT)
+        if (s.kind != OG_STORAGE_GRADIENT || s.slab >= 0)
             continue;
         og_val sum = og_storage_state(g, storages, s.kind, s.name, &s.type, NULL, 0);
         og_val square = og__as(Reduce("ReduceSumSquare", sum, 0, NULL, false), u.lr);
@@ -86,7 +87,7 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     og__rule *rule = og__find_rule(optimizer->name);
     for (int i = 0; i < n && g->error.status == OG_OK; i++) {
         og_storage s = storages->items[i];
-        if (s.kind != OG_STORAGE_GRADIENT)
+        if (s.kind != OG_STORAGE_GRADIENT || s.slab >= 0)
             continue;
         const char *name = storages->items[s.of].name;
         og_val w = og_storage_state(g, storages, OG_STORAGE_PARAMETER, name, &s.type, NULL, 0);

@@ -21,13 +21,16 @@ extern const char *const og_optimizer_names;
  * PyTorch does not have it. NULL: there is none of that name. */
 const og_optimizer *og_optimizer_defaults(const char *name);
 
+/* Does its rule look at a whole tensor? Then slabs would change what it does. */
+bool og_optimizer_is_by_tensor(const char *name);
+
 /* Outputs of the update graph, in this order; then the mean of each loss. */
 enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_MEANS };
 
 /* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
- * the new parameter and moments, and the sum set to zero unless micro replaces it; staged
- * statistics are committed. If a sum is not finite every state keeps its value and output finite
- * is false. total: the losses as micro had them. */
+ * the new parameter and moments, and the sum set to zero unless micro replaces it; for those in a
+ * slab, the slab's. Staged statistics are committed. If a sum is not finite every state keeps its
+ * value and output finite is false. total: the losses as micro had them. */
 og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
                           og_storages *storages, og_arena *arena);
 

@@ -184,13 +184,16 @@ static og_val lion(og__update *u, og_val w, og_val g)
 static const struct {
     og__rule *step;
     og_optimizer defaults;
+    bool by_tensor;
 } rules[] = {
     {sgd, {.name = "sgd"}},
     {adam, {.name = "adam", .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}},
     {adamw, {.name = "adamw", .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}},
     {rmsprop, {.name = "rmsprop", .alpha = 0.99, .eps = 1e-8}},
     {adagrad, {.name = "adagrad", .eps = 1e-10}},
-    {lamb, {.name = "lamb", .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .weight_decay = 0.01}},
+    {lamb,
+     {.name = "lamb", .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-6, .weight_decay = 0.01},
+     .by_tensor = true},
     {lion, {.name = "lion", .beta1 = 0.9, .beta2 = 0.99}},
 };
 const char *const og_optimizer_names = "adagrad, adam, adamw, lamb, lion, rmsprop, sgd";
@@ -213,4 +216,10 @@ const og_optimizer *og_optimizer_defaults(const char *name)
 {
     int i = find(name);
     return i < 0 ? NULL : &rules[i].defaults;
+}
+
+bool og_optimizer_is_by_tensor(const char *name)
+{
+    int i = find(name);
+    return i >= 0 && rules[i].by_tensor;
 }

@@ -21,9 +21,14 @@ size_t og_storages_place(og_storages *s)
 {
     size_t at = 0;
     for (int i = 0; i < s->n; i++) {
+        if (s->items[i].slab >= 0)
+            continue;
         s->items[i].offset = at;
         at += og_align_up((size_t)og_type_bytes(&s->items[i].type), OG_ALIGNMENT);
     }
+    for (int i = 0; i < s->n; i++)
+        if (s->items[i].slab >= 0)
+            s->items[i].offset = s->items[s->items[i].slab].offset + s->items[i].within;
     return at;
 }
 

@@ -162,9 +162,9 @@ og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_a
     return checked(s, g);
 }
 
-og_graph *og__build_update_graph(og_session *s, og_arena *arena)
+og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena *arena)
 {
-    return checked(s, og_build_update(&s->optimizer, &s->total, &s->storages, arena));
+    return checked(s, og_build_update(&s->optimizer, &s->total, storages, arena));
 }
 
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)

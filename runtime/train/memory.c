@@ -25,6 +25,8 @@ static void count_states(og_session *s)
     m->parameters = m->gradients = m->optimizer = m->other_state = 0;
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *st = &s->storages.items[i];
+        if (st->slab >= 0)
+            continue;
         uint64_t bytes = og_align_up((size_t)og_type_bytes(&st->type), OG_ALIGNMENT);
         switch (st->kind) {
         case OG_STORAGE_PARAMETER:
@@ -86,7 +88,11 @@ og_status og__session_allocate(og_session *s, size_t activation_bytes)
     s->activations = d->alloc(d, s->activation_bytes);
     if (!s->states || !s->activations)
         return og_fail_memory(error, (size_t)m->peak, "the session");
-    for (int i = 0; i < s->storages.n; i++)
-        fill_state(&s->storages.items[i], (char *)s->states + s->storages.items[i].offset);
+    for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
+        for (int i = 0; i < s->storages.n; i++) {
+            const og_storage *st = &s->storages.items[i];
+            if ((st->slab >= 0) == in_slab)
+                fill_state(st, (char *)s->states + st->offset);
+        }
     return OG_OK;
 }

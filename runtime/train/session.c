@@ -233,6 +233,14 @@ static double plan_flops(const og_plan *plan)
     return sum;
 }
 
+/* Slabs of what update treats alike, before anything has a place. */
+static bool gather_states(og_session *s)
+{
+    return og_storages_gather(&s->storages, OG_STORAGE_STAGED, OG_ALIGNMENT) &&
+           (og_optimizer_is_by_tensor(s->optimizer.name) ||
+            og_storages_gather(&s->storages, OG_STORAGE_GRADIENT, OG_ALIGNMENT));
+}
+
 static og_status make_plans(og_session *s)
 {
     og_error *error = &s->context->error;
@@ -243,7 +251,9 @@ static og_status make_plans(og_session *s)
         return og_fail_memory(error, 64, "a plan");
     og_graph *g = s->losses.n > 0 ? og__build_micro(s, s->batch, arena)
                                   : og__build_forward(s, s->batch, false, arena);
-    og_plan *plan = og__plan_graph(s, g, arena);
+    if (g && !gather_states(s))
+        og_fail_memory(error, sizeof(og_storage), "slabs");
+    og_plan *plan = og__plan_graph(s, error->status == OG_OK ? g : NULL, arena);
     if (!plan)
         return error->status;
     s->plans = og_arena_grow(s->arena, s->plans, 0, &s->plans_capacity, sizeof(og_plan_entry));
@@ -260,7 +270,7 @@ static og_status make_plans(og_session *s)
         arena = og_arena_new();
         if (!arena)
             return og_fail_memory(error, 64, "a plan");
-        s->update = og__plan_graph(s, og__build_update_graph(s, arena), arena);
+        s->update = og__plan_graph(s, og__build_update_graph(s, &s->storages, arena), arena);
         if (!s->update)
             return error->status;
         s->memory.update_steps = s->update->n_steps;

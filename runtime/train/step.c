@@ -440,9 +440,10 @@ og_status og_session_save_graph(og_session *s, const char *which, const char *pa
         return og_fail_memory(error, 64, "a graph");
     if (strcmp(which, "micro") == 0 && s->losses.n > 0)
         g = og__build_micro(s, s->batch, arena);
-    else if (strcmp(which, "update") == 0 && s->losses.n > 0)
-        g = og__build_update_graph(s, arena);
-    else if (strcmp(which, "forward") == 0)
+    else if (strcmp(which, "update") == 0 && s->losses.n > 0) {
+        og_storages apart = og_storages_apart(&s->storages, arena);
+        g = apart.items ? og__build_update_graph(s, &apart, arena) : NULL;
+    } else if (strcmp(which, "forward") == 0)
         g = og__build_forward(s, s->batch, s->losses.n > 0, arena);
     else
         og_fail(error, OG_INVALID_ARGUMENT,

@@ -113,7 +113,7 @@ struct og_session {
  * error. */
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
-og_graph *og__build_update_graph(og_session *s, og_arena *arena);
+og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena *arena);
 /* simplify, products, legalize, simplify, fuse, plan; the plan owns the arena. */
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
