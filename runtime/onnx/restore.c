@@ -1,14 +1,16 @@
 /* Parameters that an optimizing exporter merged or dropped, as they were.
  *
  * PyTorch's exporter keeps one of several equal initializers, so the biases of a fresh model, all
- * zeros, become one tensor: trained, they would stay equal for ever. The file still says what each
- * node read: its metadata holds the traced call, "%linear : …(args = (%x, %p_a_weight,
- * %p_a_bias))", and the graph's signature which parameter each %p_… is. Where a call names a
- * parameter that the file no longer holds, and reads in its place one that is the same number
- * everywhere (equal by chance; parameters that are equal otherwise were one in PyTorch, too), the
- * parameter gets its own initializer back, under its own name, in the graph and in the bytes that
- * are saved. So does the bias of a Conv, ConvTranspose or Gemm, which the exporter drops where it
- * is all zeros. A call that does not match its nodes is left as it is. */
+ * zeros, become one tensor, and so do those of layers that began as copies of one another: trained,
+ * they would stay equal for ever. The file still says what each node read: its metadata holds the
+ * traced call, "%linear : …(args = (%x, %p_a_weight, %p_a_bias))", and the graph's signature which
+ * parameter each %p_… is. Tracing gives one parameter with several names (tied weights) a single
+ * %p_…, so different ones mean different parameters. Where a call names a parameter that the file
+ * no longer holds, the parameter gets its own initializer back, under its own name, in the graph
+ * and in the bytes that are saved; not so where the exporter computed something from it that is not
+ * the same number everywhere, since that is no longer the parameter of that name. So does the bias
+ * of a Conv, ConvTranspose or Gemm, which the exporter drops where it is all zeros. A call that
+ * does not match its nodes is left as it is. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -176,7 +178,8 @@ static bool is_uniform(const og_value *v)
 static bool is_possible(const restore *r, const og_value *v, const char *name)
 {
     int index;
-    return !initializer(r, name) && is_uniform(v) &&
+    return !initializer(r, name) && og_dtype_is_float(v->type.dtype) &&
+           (!v->folded_from || is_uniform(v)) &&
            (!og__names_get(&r->added, name, &index) || r->back[index].content == v);
 }
 

@@ -81,8 +81,10 @@ def merged(path, second="p_b_bias", value=0.0, last=None):
                  outputs=[("y", ["batch", 4])])
 
 
-def test_merged_parameters_are_taken_apart(tmp_path):
-    path = merged(str(tmp_path / "m.onnx"))
+@pytest.mark.parametrize("last", [None, 1.0])
+def test_merged_parameters_are_taken_apart(last, tmp_path):
+    """The biases of two fresh layers, or of a layer and its copy."""
+    path = merged(str(tmp_path / "m.onnx"), last=last)
     assert trained(path) == {"val_0", "a.bias", "b.weight", "b.bias"}
     np.save(tmp_path / "x.npy", rand(8, 4))
     np.save(tmp_path / "y.npy", rand(8, 4))
@@ -108,9 +110,18 @@ def test_merged_copies_are_taken_apart(tmp_path):
     assert trained(path) == {"val_0", "b.weight"}
 
 
+def test_merged_computed_values_stay(tmp_path):
+    """Transposed and then found equal: not what the second parameter's name stands for."""
+    call = "%l{0} : call_function[target=aten.linear](args = (%x, %p_{0}_weight), kwargs = {{}})"
+    nodes = [traced(helper.make_node("MatMul", ["x", "val_0"], ["h"]), call.format("a")),
+             traced(helper.make_node("MatMul", ["h", "val_0"], ["y"]), call.format("b"))]
+    path = model(str(tmp_path / "m.onnx"), nodes, {"val_0": rand(4, 4)}, ["a.weight", "b.weight"], (),
+                 {"val_0": ["a.weight"]}, outputs=[("y", ["batch", 4])])
+    assert trained(path) == {"val_0"}
+
+
 @pytest.mark.parametrize("name,arguments", {
     "one parameter in PyTorch, too": dict(second="p_a_bias"),
-    "equal, but not everywhere the same number": dict(last=1.0),
     "the call names something that is not in the signature": dict(second="p_unknown"),
 }.items())
 def test_what_was_not_merged_stays(name, arguments, tmp_path):
