@@ -16,7 +16,13 @@
 
 /* ---- memory */
 
-/* Large slabs are mapped at huge-page boundaries, which saves page faults and TLB misses. */
+static size_t whole_pages(size_t bytes)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    return og_align_up(bytes, page > 0 ? (size_t)page : HUGE_PAGE);
+}
+
+/* Large slabs are mapped from huge-page boundaries on, which saves page faults and TLB misses. */
 static void *cpu_alloc(og_device *device, size_t bytes)
 {
     (void)device;
@@ -26,7 +32,7 @@ static void *cpu_alloc(og_device *device, size_t bytes)
         return NULL;
     if (bytes < HUGE_PAGE)
         return aligned_alloc(ALIGNMENT, og_align_up(bytes, ALIGNMENT));
-    size_t size = og_align_up(bytes, HUGE_PAGE);
+    size_t size = whole_pages(bytes);
     char *map =
         mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (map == MAP_FAILED)
@@ -48,7 +54,7 @@ static void cpu_free(og_device *device, void *memory, size_t bytes)
     if (bytes < HUGE_PAGE)
         free(memory);
     else
-        munmap(memory, og_align_up(bytes, HUGE_PAGE));
+        munmap(memory, whole_pages(bytes));
 }
 
 /* The number after `key` at the start of a line ("" = the file's first number); false if there is

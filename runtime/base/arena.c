@@ -1,16 +1,19 @@
 /* Arenas: a list of blocks, each a header followed by memory handed out from its start. The newest
  * block is the one being filled; an allocation that would waste much of a block gets one of its
- * own, put behind the newest. */
+ * own, put behind the newest. Large blocks are mapped: freed ones would stay with the heap, which
+ * keeps what lies below anything still in use, and zeroed pages cost nothing until they are
+ * touched. */
 #include "runtime/base/arena.h"
 
 #include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime/base/checked.h"
 
-enum { ALIGNMENT = 16, FIRST_BLOCK = 8 << 10, LARGEST_BLOCK = 1 << 20 };
+enum { ALIGNMENT = 16, FIRST_BLOCK = 8 << 10, LARGEST_BLOCK = 1 << 20, MAPPED = 64 << 10 };
 
 typedef struct block {
     alignas(ALIGNMENT) struct block *next;
@@ -30,13 +33,28 @@ struct og_arena {
     size_t bytes;
 };
 
+static bool is_mapped(size_t size)
+{
+    return size >= MAPPED;
+}
+
+static void block_free(block *b)
+{
+    if (is_mapped(b->size))
+        munmap(b, sizeof(block) + b->size);
+    else
+        free(b);
+}
+
 static block *block_new(og_arena *arena, size_t size)
 {
     size_t total;
     if (!og_add_size(sizeof(block), size, &total))
         return NULL;
-    block *b = calloc(1, total);
-    if (!b)
+    block *b = is_mapped(size)
+                   ? mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+                   : calloc(1, total);
+    if (!b || b == MAP_FAILED)
         return NULL;
     b->size = size;
     arena->bytes += total;
@@ -61,7 +79,7 @@ void og_arena_free(og_arena *arena)
         c->run(c->object);
     for (block *b = arena->newest, *next; b; b = next) {
         next = b->next;
-        free(b);
+        block_free(b);
     }
     free(arena);
 }
@@ -153,6 +171,14 @@ void *og_arena_grow(og_arena *arena, void *array, size_t count, size_t *capacity
 size_t og_arena_bytes(const og_arena *arena)
 {
     return arena->bytes;
+}
+
+bool og_arena_holds(const og_arena *arena, const void *object)
+{
+    for (const block *b = arena->newest; b; b = b->next)
+        if ((uintptr_t)object - (uintptr_t)(b + 1) < b->used)
+            return true;
+    return false;
 }
 
 bool og_arena_defer(og_arena *arena, void (*run)(void *object), void *object)

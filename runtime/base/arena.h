@@ -1,5 +1,6 @@
-/* Bump allocation: objects of an arena are never freed singly, the arena is freed whole.
- * All memory comes back zeroed, aligned to 16 bytes. A NULL result means out of memory. */
+/* Bump allocation: objects of an arena are never freed singly, the arena is freed whole, and what
+ * it took in large pieces then leaves the process. All memory comes back zeroed, aligned to 16
+ * bytes. A NULL result means out of memory. */
 #ifndef OG_BASE_ARENA_H
 #define OG_BASE_ARENA_H
 
@@ -25,6 +26,8 @@ void *og_arena_grow(og_arena *arena, void *array, size_t count, size_t *capacity
  * of the arena holds outside of it. false when out of memory; the object is then still the
  * caller's. */
 bool og_arena_defer(og_arena *arena, void (*run)(void *object), void *object);
+/* Does `object` lie in memory of this arena? */
+bool og_arena_holds(const og_arena *arena, const void *object);
 /* Bytes taken from the system so far. */
 size_t og_arena_bytes(const og_arena *arena);
 

@@ -52,10 +52,11 @@ struct og_value {
     og_type type;
     og_node *producer; /* OG_VALUE_NODE only */
     int out_index;     /* of producer */
-    const void
-        *data;   /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit types
-                    packed two a byte; in the arena or in a mapping that outlives the graph */
-    int storage; /* OG_VALUE_STATE: index into the session's storages; else -1 */
+    const void *data;  /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit
+                          types  packed two a byte; in the arena or in a mapping that outlives the
+                          graph. Aligned  for the type, but for large floating-point initializers of a
+                          loaded graph and  initial content of states, which may lie anywhere */
+    int storage;       /* OG_VALUE_STATE: index into the session's storages; else -1 */
     const char *folded_from; /* an initializer that the exporter's optimizer computed: the names it
                                 was computed from, "['w', 'b']"; NULL where the file says nothing */
 };
@@ -180,6 +181,9 @@ struct og_graph {
 og_graph *og_graph_new(void);
 og_graph *og_graph_new_in(og_arena *arena);
 void og_graph_free(og_graph *graph);
+/* All of it but its error in another arena, ids kept, sharing nothing with g's arena, which may be
+ * freed; elements of constants that lie elsewhere are shared. NULL when out of memory. */
+og_graph *og_graph_copy(const og_graph *g, og_arena *arena);
 
 /* Values. All return a null og_val, and set g->error, when out of memory. */
 og_val og_graph_add_input(og_graph *g, const char *name, const og_type *type);
@@ -221,6 +225,10 @@ bool og_type_is_static(const og_type *t);                   /* rank known, no sy
 int64_t og_type_elements(const og_type *t);
 /* Bytes, row-major and dense, 4-bit types packed; -1 as above. */
 int64_t og_type_bytes(const og_type *t);
+/* Can elements of the type be read at this address? */
+bool og_type_is_aligned(const og_type *t, const void *data);
+/* `data`, or an aligned copy of it in the arena; NULL when out of memory. */
+const void *og_type_align(const og_type *t, const void *data, og_arena *arena);
 bool og_dtype_is_float(og_dtype dtype); /* floating point, any width */
 bool og_dtype_is_int(og_dtype dtype);   /* signed or unsigned integers; not bool */
 /* "float32 [batch, 64]"; symbols by name if g is given. */

@@ -59,6 +59,20 @@ int64_t og_type_bytes(const og_type *t)
     return bits / 8 + (bits % 8 != 0);
 }
 
+bool og_type_is_aligned(const og_type *t, const void *data)
+{
+    int bits = og_dtype_bits(t->dtype);
+    if (t->dtype == OG_COMPLEX64 || t->dtype == OG_COMPLEX128)
+        bits /= 2;
+    return bits < 8 || (uintptr_t)data % ((unsigned)bits / 8) == 0;
+}
+
+const void *og_type_align(const og_type *t, const void *data, og_arena *arena)
+{
+    return og_type_is_aligned(t, data) ? data
+                                       : og_arena_copy(arena, data, (size_t)og_type_bytes(t));
+}
+
 bool og_dtype_is_float(og_dtype d)
 {
     return d == OG_FLOAT || d == OG_DOUBLE || d == OG_FLOAT16 || d == OG_BFLOAT16 ||

@@ -57,7 +57,7 @@ static og_status read_tensor(og_arena *arena, og__external *external, const og__
     if (!c)
         return out_of_memory(error);
     a->t = c;
-    return og__tensor_load(arena, external, v->t, c, error);
+    return og__tensor_load(arena, external, v->t, false, c, error);
 }
 
 static og_status read_value(og_arena *arena, og__external *external, const og__attr_view *v,

@@ -69,6 +69,12 @@ void og__external_free(og__external *e)
     free(e);
 }
 
+void og__external_forget(const og__external *e, const void *data, size_t bytes)
+{
+    for (int i = 0; i < e->n_files; i++)
+        og__file_forget(&e->files[i].file, data, bytes);
+}
+
 uint64_t og__external_bytes(const og__external *e)
 {
     return e->bytes;

@@ -9,6 +9,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/base/checked.h"
+
+/* Reading a page of a mapped file brings those around it, too: Linux takes 64 KiB at once. A
+ * multiple of any page size. */
+#define FAULT_AROUND ((size_t)64 << 10)
+
 static og_status map_descriptor(int fd, const char *path, const char *what, size_t limit,
                                 og__file *file, og_error *error)
 {
@@ -50,6 +56,20 @@ void og__file_unmap(og__file *file)
     if (file->data)
         munmap((void *)(uintptr_t)file->data, file->size);
     *file = (og__file){0};
+}
+
+void og__file_forget(const og__file *file, const void *data, size_t bytes)
+{
+    size_t at = (size_t)((uintptr_t)data - (uintptr_t)file->data);
+    if (!file->data || bytes == 0 || at >= file->size)
+        return;
+    size_t first = at / FAULT_AROUND * FAULT_AROUND;
+    size_t end = bytes < file->size - at ? at + bytes : file->size;
+    end = og_align_up(end, FAULT_AROUND);
+    if (end > file->size)
+        end = file->size;
+    /* A refusal only costs memory. */
+    (void)madvise((void *)((uintptr_t)file->data + first), end - first, MADV_DONTNEED);
 }
 
 char *og__path_folder(const char *path)

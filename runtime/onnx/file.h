@@ -18,6 +18,9 @@ typedef struct og__file {
 og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file,
                        og_error *error);
 void og__file_unmap(og__file *file);
+/* What lies at `data` is not needed for now: its pages leave the process and are read again when
+ * they are next touched. Does nothing where `data` is not in the mapping. */
+void og__file_forget(const og__file *file, const void *data, size_t bytes);
 /* What stands before the last '/', "." if there is none; malloc'd, NULL when out of memory. */
 char *og__path_folder(const char *path);
 /* What stands after it. */
@@ -35,6 +38,8 @@ void og__external_free(og__external *external);
  * alignment. */
 og_status og__external_find(og__external *external, const char *location, uint64_t offset,
                             uint64_t bytes, const void **data, og_error *error);
+/* og__file_forget for all of its mappings. */
+void og__external_forget(const og__external *external, const void *data, size_t bytes);
 /* Bytes mapped so far. */
 uint64_t og__external_bytes(const og__external *external);
 

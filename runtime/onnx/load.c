@@ -67,8 +67,8 @@ void og__initializers_load(og__loader *l, og__scope *scope, const og__graph_view
             og_fail(&error, OG_INVALID_MODEL, "initializer %d has no name", i);
         else if (og__names_get(&scope->values, t.name, &known))
             og_fail(&error, OG_INVALID_MODEL, "initializer \"%.200s\" is given twice", t.name);
-        else if (og__tensor_load(l->arena, l->onnx->external, g->initializers[i], c, &error) !=
-                 OG_OK)
+        else if (og__tensor_load(l->arena, l->onnx->external, g->initializers[i], index != NULL, c,
+                                 &error) != OG_OK)
             og_error_prefix(&error, "initializer \"%.200s\"", t.name);
         else
             id = og_graph_add_const(l->g, t.name, &c->type, c->data).id;
@@ -279,8 +279,10 @@ og_onnx *og_onnx_load(const char *path, og_error *error)
         if (status != OG_OK)
             og_error_prefix(&own, "%s", path);
     }
-    if (status == OG_OK)
+    if (status == OG_OK) {
+        og_onnx_forget(onnx, onnx->file.data, onnx->file.size);
         return onnx;
+    }
     og_onnx_free(onnx);
     og_error_move(error, &own);
     return NULL;
@@ -318,6 +320,12 @@ void og_onnx_free(og_onnx *onnx)
     og__file_unmap(&onnx->file);
     og_arena_free(onnx->arena);
     free(onnx);
+}
+
+void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes)
+{
+    og__file_forget(&onnx->file, data, bytes);
+    og__external_forget(onnx->external, data, bytes);
 }
 
 const og_graph *og_onnx_graph(const og_onnx *onnx)

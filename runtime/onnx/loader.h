@@ -105,11 +105,11 @@ bool og__loader_memory(og__loader *l);
 const char *og__node_label(char buffer[160], const og__node_view *node);
 
 /* tensor.c: the tensor's type and data; the error says what is wrong and leaves it to the caller to
- * say where. */
+ * say where. anywhere: large floats need not be aligned. */
 og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor,
-                          og_const *c, og_error *error);
+                          bool anywhere, og_const *c, og_error *error);
 /* load.c: a graph's initializers as constants named in scope->values, their content in
- * `consts`; index, if given, gets their numbers by name. */
+ * `consts`; index, given for the top graph, gets their numbers by name. */
 void og__initializers_load(og__loader *l, og__scope *scope, const og__graph_view *g,
                            og_const *consts, og__names *index);
 /* body.c: the names that the node's graph attributes read from outside become its last inputs. */

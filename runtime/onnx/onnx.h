@@ -15,7 +15,8 @@ typedef struct og_onnx og_onnx;
  * constants, functions inlined, ops in their newest form. Initializers are constants under their
  * names; constants of Constant nodes have none. Bodies of If, Loop and Scan are not represented:
  * their attributes hold a NULL graph. Caller frees with og_onnx_free; the graph's constants point
- * into it. NULL on error; `error` then holds one report with all problems of the model. */
+ * into it, those of the file's raw data into the mapped file. NULL on error; `error` then holds one
+ * report with all problems of the model. */
 og_onnx *og_onnx_load(const char *path, og_error *error);
 og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder, og_error *error);
 void og_onnx_free(og_onnx *onnx);
@@ -24,6 +25,10 @@ const og_graph *og_onnx_graph(const og_onnx *onnx);
 int64_t og_onnx_ir_version(const og_onnx *onnx);
 int og_onnx_opset(const og_onnx *onnx); /* of ONNX's own domain */
 const char *og_onnx_producer(const og_onnx *onnx);
+
+/* What lies at `data`, an initializer's content, is not needed for now: where it is part of a
+ * mapped file its memory is given back, and read again from the file when next touched. */
+void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes);
 
 /* New content for an initializer: same type as in the file, row-major. */
 typedef struct og_onnx_weight {

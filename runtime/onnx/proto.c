@@ -43,22 +43,10 @@ const ProtobufCMessageDescriptor *og__proto_model_descriptor(void)
 
 /* ---- unpacking */
 
-static void *arena_alloc(void *arena, size_t size)
-{
-    return og_arena_alloc(arena, size);
-}
-
-static void arena_keep(void *arena, void *memory)
-{
-    (void)arena;
-    (void)memory;
-}
-
 static void *unpack(og_arena *arena, const ProtobufCMessageDescriptor *message, const void *bytes,
                     size_t size)
 {
-    ProtobufCAllocator allocator = {arena_alloc, arena_keep, arena};
-    return protobuf_c_message_unpack(message, &allocator, size, bytes);
+    return og__light_unpack(arena, message, &onnx__tensor_proto__descriptor, bytes, size);
 }
 
 og__model_proto *og__proto_unpack(og_arena *arena, const void *bytes, size_t size)
@@ -267,6 +255,8 @@ void og__attr_read(const og__attribute_proto *a, og__attr_view *view)
 
 void og__tensor_read(const og__tensor_proto *t, og__tensor_view *view)
 {
+    size_t raw_size = 0;
+    const uint8_t *raw = t->has_raw_data ? og__light_raw(&t->raw_data, &raw_size) : NULL;
     *view = (og__tensor_view){
         .name = text(t->name),
         .dtype = t->data_type,
@@ -275,8 +265,8 @@ void og__tensor_read(const og__tensor_proto *t, og__tensor_view *view)
         .has_raw = t->has_raw_data,
         .has_segment = t->segment != NULL,
         .external = t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL,
-        .raw = t->raw_data.data,
-        .raw_size = t->raw_data.len,
+        .raw = raw,
+        .raw_size = raw_size,
         .n_int32 = t->n_int32_data,
         .int32 = t->int32_data,
         .n_int64 = t->n_int64_data,

@@ -30,9 +30,16 @@ typedef struct og__younger {
 /* The younger field that has this number in messages of this kind, or NULL. */
 const og__younger *og__proto_younger(const ProtobufCMessageDescriptor *owner, uint32_t number);
 
-/* Unpack bytes that og_onnx_scan accepted. NULL: out of memory or not this message. */
+/* Unpack bytes that og_onnx_scan accepted. NULL: out of memory or not this message. raw_data is
+ * not copied: tensors point into `bytes`, which must outlive the message. */
 og__model_proto *og__proto_unpack(og_arena *arena, const void *bytes, size_t size);
 og__tensor_proto *og__proto_unpack_tensor(og_arena *arena, const void *bytes, size_t size);
+
+/* light.c, for proto.c alone: the same for any message, and what became of a raw_data. tensor: the
+ * descriptor of TensorProto. */
+void *og__light_unpack(og_arena *arena, const ProtobufCMessageDescriptor *message,
+                       const ProtobufCMessageDescriptor *tensor, const void *bytes, size_t size);
+const uint8_t *og__light_raw(const ProtobufCBinaryData *raw, size_t *size);
 
 typedef struct og__opset {
     const char *domain; /* "" for ONNX's own */

@@ -42,7 +42,7 @@ enum {
     ATTRIBUTE_NAME = 1
 };
 enum { TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
-enum { EXTERNAL_AT_LEAST = 1024, PAGE = 4096, LINE = 64 };
+enum { EXTERNAL_AT_LEAST = 1024, PAGE = 4096, LINE = 64, WALKED = 1 << 20 };
 
 static og_status run(og__rewrite *r, kind k, int depth, og__wire in, og__out *out, bool *changed);
 
@@ -164,7 +164,7 @@ static og_status rewrite_tensor(og__rewrite *r, og__wire in, og__out *out, bool 
     const og__tensor_proto *t = og__proto_unpack_tensor(r->arena, in.p, (size_t)(in.end - in.p));
     if (!t)
         return no_memory(r);
-    OG_TRY(og__tensor_load(r->arena, r->onnx->external, t, &c, r->error));
+    OG_TRY(og__tensor_load(r->arena, r->onnx->external, t, true, &c, r->error));
     return put_tensor(r, in, out, &c, changed);
 }
 
@@ -263,6 +263,15 @@ static const struct child *child_of(kind k, const og__field *f)
     return NULL;
 }
 
+/* The walk reads little, but all over the mapped file. */
+static void forget_walked(og__rewrite *r, const uint8_t *end)
+{
+    if (end - r->walked < WALKED)
+        return;
+    og_onnx_forget(r->onnx, r->walked, (size_t)(end - r->walked));
+    r->walked = end;
+}
+
 static og_status run_child(og__rewrite *r, const struct child *c, int depth, const og__field *f,
                            og__out *out, bool *changed)
 {
@@ -282,6 +291,7 @@ static og_status run_child(og__rewrite *r, const struct child *c, int depth, con
     *changed |= inner_changed;
     if (c->child == NODE && is_batch_norm(in))
         OG_TRY(replace_statistics(r, in, f->number, out));
+    forget_walked(r, f->start + f->total);
     return OG_OK;
 }
 
@@ -325,6 +335,7 @@ og_status og__rewrite_run(og__rewrite *r)
     r->n_chunks = 0;
     r->cap_chunks = 0;
     r->data_size = 0;
+    r->walked = r->onnx->bytes;
     for (int i = 0; i < r->n_weights; i++) {
         if (!og__names_get(&r->onnx->initializer_index, r->weights[i].name, &index))
             return og_fail(r->error, OG_INVALID_ARGUMENT,

@@ -28,6 +28,7 @@ typedef struct og__rewrite {
     uint64_t data_size; /* of the external file */
 
     size_t cap_chunks;
+    const uint8_t *walked; /* the model's bytes before this one have been given back */
     og__names weight_index, metadata_index;
     og__names read; /* names that some node reads or that are outputs; filled when first needed */
 } og__rewrite;

@@ -6,13 +6,52 @@
 
 #include "runtime/onnx/rewrite.h"
 
+/* Writing reads the mapped files again; what was written is given back on the way, so that saving
+ * takes no more memory than training did. */
+typedef struct writer {
+    const og_onnx *onnx;
+    og_onnx_write_fn *write;
+    void *user;
+    int small; /* pieces since the model file was given back */
+} writer;
+
+enum { STRETCH = 1 << 20, SMALL = 64 << 10, SMALL_PIECES = 16 };
+
+static bool write_piece(void *user, const void *bytes, size_t size)
+{
+    writer *w = user;
+    const char *at = bytes;
+    for (size_t n; size; at += n, size -= n) {
+        n = size < STRETCH ? size : STRETCH;
+        if (!w->write(w->user, at, n))
+            return false;
+        if (n >= SMALL)
+            og_onnx_forget(w->onnx, at, n);
+        else if (++w->small % SMALL_PIECES == 0)
+            og__file_forget(&w->onnx->file, w->onnx->file.data, w->onnx->file.size);
+    }
+    return true;
+}
+
+static writer writer_to(const og__rewrite *r, og_onnx_write_fn *write, void *user)
+{
+    return (writer){.onnx = r->onnx, .write = write, .user = user};
+}
+
+static bool write_model(const og__rewrite *r, og_onnx_write_fn *write, void *user)
+{
+    writer w = writer_to(r, write, user);
+    return og__out_write(&r->out, write_piece, &w);
+}
+
 static og_status write_chunks(og__sink *sink, const og__rewrite *r)
 {
     static const uint8_t zeros[4096];
+    writer w = writer_to(r, og__sink_write, sink);
     for (int i = 0; i < r->n_chunks; i++) {
         const og__chunk *c = &r->chunks[i];
         if (!og__sink_write(sink, zeros, (size_t)(c->offset - sink->written)) ||
-            !og__sink_write(sink, c->data, (size_t)c->size))
+            !write_piece(&w, c->data, (size_t)c->size))
             return OG_IO_ERROR;
     }
     return og__sink_finish(sink);
@@ -34,7 +73,7 @@ static og_status write_files(const og__rewrite *r, const char *path, const char 
         OG_TRY_CLEANUP(og__sink_open(&data, data_path, r->error));
         OG_TRY_CLEANUP(write_chunks(&data, r));
     }
-    if (!og__out_write(&r->out, og__sink_write, &model)) {
+    if (!write_model(r, og__sink_write, &model)) {
         status = OG_IO_ERROR;
         goto cleanup;
     }
@@ -117,7 +156,7 @@ og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user
             error, OG_UNSUPPORTED,
             "the model has %llu bytes, more than 2 GiB need external data: save it to a path",
             (unsigned long long)r.out.size);
-    if (status == OG_OK && !og__out_write(&r.out, write, user))
+    if (status == OG_OK && !write_model(&r, write, user))
         status = og_fail(error, OG_IO_ERROR, "the callback refused the model's bytes");
     og_arena_free(arena);
     return status;

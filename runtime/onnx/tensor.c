@@ -1,11 +1,15 @@
 /* TensorProto to og_const. Data that lies ready (raw, external, or a typed field of the same width)
  * is pointed at; the rest (unaligned, or stored in a wider typed field) is copied into the arena.
  * Every length is checked against the shape, so that what comes out is exactly og_type_bytes long.
- */
+ *
+ * Weights lie in a file at any address, and most are copied to a device once and not read again:
+ * those of the top graph stay where they are even if unaligned. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/onnx/loader.h"
+
+enum { LARGE = 4096 }; /* bytes of a tensor that may lie anywhere */
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "raw tensor data is little-endian");
 
@@ -29,20 +33,13 @@ static og_status read_type(const og__tensor_view *t, og_type *type, og_error *er
     return OG_OK;
 }
 
-/* Alignment that loads of this type need. */
-static size_t alignment_of(og_dtype dtype)
-{
-    int bits = og_dtype_bits(dtype);
-    if (dtype == OG_COMPLEX64 || dtype == OG_COMPLEX128)
-        bits /= 2;
-    return bits < 8 ? 1 : (size_t)bits / 8;
-}
-
 /* Little-endian elements that lie somewhere: borrowed if they can be read as they are. */
-static og_status take_bytes(og_arena *arena, const void *bytes, og_const *c, og_error *error)
+static og_status take_bytes(og_arena *arena, const void *bytes, bool anywhere, og_const *c,
+                            og_error *error)
 {
     size_t size = (size_t)og_type_bytes(&c->type);
-    bool fit = (uintptr_t)bytes % alignment_of(c->type.dtype) == 0;
+    bool fit = og_type_is_aligned(&c->type, bytes) ||
+               (anywhere && size >= LARGE && og_dtype_is_float(c->type.dtype));
     if (c->type.dtype == OG_BOOL) /* any nonzero byte means true in a file, only 1 does in C */
         for (size_t i = 0; fit && i < size; i++)
             fit = ((const uint8_t *)bytes)[i] <= 1;
@@ -69,7 +66,7 @@ static bool parse_size(const char *text, uint64_t *value)
 }
 
 static og_status take_external(og_arena *arena, og__external *external, const og__tensor_view *t,
-                               og_const *c, og_error *error)
+                               bool anywhere, og_const *c, og_error *error)
 {
     uint64_t bytes = (uint64_t)og_type_bytes(&c->type), offset = 0, length = bytes;
     const void *data;
@@ -86,7 +83,7 @@ static og_status take_external(og_arena *arena, og__external *external, const og
                        "its external data has %llu bytes, its shape needs %llu",
                        (unsigned long long)length, (unsigned long long)bytes);
     OG_TRY(og__external_find(external, t->location, offset, bytes, &data, error));
-    return take_bytes(arena, data, c, error);
+    return take_bytes(arena, data, anywhere, c, error);
 }
 
 /* ---- typed fields */
@@ -170,7 +167,7 @@ static og_status take_typed(og_arena *arena, const og__tensor_view *t, og_const 
 }
 
 og_status og__tensor_load(og_arena *arena, og__external *external, const og__tensor_proto *tensor,
-                          og_const *c, og_error *error)
+                          bool anywhere, og_const *c, og_error *error)
 {
     og__tensor_view t;
     og__tensor_read(tensor, &t);
@@ -178,7 +175,7 @@ og_status og__tensor_load(og_arena *arena, og__external *external, const og__ten
     if (t.has_segment)
         return og_fail(error, OG_UNSUPPORTED, "is split into segments");
     if (t.external)
-        return take_external(arena, external, &t, c, error);
+        return take_external(arena, external, &t, anywhere, c, error);
     size_t bytes = (size_t)og_type_bytes(&c->type);
     if (bytes == 0) {
         c->data = "";
@@ -191,5 +188,5 @@ og_status og__tensor_load(og_arena *arena, og__external *external, const og__ten
     if (t.raw_size != bytes)
         return og_fail(error, OG_INVALID_MODEL, "raw_data has %zu bytes, its shape needs %zu",
                        t.raw_size, bytes);
-    return take_bytes(arena, t.raw, c, error);
+    return take_bytes(arena, t.raw, anywhere, c, error);
 }

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MAX_FIELD_NUMBER = (1 << 29) - 1, SMALL_BLOCK = 1024, MAX_HEADER = 20 };
+enum { MAX_FIELD_NUMBER = (1 << 29) - 1, SMALL_BLOCK = 1024 };
 
 /* ---- reading */
 
@@ -137,7 +137,7 @@ static size_t encode_tag(uint8_t *to, uint32_t number, int type)
 
 void og__out_varint(og__out *out, uint32_t number, uint64_t value)
 {
-    uint8_t header[MAX_HEADER];
+    uint8_t header[OG__WIRE_HEADER];
     size_t n = encode_tag(header, number, OG__WIRE_VARINT);
     n += encode_varint(header + n, value);
     put_small(out, header, n);
@@ -145,18 +145,22 @@ void og__out_varint(og__out *out, uint32_t number, uint64_t value)
 
 void og__out_float(og__out *out, uint32_t number, float value)
 {
-    uint8_t header[MAX_HEADER];
+    uint8_t header[OG__WIRE_HEADER];
     size_t n = encode_tag(header, number, OG__WIRE_FIXED32);
     memcpy(header + n, &value, sizeof(value));
     put_small(out, header, n + sizeof(value));
 }
 
+size_t og__wire_header(uint8_t to[OG__WIRE_HEADER], uint32_t number, uint64_t size)
+{
+    size_t n = encode_tag(to, number, OG__WIRE_BYTES);
+    return n + encode_varint(to + n, size);
+}
+
 static void put_length(og__out *out, uint32_t number, uint64_t size)
 {
-    uint8_t header[MAX_HEADER];
-    size_t n = encode_tag(header, number, OG__WIRE_BYTES);
-    n += encode_varint(header + n, size);
-    put_small(out, header, n);
+    uint8_t header[OG__WIRE_HEADER];
+    put_small(out, header, og__wire_header(header, number, size));
 }
 
 void og__out_bytes(og__out *out, uint32_t number, const void *bytes, size_t size)

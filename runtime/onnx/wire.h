@@ -35,6 +35,10 @@ static inline og__wire og__wire_inside(const og__field *field)
 /* 1: a field was read; 0: the message ends here; -1: malformed, `w` stays at the offending field.
  */
 int og__wire_next(og__wire *w, og__field *field);
+/* The tag and the length of a field of `size` bytes, as they are written; how many bytes they take.
+ */
+enum { OG__WIRE_HEADER = 20 };
+size_t og__wire_header(uint8_t to[OG__WIRE_HEADER], uint32_t number, uint64_t size);
 /* Is the field this text? */
 bool og__field_is(const og__field *field, const char *text);
 

@@ -273,6 +273,14 @@ static void add_node(infer *f, const og_node *n)
     }
 }
 
+static og_val aligned_constant(og_graph *g, const char *name, const og_type *type, const void *data)
+{
+    const void *aligned = og_type_align(type, data, g->arena);
+    if (data && !aligned)
+        og_fail_memory(&g->error, (size_t)og_type_bytes(type), "a constant");
+    return og_graph_add_const(g, name, type, aligned);
+}
+
 /* Inputs, states and constants, in the loaded graph's order. */
 static void bind_values(infer *f)
 {
@@ -295,7 +303,7 @@ static void bind_values(infer *f)
         if (b->storage && b->storage[i] >= 0)
             f->map[i].v = og_graph_add_state(f->to, v->name, type, b->storage[i], data);
         else
-            f->map[i].v = og_graph_add_const(f->to, v->name, type, data);
+            f->map[i].v = aligned_constant(f->to, v->name, type, data);
     }
 }
 

@@ -43,6 +43,7 @@ static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samp
 {
     og_binding binding = {.inputs = bound_inputs(s, samples, arena),
                           .storage = s->storage_of,
+                          .overrides = s->constants,
                           .baked_batch = s->baked_batch,
                           .batch = samples};
     og_graph *g = binding.inputs ? og_pass_infer(loaded, &binding,
@@ -175,10 +176,15 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
     g = g ? checked(s, og_pass_fuse(g)) : NULL;
-    if (!g) {
-        og_arena_free(arena);
+    og_arena *own = g ? og_arena_new() : NULL;
+    og_graph *planned = own ? og_graph_copy(g, own) : NULL;
+    if (g && !planned)
+        og_fail_memory(error, sizeof(og_graph), "a plan");
+    og_arena_free(arena);
+    if (!planned) {
+        og_arena_free(own);
         return NULL;
     }
     og_storages_place(&s->storages);
-    return og_plan_new(g, arena, &s->storages, s->context->device, error);
+    return og_plan_new(planned, own, &s->storages, s->context->device, error);
 }

@@ -45,6 +45,15 @@ static void count_states(og_session *s)
     }
 }
 
+void og__session_forget(const og_session *s, const og_type *type, const void *data)
+{
+    size_t bytes = (size_t)og_type_bytes(type);
+    og_onnx_forget(s->model->onnx, data, bytes);
+    for (int i = 0; i < s->losses.n; i++)
+        if (s->losses.sources[i].onnx)
+            og_onnx_forget(s->losses.sources[i].onnx, data, bytes);
+}
+
 /* fill: of float32 and float64 states alone. */
 static void fill_state(const og_storage *st, void *at)
 {
@@ -91,8 +100,11 @@ og_status og__session_allocate(og_session *s, size_t activation_bytes)
     for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
         for (int i = 0; i < s->storages.n; i++) {
             const og_storage *st = &s->storages.items[i];
-            if ((st->slab >= 0) == in_slab)
-                fill_state(st, (char *)s->states + st->offset);
+            if ((st->slab >= 0) != in_slab)
+                continue;
+            fill_state(st, (char *)s->states + st->offset);
+            if (st->initial)
+                og__session_forget(s, &st->type, st->initial);
         }
     return OG_OK;
 }

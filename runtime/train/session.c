@@ -182,6 +182,26 @@ static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_
     return error->status;
 }
 
+/* Initializers that stay constants are copied, once for all plans, where they lie unaligned. */
+static og_status align_constants(og_session *s)
+{
+    const og_graph *g = s->joined;
+    s->constants = og_arena_array(s->arena, (size_t)g->n_values + 1, sizeof(og_const));
+    if (!s->constants)
+        return og_fail_memory(&s->context->error, sizeof(og_const), "constants");
+    for (int i = 0; i < g->n_values; i++) {
+        const og_value *v = g->values[i];
+        if (v->kind != OG_VALUE_CONST || s->storage_of[i] >= 0 ||
+            og_type_is_aligned(&v->type, v->data))
+            continue;
+        s->constants[i] = (og_const){v->type, og_type_align(&v->type, v->data, s->arena)};
+        if (!s->constants[i].data)
+            return og_fail_memory(&s->context->error, (size_t)og_type_bytes(&v->type), "constants");
+        og__session_forget(s, &v->type, v->data);
+    }
+    return OG_OK;
+}
+
 static og_status name_states(og_session *s)
 {
     const og_graph *g = s->joined;
@@ -203,7 +223,7 @@ static og_status name_states(og_session *s)
         if (s->storage_of[p->value] < 0)
             return og_fail_memory(error, sizeof(og_storage), "states");
     }
-    return OG_OK;
+    return align_constants(s);
 }
 
 static og_status find_outputs(og_session *s)

@@ -78,8 +78,9 @@ struct og_session {
     og__losses losses;
     og_total total;
     const og_graph *joined; /* as loaded: the model with targets and loss models */
-    int64_t batch;          /* samples of a full micro-batch */
-    int64_t baked_batch;    /* the literal batch of the export; 0: none */
+    og_const *constants; /* by its values: aligned content of what is no state; data NULL: as is */
+    int64_t batch;       /* samples of a full micro-batch */
+    int64_t baked_batch; /* the literal batch of the export; 0: none */
     int accumulation;
     og_type *inputs; /* declared, full batch */
     int n_inputs;
@@ -114,7 +115,8 @@ struct og_session {
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
 og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena *arena);
-/* simplify, products, legalize, simplify, fuse, plan; the plan owns the arena. */
+/* simplify, products, legalize, simplify, fuse, plan. Frees the arena: the plan has its own,
+ * without the graphs that the passes left behind. */
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
 /* The typed graph in its training form with the losses appended; losses: one a loss, set. For
@@ -138,5 +140,7 @@ og_status og__check_labels(const og_session *s, const void *const *targets, int6
 /* memory.c: the budget, the arena, and the states' first content. */
 og_status og__session_allocate(og_session *s, size_t activation_bytes);
 void og__fill_budget(og_session *s);
+/* An initializer's content was copied: its memory is given back where it is part of a file. */
+void og__session_forget(const og_session *s, const og_type *type, const void *data);
 
 #endif
