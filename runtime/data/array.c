@@ -13,6 +13,9 @@
 
 #include "runtime/base/checked.h"
 
+/* What Linux maps at once of a file that is touched: less than this is not worth a call. */
+#define FAULT_AROUND ((size_t)64 << 10)
+
 og_status og__array_bytes(const og_array *array, size_t *bytes, og_error *error)
 {
     size_t n = (size_t)og_dtype_bits(array->dtype) / 8;
@@ -56,6 +59,16 @@ og_status og__array_place(og_array *array, const uint8_t *data, size_t bytes, og
     OG_TRY(og__array_own(array, bytes, error));
     memcpy(array->owned, data, bytes);
     return OG_OK;
+}
+
+void og__array_forget(const og_array *array, const void *data, size_t bytes)
+{
+    size_t at = (size_t)((uintptr_t)data - (uintptr_t)array->map);
+    if (!array->map || bytes < FAULT_AROUND || at >= array->map_bytes)
+        return;
+    size_t first = at / FAULT_AROUND * FAULT_AROUND;
+    /* A refusal only costs memory. */
+    (void)madvise((char *)array->map + first, at - first + bytes, MADV_DONTNEED);
 }
 
 /* ---- files */

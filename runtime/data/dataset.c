@@ -9,15 +9,16 @@
 
 #include "runtime/base/checked.h"
 #include "runtime/base/text.h"
+#include "runtime/data/array.h"
 #include "runtime/data/convert.h"
-#include "runtime/data/data.h"
 #include "runtime/data/shuffle.h"
 
 enum { GATHER = 256 }; /* samples whose places are computed at once */
 
 typedef struct field {
     char *name;
-    const char *elements;
+    const og_array *array; /* not owned */
+    const char *elements;  /* of the array */
     og__conversion conversion;
     int rank; /* as delivered; dims[0]: all samples */
     int64_t dims[OG_MAX_RANK];
@@ -155,6 +156,25 @@ static void add_index(og_text *text, const og_array *array, int64_t index)
     add_dims(text, og_array_rank(array), place, false);
 }
 
+/* og__convert_check of the whole array, which may be larger than memory: what was read is given
+ * back. */
+static og__misfits check_stretches(const og_array *array, const og__conversion *c, int64_t elements)
+{
+    const int64_t stretch = 4 << 20;
+    size_t size = (size_t)og_dtype_bits(c->from) / 8;
+    og__misfits all = {0};
+    for (int64_t at = 0; at < elements; at += stretch) {
+        int64_t n = elements - at < stretch ? elements - at : stretch;
+        const char *data = (const char *)og_array_data(array) + (size_t)at * size;
+        og__misfits bad = og__convert_check(c, data, n);
+        og__array_forget(array, data, (size_t)n * size);
+        if (bad.count && !all.count)
+            all = (og__misfits){.first = at + bad.first, .value = bad.value};
+        all.count += bad.count;
+    }
+    return all;
+}
+
 /* Reads the whole array where its values matter: NaN and infinities if asked for, integers always
  * unless every value of the file's type fits. */
 static void check_values(const og_field *f, int64_t elements, og_error *report)
@@ -164,7 +184,7 @@ static void check_values(const og_field *f, int64_t elements, og_error *report)
     if (float_in ? !f->check_finite
                  : !og__convert_may_overflow(&c) || (float_out && !f->check_finite))
         return;
-    og__misfits bad = og__convert_check(&c, og_array_data(f->array), elements);
+    og__misfits bad = check_stretches(f->array, &c, elements);
     if (bad.count == 0)
         return;
     og_text place = {0}, more = {0};
@@ -260,6 +280,7 @@ og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_datase
         to->name = strdup(from->name);
         if (!to->name)
             og_fail_also(&report, OG_OUT_OF_MEMORY, "out of memory for a name");
+        to->array = from->array;
         to->elements = og_array_data(from->array);
         to->conversion =
             (og__conversion){og_array_dtype(from->array), from->dtype, from->scale, from->shift};
@@ -333,9 +354,9 @@ og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, 
     if (!set->options.shuffle) {
         for (int f = 0; f < set->n_fields; f++) {
             const field *from = &set->fields[f];
-            og__convert(&from->conversion, buffers[f],
-                        from->elements + (size_t)first * from->in_bytes,
-                        (size_t)*samples * from->count);
+            const char *in = from->elements + (size_t)first * from->in_bytes;
+            og__convert(&from->conversion, buffers[f], in, (size_t)*samples * from->count);
+            og__array_forget(from->array, in, (size_t)*samples * from->in_bytes);
         }
         return OG_OK;
     }
