@@ -30,8 +30,11 @@ static void *cpu_alloc(og_device *device, size_t bytes)
         bytes = 1;
     if (bytes > SIZE_MAX / 2)
         return NULL;
-    if (bytes < HUGE_PAGE)
-        return aligned_alloc(ALIGNMENT, og_align_up(bytes, ALIGNMENT));
+    if (bytes < HUGE_PAGE) {
+        size_t whole = og_align_up(bytes, ALIGNMENT);
+        void *memory = aligned_alloc(ALIGNMENT, whole);
+        return memory ? memset(memory, 0, whole) : NULL;
+    }
     size_t size = whole_pages(bytes);
     char *map =
         mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -69,7 +69,8 @@ struct og_device {
     /* Total and free bytes, as the user understands them: the card's, or what this process may
      * still use. */
     void (*memory)(og_device *device, uint64_t *total, uint64_t *free);
-    void *(*alloc)(og_device *device, size_t bytes); /* 256-byte aligned; NULL when refused */
+    void *(*alloc)(og_device *device,
+                   size_t bytes); /* 256-byte aligned, zeroed; NULL when refused */
     void (*free)(og_device *device, void *memory, size_t bytes);
     void (*destroy)(og_device *device);
 };

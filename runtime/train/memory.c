@@ -54,7 +54,8 @@ void og__session_forget(const og_session *s, const og_type *type, const void *da
             og_onnx_forget(s->losses.sources[i].onnx, data, bytes);
 }
 
-/* fill: of float32 and float64 states alone. */
+/* at: fresh memory of the device, which is zero; what stays so is first touched by the step's
+ * threads. fill: of float32 and float64 states alone. */
 static void fill_state(const og_storage *st, void *at)
 {
     size_t bytes = (size_t)og_type_bytes(&st->type);
@@ -62,7 +63,6 @@ static void fill_state(const og_storage *st, void *at)
         memcpy(at, st->initial, bytes);
         return;
     }
-    memset(at, 0, bytes);
     for (int64_t i = 0; st->fill != 0 && i < og_type_elements(&st->type); i++) {
         if (st->type.dtype == OG_DOUBLE)
             ((double *)at)[i] = st->fill;
