@@ -52,11 +52,12 @@ struct og_value {
     og_type type;
     og_node *producer; /* OG_VALUE_NODE only */
     int out_index;     /* of producer */
-    const void *data;  /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit
-                          types  packed two a byte; in the arena or in a mapping that outlives the
-                          graph. Aligned  for the type, but for large floating-point initializers of a
-                          loaded graph and  initial content of states, which may lie anywhere */
-    int storage;       /* OG_VALUE_STATE: index into the session's storages; else -1 */
+    /* OG_VALUE_CONST (and initial content of a state): row-major elements, 4-bit types packed two a
+     * byte; in the arena or in a mapping that outlives the graph. Aligned for the type, but for
+     * large floating-point initializers of a loaded graph and initial content of states, which may
+     * lie anywhere. */
+    const void *data;
+    int storage;             /* OG_VALUE_STATE: index into the session's storages; else -1 */
     const char *folded_from; /* an initializer that the exporter's optimizer computed: the names it
                                 was computed from, "['w', 'b']"; NULL where the file says nothing */
 };
