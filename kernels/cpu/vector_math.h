@@ -62,4 +62,12 @@ static inline float og__exp_parts(float x, float *rest)
     return bits.f;
 }
 
+/* exp x for x up to 88; 0 where that would be subnormal. */
+static inline float og__exp_float(float x)
+{
+    float rest, scale = og__exp_parts(x < -87.0f ? -87.0f : x, &rest);
+    float y = scale + scale * rest;
+    return x < -87.0f ? 0.0f : y;
+}
+
 #endif

@@ -5,10 +5,29 @@
 
 #include "runtime/graph/build.h"
 
+static void mark_stateful(og_match *m, const og_graph *g)
+{
+    for (int i = 0; i < g->n_states; i++)
+        m->stateful[g->states[i].in] = og_dtype_is_float(g->values[g->states[i].in]->type.dtype);
+    for (int i = 0; i < g->n_nodes; i++) {
+        const og_node *n = g->nodes[i];
+        bool any = false;
+        for (int k = 0; k < n->n_in && n->op->diff != OG_DIFF_ZERO; k++)
+            any |= n->in[k] >= 0 && m->stateful[n->in[k]];
+        for (int k = 0; any && k < n->n_out; k++)
+            if (n->out[k] >= 0)
+                m->stateful[n->out[k]] = og_dtype_is_float(g->values[n->out[k]]->type.dtype);
+    }
+}
+
 bool og_match_begin(og_match *m, og_graph *g, const bool *live)
 {
-    *m = (og_match){.g = g, .uses = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int))};
-    if (!m->uses) {
+    *m = (og_match){
+        .g = g,
+        .uses = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int)),
+        .stateful = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(bool)),
+    };
+    if (!m->uses || !m->stateful) {
         og_fail_memory(&g->error, sizeof(int) * (size_t)g->n_values, "looking for patterns");
         return false;
     }
@@ -21,6 +40,7 @@ bool og_match_begin(og_match *m, og_graph *g, const bool *live)
     for (int i = 0; i < g->n_states; i++)
         if (g->states[i].out >= 0)
             m->uses[g->states[i].out]++;
+    mark_stateful(m, g);
     return true;
 }
 

@@ -10,7 +10,8 @@
 
 typedef struct og_match {
     const og_graph *g;
-    int *uses; /* by value: how many inputs of live nodes, outputs and states read it */
+    int *uses;      /* by value: how many inputs of live nodes, outputs and states read it */
+    bool *stateful; /* by value: a gradient that reaches it may reach a state */
 } og_match;
 
 /* false when out of memory (the error is set in g). */
@@ -43,6 +44,6 @@ bool og_match_take(og_match_list *list, int item);
  */
 typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
 og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_layer_norm, og__pattern_scale,
-    og__pattern_transpose, og__pattern_split;
+    og__pattern_transpose, og__pattern_split, og__pattern_attention;
 
 #endif

@@ -459,6 +459,24 @@ TEST(elementwise)
     RUN(cases);
 }
 
+/* Blocks are of 48 queries and 96 keys: one, several, several and a rest. */
+TEST(attention)
+{
+    static const definition_case cases[] = {
+        {"ai.ongrad::AttentionHeads", "d[2,5,3,4] d[2,7,3,4] d[2,7,3,6]", "", "2", 3},
+        {"ai.ongrad::AttentionHeads", "d[1,1,1,1] d[1,1,1,1] d[1,1,1,1] d[1]", "scale=0.5", "2", 3},
+        {"ai.ongrad::AttentionHeads", "d[1,48,1,16] d[1,96,1,16] d[1,96,1,16] d[48,96]",
+         "scale=0.25", "2", 3},
+        {"ai.ongrad::AttentionHeads", "d[2,101,2,8] d[2,203,2,8] d[2,203,2,3] d[2,1,1,203]",
+         "scale=1.5", "2", 3},
+        {"ai.ongrad::AttentionHeads", "d[1,50,2,128] d[1,97,2,128] d[1,97,2,65] d[2,50,97]",
+         "scale=0.1 zero_nan=1", "2", 3},
+        {"ai.ongrad::AttentionHeads", "d[1,3,1,256] d[1,200,1,256] d[1,200,1,256] d[1,1,3,200]",
+         "scale=0.0625", "2", 3},
+    };
+    RUN(cases);
+}
+
 TEST(random_numbers)
 {
     static const definition_case cases[] = {
@@ -492,8 +510,10 @@ TEST(internal_ops_are_defined)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(convolution),   TEST_ROW(pooling),        TEST_ROW(indexing),
-    TEST_ROW(normalization), TEST_ROW(recurrence),     TEST_ROW(optimizers),
-    TEST_ROW(elementwise),   TEST_ROW(random_numbers), TEST_ROW(internal_ops_are_defined),
+    TEST_ROW(convolution),    TEST_ROW(pooling),
+    TEST_ROW(indexing),       TEST_ROW(normalization),
+    TEST_ROW(recurrence),     TEST_ROW(optimizers),
+    TEST_ROW(elementwise),    TEST_ROW(attention),
+    TEST_ROW(random_numbers), TEST_ROW(internal_ops_are_defined),
 };
 TEST_MAIN(tests)

@@ -1,0 +1,249 @@
+/* AttentionHeadsGrad: dy [B, S, H, E], q, k, v, y, top, log_sum, mask as AttentionHeads has them →
+ * dq, dk, dv of the shapes of q, k, v; attributes scale, zero_nan.
+ *
+ * Dao: FlashAttention-2 (2023), algorithm 2. A task is one unit: for each block of keys it walks
+ * the rows, with delta = rowsum(dY Y):
+ *     p = exp(scale Q Kᵀ + mask - top - log_sum),  ds = p (dY Vᵀ - delta)
+ *     dV += Pᵀ dY,  dK += dSᵀ (scale Q),  dQ += scale dS K
+ * in one order, whatever the number of threads. */
+#include <stdlib.h>
+
+#include "kernels/cpu/attention.h"
+
+enum { ROWS = OG__ATTENTION_ROWS, COLUMNS = OG__ATTENTION_COLUMNS };
+
+typedef struct plan {
+    og__attention shape; /* of the call that was planned: its tensors are not read */
+    int threads;
+    size_t task_bytes;
+    size_t row_bytes[2]; /* of a packed block of queries, and of dy */
+    unsigned char *map;  /* of a constant mask */
+} plan;
+
+/* Workspace of a task. A block of keys has three packed forms. */
+typedef struct task {
+    char *q, *dy, *dq;             /* [S, D], [S, E], [S, D] with a pitch; q scaled */
+    char *q_packed, *dy_packed;    /* blocks of rows */
+    char *delta;                   /* [S] */
+    char *k_across, *v_across, *k; /* Kᵀ [D, n], Vᵀ [E, n], K [n, D] */
+    char *dk, *dv;                 /* [n, D], [n, E] with a pitch */
+    char *p, *ds;
+    char *gemm;
+} task;
+
+static size_t lay_out(const plan *p, char *base, task *t)
+{
+    const og__attention *a = &p->shape;
+    size_t at = 0, size = (size_t)a->size, blocks = (size_t)a->row_blocks;
+    size_t S = (size_t)a->S, d_pitch = (size_t)og__attention_pitch(a->D) * size,
+           e_pitch = (size_t)og__attention_pitch(a->E) * size;
+    t->q = og__attention_take(base, &at, S * d_pitch);
+    t->dy = og__attention_take(base, &at, S * e_pitch);
+    t->dq = og__attention_take(base, &at, S * d_pitch);
+    t->q_packed = og__attention_take(base, &at, blocks * p->row_bytes[0]);
+    t->dy_packed = og__attention_take(base, &at, blocks * p->row_bytes[1]);
+    t->delta = og__attention_take(base, &at, S * size);
+    t->k_across = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, COLUMNS, a->D));
+    t->v_across = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, COLUMNS, a->E));
+    t->k = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, a->D, COLUMNS));
+    t->dk = og__attention_take(base, &at, COLUMNS * d_pitch);
+    t->dv = og__attention_take(base, &at, COLUMNS * e_pitch);
+    t->p = og__attention_take(base, &at, ROWS * OG__ATTENTION_PITCH * size);
+    t->ds = og__attention_take(base, &at, ROWS * OG__ATTENTION_PITCH * size);
+    t->gemm = og__attention_take(base, &at, og__gemm_rows_bytes(a->dtype));
+    return at;
+}
+
+static bool supports(const og_call *call)
+{
+    return og__attention_supports(call, 1, 7) && og_tensor_is_dense(&call->x[5]) &&
+           og_tensor_is_dense(&call->x[6]);
+}
+
+static void release(og_call *call)
+{
+    plan *p = call->state;
+    if (p)
+        free(p->map);
+    free(p);
+    call->state = NULL;
+}
+
+static og_status prepare(og_call *call, og_error *error)
+{
+    plan *p = calloc(1, sizeof *p);
+    if (!p)
+        return og_fail_memory(error, sizeof *p, "the gradient of attention");
+    call->state = p;
+    og__attention *a = &p->shape;
+    task t;
+    og__attention_shape(call, 1, 7, a);
+    if (a->mask && a->mask->data) {
+        p->map = malloc(a->map_bytes);
+        if (!p->map) {
+            release(call);
+            return og_fail_memory(error, a->map_bytes, "the blocks of a mask");
+        }
+        og__attention_map(call, a, p->map);
+    }
+    p->row_bytes[0] = og__gemm_packed_bytes(a->dtype, a->D, ROWS);
+    p->row_bytes[1] = og__gemm_packed_bytes(a->dtype, a->E, ROWS);
+    int64_t work = a->B * a->H * a->S * a->T * (3 * a->D + 2 * a->E);
+    p->threads = (int)og__min(a->B * a->H, og__product_threads(call, work));
+    p->task_bytes = lay_out(p, NULL, &t);
+    call->workspace_bytes = (a->map_bytes + 255) / 256 * 256 + (size_t)p->threads * p->task_bytes;
+    return OG_OK;
+}
+
+/* C [m, n] (+)= A [m, k] B; A has a row or a column of 1, C a pitch. */
+static void product(const og__attention *a, int64_t m, int64_t n, int64_t k, const char *x,
+                    int64_t row, int64_t column, const char *packed, char *c, int64_t pitch,
+                    bool add, const task *t)
+{
+    og__gemm g = {.dtype = a->dtype,
+                  .m = m,
+                  .n = n,
+                  .k = k,
+                  .a_row = row,
+                  .a_column = column,
+                  .c_row = pitch,
+                  .add = add};
+    OG__PICK(og__gemm_packed)(&g, x, packed, c, t->gemm);
+}
+
+/* B [k, n] packed whole. */
+static void pack(const og__attention *a, int64_t n, int64_t k, const char *x, int64_t row,
+                 int64_t column, char *packed)
+{
+    og__gemm g = {.dtype = a->dtype, .n = n, .k = k, .b_row = row, .b_column = column};
+    OG__PICK(og__gemm_pack)(&g, x, packed, 0, og__gemm_packed_groups(n));
+}
+
+/* What every block of keys reads of the rows. */
+static void read_rows(const plan *p, const og__attention *a, const og_call *call, const task *t,
+                      int64_t b, int64_t h)
+{
+    const og__attention_fns *fns = OG__PICK(og__attention_find)(a->dtype);
+    const og_tensor *dy = &call->x[0], *y = &call->x[4];
+    int64_t d_pitch = og__attention_pitch(a->D), e_pitch = og__attention_pitch(a->E);
+    fns->gather(og__attention_at(a->q, a->size, b, h, 0), a->q->strides[1], a->q->strides[3], t->q,
+                d_pitch, a->S, a->D, a->scale);
+    fns->gather(og__attention_at(dy, a->size, b, h, 0), dy->strides[1], dy->strides[3], t->dy,
+                e_pitch, a->S, a->E, 1);
+    char *line = t->gemm; /* a row of y, which is needed for delta alone */
+    for (int64_t i = 0; i < a->S; i++) {
+        fns->gather(og__attention_at(y, a->size, b, h, i), 0, y->strides[3], line, 0, 1, a->E, 1);
+        og__store_double(t->delta, a->dtype, i,
+                         fns->dot(t->dy + i * e_pitch * a->size, line, a->E));
+    }
+    for (int64_t i = 0; i < a->row_blocks; i++) {
+        int64_t row = i * ROWS, m = og__min(ROWS, a->S - row);
+        pack(a, a->D, m, t->q + row * d_pitch * a->size, d_pitch, 1,
+             t->q_packed + (size_t)i * p->row_bytes[0]);
+        pack(a, a->E, m, t->dy + row * e_pitch * a->size, e_pitch, 1,
+             t->dy_packed + (size_t)i * p->row_bytes[1]);
+    }
+    memset(t->dq, 0, (size_t)(a->S * d_pitch * a->size));
+}
+
+static void read_columns(const og__attention *a, const task *t, int64_t b, int64_t h,
+                         int64_t column, int64_t n)
+{
+    const int64_t *ks = a->k->strides, *vs = a->v->strides;
+    const char *k = og__attention_at(a->k, a->size, b, h, column);
+    pack(a, n, a->D, k, ks[3], ks[1], t->k_across);
+    pack(a, a->D, n, k, ks[1], ks[3], t->k);
+    pack(a, n, a->E, og__attention_at(a->v, a->size, b, h, column), vs[3], vs[1], t->v_across);
+    memset(t->dk, 0, (size_t)(COLUMNS * og__attention_pitch(a->D) * a->size));
+    memset(t->dv, 0, (size_t)(COLUMNS * og__attention_pitch(a->E) * a->size));
+}
+
+/* Block i of rows with the block of keys that was read. */
+static void add_block(const plan *p, const og__attention *a, const og_call *call, const task *t,
+                      int64_t b, int64_t h, int64_t i, int64_t column, int64_t n, bool masked)
+{
+    const og__attention_fns *fns = OG__PICK(og__attention_find)(a->dtype);
+    int64_t row = i * ROWS, m = og__min(ROWS, a->S - row), size = a->size;
+    int64_t d_pitch = og__attention_pitch(a->D), e_pitch = og__attention_pitch(a->E);
+    int64_t unit_row = ((b * a->H + h) * a->S + row) * size;
+    int64_t wide = (n + 11) / 12 * 12; /* rows of dk and dv, whole groups of the inner kernel */
+    char *dq = t->dq + row * d_pitch * size;
+    og__scores s = {.m = m,
+                    .n = n,
+                    .s = t->p,
+                    .bias = masked ? og__attention_bias(a, b, h, row, column) : NULL,
+                    .bias_row = a->mask_strides[2]};
+    product(a, m, n, a->D, t->q + row * d_pitch * size, d_pitch, 1, t->k_across, t->p,
+            OG__ATTENTION_PITCH, false, t);
+    product(a, m, n, a->E, t->dy + row * e_pitch * size, e_pitch, 1, t->v_across, t->ds,
+            OG__ATTENTION_PITCH, false, t);
+    fns->gradient(&s, t->ds, (const char *)call->x[5].data + unit_row,
+                  (const char *)call->x[6].data + unit_row, t->delta + row * size, a->zero_nan);
+    product(a, wide, a->E, m, t->p, 1, OG__ATTENTION_PITCH,
+            t->dy_packed + (size_t)i * p->row_bytes[1], t->dv, e_pitch, true, t);
+    product(a, wide, a->D, m, t->ds, 1, OG__ATTENTION_PITCH,
+            t->q_packed + (size_t)i * p->row_bytes[0], t->dk, d_pitch, true, t);
+    product(a, m, a->D, n, t->ds, OG__ATTENTION_PITCH, 1, t->k, dq, d_pitch, true, t);
+}
+
+/* Rows of `n` elements to output `out`, [B, positions, H, n]. */
+static void write_rows(const og__attention *a, const og_call *call, int out, int64_t b, int64_t h,
+                       int64_t positions, int64_t first, int64_t rows, int64_t n, const char *from,
+                       double factor)
+{
+    if (!og__has(call->ny, call->y, out))
+        return;
+    char *to = (char *)call->y[out].data + ((b * positions + first) * a->H + h) * n * a->size;
+    OG__PICK(og__attention_find)
+    (a->dtype)->gather(from, og__attention_pitch(n), 1, to, a->H * n, rows, n, factor);
+}
+
+static void unit(const plan *p, const og__attention *a, const og_call *call, const task *t,
+                 const unsigned char *map, int64_t b, int64_t h)
+{
+    read_rows(p, a, call, t, b, h);
+    for (int64_t j = 0; j < a->column_blocks; j++) {
+        int64_t column = j * COLUMNS, n = og__min(COLUMNS, a->T - column);
+        read_columns(a, t, b, h, column, n);
+        for (int64_t i = 0; i < a->row_blocks; i++) {
+            int state = map ? map[i * a->column_blocks + j] : OG__BLOCK_OPEN;
+            if (state != OG__BLOCK_SKIPPED)
+                add_block(p, a, call, t, b, h, i, column, n, state == OG__BLOCK_MASKED);
+        }
+        write_rows(a, call, 1, b, h, a->T, column, n, a->D, t->dk, 1);
+        write_rows(a, call, 2, b, h, a->T, column, n, a->E, t->dv, 1);
+    }
+    write_rows(a, call, 0, b, h, a->S, 0, a->S, a->D, t->dq, a->scale);
+}
+
+static og_status run(const og_call *call, og_error *error)
+{
+    (void)error;
+    const plan *p = call->state;
+    og__attention a;
+    og__attention_shape(call, 1, 7, &a);
+    unsigned char *map = p->map ? p->map : call->workspace;
+    if (a.mask && !p->map)
+        og__attention_map(call, &a, map);
+    char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
+    int64_t units = a.B * a.H;
+#pragma omp parallel for num_threads(p->threads) schedule(static)
+    for (int i = 0; i < p->threads; i++) {
+        task t;
+        lay_out(p, tasks + (size_t)i * p->task_bytes, &t);
+        for (int64_t u = units * i / p->threads; u < units * (i + 1) / p->threads; u++) {
+            int64_t b = u / a.H, h = u % a.H;
+            const unsigned char *blocks =
+                a.mask ? map + og__attention_mask_of(&a, b, h) * a.row_blocks * a.column_blocks
+                       : NULL;
+            unit(p, &a, call, &t, blocks, b, h);
+        }
+    }
+    return OG_OK;
+}
+
+const og_kernel og_kernels_cpu_attention_grad[] = {
+    {"ai.ongrad::AttentionHeadsGrad", "blocks", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports,
+     prepare, run, release},
+    {NULL},
+};
