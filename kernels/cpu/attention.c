@@ -15,7 +15,7 @@ typedef struct plan {
     int64_t parts;                 /* tasks of a unit */
     size_t task_bytes;             /* workspace of a thread, and before them all the map */
     size_t key_bytes, value_bytes; /* of a packed block */
-    unsigned char *map;            /* of a constant mask */
+    og__block *map;                /* of a constant mask */
 } plan;
 
 /* Workspace of a task, in turn. */
@@ -105,7 +105,7 @@ static void pack(const plan *p, const og__attention *a, const task *t, int64_t b
 
 /* A block of rows: y, top and log_sum of `m` queries from `row` on. */
 static void attend(const plan *p, const og__attention *a, const og_call *call, const task *t,
-                   const unsigned char *map, int64_t b, int64_t h, int64_t row)
+                   const og__block *map, int64_t b, int64_t h, int64_t row)
 {
     const og__attention_fns *fns = OG__PICK(og__attention_find)(a->dtype);
     int64_t m = og__min(OG__ATTENTION_ROWS, a->S - row), q_pitch = og__attention_pitch(a->D),
@@ -118,16 +118,15 @@ static void attend(const plan *p, const og__attention *a, const og_call *call, c
         t->total[i] = 0;
     }
     for (int64_t j = 0; j < a->column_blocks; j++) {
-        int state = map ? map[j] : OG__BLOCK_OPEN;
-        if (state == OG__BLOCK_SKIPPED)
+        og__block block = og__attention_block(a, map, 0, j);
+        if (!block.end)
             continue;
-        int64_t column = j * OG__ATTENTION_COLUMNS,
-                n = og__min(OG__ATTENTION_COLUMNS, a->T - column);
-        bool masked = state == OG__BLOCK_MASKED;
+        int64_t column = j * OG__ATTENTION_COLUMNS, n = block.end,
+                packed = og__min(OG__ATTENTION_COLUMNS, a->T - column);
         og__scores s = {.m = m,
                         .n = n,
                         .s = t->s,
-                        .bias = masked ? og__attention_bias(a, b, h, row, column) : NULL,
+                        .bias = block.masked ? og__attention_bias(a, b, h, row, column) : NULL,
                         .bias_row = a->mask_strides[2]};
         og__gemm qk = {.dtype = a->dtype,
                        .m = m,
@@ -143,7 +142,8 @@ static void attend(const plan *p, const og__attention *a, const og_call *call, c
                        .a_row = OG__ATTENTION_PITCH,
                        .a_column = 1,
                        .c_row = o_pitch,
-                       .add = true};
+                       .add = true,
+                       .packed_k = packed};
         OG__PICK(og__gemm_packed)
         (&qk, t->q, t->keys + (size_t)j * p->key_bytes, t->s, t->gemm);
         fns->softmax(&s, t->top, t->total, t->o, o_pitch, a->E);
@@ -171,7 +171,7 @@ static og_status run(const og_call *call, og_error *error)
     const plan *p = call->state;
     og__attention a;
     og__attention_shape(call, 0, 3, &a);
-    unsigned char *map = p->map ? p->map : call->workspace;
+    og__block *map = p->map ? p->map : call->workspace;
     if (a.mask && !p->map)
         og__attention_map(call, &a, map);
     char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
@@ -182,7 +182,7 @@ static og_status run(const og_call *call, og_error *error)
         lay_out(p, tasks + (size_t)i * p->task_bytes, &t);
         for (int64_t k = n * i / p->threads; k < n * (i + 1) / p->threads; k++) {
             int64_t unit = k / p->parts, part = k % p->parts, b = unit / a.H, h = unit % a.H;
-            const unsigned char *blocks =
+            const og__block *blocks =
                 a.mask ? map + og__attention_mask_of(&a, b, h) * a.row_blocks * a.column_blocks
                        : NULL;
             pack(p, &a, &t, b, h);

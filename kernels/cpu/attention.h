@@ -10,13 +10,16 @@
 
 #include "kernels/cpu/gemm.h"
 
-/* Rows that a product reads where they lie (gemm_template.h); both multiples of the inner kernels'
- * rows. */
+/* Rows: as many as a product reads where they lie (gemm_template.h), a multiple of the inner
+ * kernels' rows. Columns: a multiple of their columns. */
 #define OG__ATTENTION_ROWS 48
-#define OG__ATTENTION_COLUMNS 96
+#define OG__ATTENTION_COLUMNS 128
 
-/* What the mask does to a block. */
-enum { OG__BLOCK_SKIPPED, OG__BLOCK_OPEN, OG__BLOCK_MASKED };
+/* What the mask leaves of a block: the columns before `end`, 0 if none; and if it changes those. */
+typedef struct og__block {
+    uint8_t end;
+    bool masked;
+} og__block;
 
 typedef struct og__attention {
     og_dtype dtype; /* float or double */
@@ -37,12 +40,19 @@ typedef struct og__attention {
 void og__attention_shape(const og_call *call, int first, int mask, og__attention *a);
 /* Does the kernel take it: float or double, no empty dim, D and E at most OG__GEMM_K? */
 bool og__attention_supports(const og_call *call, int first, int mask);
-/* The states of all blocks, [masks, row_blocks, column_blocks] bytes; `map` has a->map_bytes.
+/* All blocks, [masks, row_blocks, column_blocks]; `map` has a->map_bytes.
  *
- * A block is skipped if every element of it is below -1e30 and each of its rows has one above -1e20
- * elsewhere: scores, unless they overflow a float's square, cannot make up for that, and exp gives
- * 0 exactly. */
-void og__attention_map(const og_call *call, const og__attention *a, unsigned char *map);
+ * A column is left out if every element of it in the block is below -1e30 and each of the block's
+ * rows has one above -1e20 elsewhere: scores, unless they overflow a float's square, cannot make up
+ * for that, and exp gives 0 exactly. */
+void og__attention_map(const og_call *call, const og__attention *a, og__block *map);
+/* Block (i, j) of one mask's map; NULL: there is no mask. */
+static inline og__block og__attention_block(const og__attention *a, const og__block *map, int64_t i,
+                                            int64_t j)
+{
+    int64_t n = og__min(OG__ATTENTION_COLUMNS, a->T - j * OG__ATTENTION_COLUMNS);
+    return map ? map[i * a->column_blocks + j] : (og__block){(uint8_t)n, false};
+}
 
 /* ---- one task */
 

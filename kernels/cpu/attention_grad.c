@@ -10,14 +10,16 @@
 
 #include "kernels/cpu/attention.h"
 
-enum { ROWS = OG__ATTENTION_ROWS, COLUMNS = OG__ATTENTION_COLUMNS };
+/* Two blocks of rows are taken together: sums over rows are then long enough for the inner kernel
+ * of products. */
+enum { ROWS = 2 * OG__ATTENTION_ROWS, COLUMNS = OG__ATTENTION_COLUMNS };
 
 typedef struct plan {
     og__attention shape; /* of the call that was planned: its tensors are not read */
     int threads;
     size_t task_bytes;
     size_t row_bytes[2]; /* of a packed block of queries, and of dy */
-    unsigned char *map;  /* of a constant mask */
+    og__block *map;      /* of a constant mask */
 } plan;
 
 /* Workspace of a task. A block of keys has three packed forms. */
@@ -31,10 +33,15 @@ typedef struct task {
     char *gemm;
 } task;
 
+static int64_t row_blocks(const og__attention *a)
+{
+    return (a->S + ROWS - 1) / ROWS;
+}
+
 static size_t lay_out(const plan *p, char *base, task *t)
 {
     const og__attention *a = &p->shape;
-    size_t at = 0, size = (size_t)a->size, blocks = (size_t)a->row_blocks;
+    size_t at = 0, size = (size_t)a->size, blocks = (size_t)row_blocks(a);
     size_t S = (size_t)a->S, d_pitch = (size_t)og__attention_pitch(a->D) * size,
            e_pitch = (size_t)og__attention_pitch(a->E) * size;
     t->q = og__attention_take(base, &at, S * d_pitch);
@@ -46,8 +53,8 @@ static size_t lay_out(const plan *p, char *base, task *t)
     t->k_across = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, COLUMNS, a->D));
     t->v_across = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, COLUMNS, a->E));
     t->k = og__attention_take(base, &at, og__gemm_packed_bytes(a->dtype, a->D, COLUMNS));
-    t->dk = og__attention_take(base, &at, COLUMNS * d_pitch);
-    t->dv = og__attention_take(base, &at, COLUMNS * e_pitch);
+    t->dk = og__attention_take(base, &at, (COLUMNS + 12) * d_pitch);
+    t->dv = og__attention_take(base, &at, (COLUMNS + 12) * e_pitch);
     t->p = og__attention_take(base, &at, ROWS * OG__ATTENTION_PITCH * size);
     t->ds = og__attention_take(base, &at, ROWS * OG__ATTENTION_PITCH * size);
     t->gemm = og__attention_take(base, &at, og__gemm_rows_bytes(a->dtype));
@@ -97,18 +104,23 @@ static og_status prepare(og_call *call, og_error *error)
 
 /* C [m, n] (+)= A [m, k] B; A has a row or a column of 1, C a pitch. */
 static void product(const og__attention *a, int64_t m, int64_t n, int64_t k, const char *x,
-                    int64_t row, int64_t column, const char *packed, char *c, int64_t pitch,
-                    bool add, const task *t)
+                    int64_t row, int64_t column, const char *packed, int64_t packed_k, char *c,
+                    int64_t pitch, bool add, const task *t)
 {
     og__gemm g = {.dtype = a->dtype,
-                  .m = m,
                   .n = n,
                   .k = k,
                   .a_row = row,
                   .a_column = column,
                   .c_row = pitch,
-                  .add = add};
-    OG__PICK(og__gemm_packed)(&g, x, packed, c, t->gemm);
+                  .add = add,
+                  .packed_k = packed_k};
+    int64_t step = column == 1 ? OG__ATTENTION_ROWS : OG__GEMM_M;
+    for (int64_t i = 0; i < m; i += step) {
+        g.m = og__min(step, m - i);
+        OG__PICK(og__gemm_packed)
+        (&g, x + i * row * a->size, packed, c + i * pitch * a->size, t->gemm);
+    }
 }
 
 /* B [k, n] packed whole. */
@@ -130,13 +142,16 @@ static void read_rows(const plan *p, const og__attention *a, const og_call *call
                 d_pitch, a->S, a->D, a->scale);
     fns->gather(og__attention_at(dy, a->size, b, h, 0), dy->strides[1], dy->strides[3], t->dy,
                 e_pitch, a->S, a->E, 1);
-    char *line = t->gemm; /* a row of y, which is needed for delta alone */
     for (int64_t i = 0; i < a->S; i++) {
-        fns->gather(og__attention_at(y, a->size, b, h, i), 0, y->strides[3], line, 0, 1, a->E, 1);
+        const char *line = og__attention_at(y, a->size, b, h, i);
+        if (y->strides[3] != 1) {
+            fns->gather(line, 0, y->strides[3], t->gemm, 0, 1, a->E, 1);
+            line = t->gemm;
+        }
         og__store_double(t->delta, a->dtype, i,
                          fns->dot(t->dy + i * e_pitch * a->size, line, a->E));
     }
-    for (int64_t i = 0; i < a->row_blocks; i++) {
+    for (int64_t i = 0; i < row_blocks(a); i++) {
         int64_t row = i * ROWS, m = og__min(ROWS, a->S - row);
         pack(a, a->D, m, t->q + row * d_pitch * a->size, d_pitch, 1,
              t->q_packed + (size_t)i * p->row_bytes[0]);
@@ -154,8 +169,8 @@ static void read_columns(const og__attention *a, const task *t, int64_t b, int64
     pack(a, n, a->D, k, ks[3], ks[1], t->k_across);
     pack(a, a->D, n, k, ks[1], ks[3], t->k);
     pack(a, n, a->E, og__attention_at(a->v, a->size, b, h, column), vs[3], vs[1], t->v_across);
-    memset(t->dk, 0, (size_t)(COLUMNS * og__attention_pitch(a->D) * a->size));
-    memset(t->dv, 0, (size_t)(COLUMNS * og__attention_pitch(a->E) * a->size));
+    memset(t->dk, 0, (size_t)((COLUMNS + 12) * og__attention_pitch(a->D) * a->size));
+    memset(t->dv, 0, (size_t)((COLUMNS + 12) * og__attention_pitch(a->E) * a->size));
 }
 
 /* Block i of rows with the block of keys that was read. */
@@ -167,23 +182,24 @@ static void add_block(const plan *p, const og__attention *a, const og_call *call
     int64_t d_pitch = og__attention_pitch(a->D), e_pitch = og__attention_pitch(a->E);
     int64_t unit_row = ((b * a->H + h) * a->S + row) * size;
     int64_t wide = (n + 11) / 12 * 12; /* rows of dk and dv, whole groups of the inner kernel */
+    int64_t packed = og__min(COLUMNS, a->T - column);
     char *dq = t->dq + row * d_pitch * size;
     og__scores s = {.m = m,
                     .n = n,
                     .s = t->p,
                     .bias = masked ? og__attention_bias(a, b, h, row, column) : NULL,
                     .bias_row = a->mask_strides[2]};
-    product(a, m, n, a->D, t->q + row * d_pitch * size, d_pitch, 1, t->k_across, t->p,
+    product(a, m, n, a->D, t->q + row * d_pitch * size, d_pitch, 1, t->k_across, 0, t->p,
             OG__ATTENTION_PITCH, false, t);
-    product(a, m, n, a->E, t->dy + row * e_pitch * size, e_pitch, 1, t->v_across, t->ds,
+    product(a, m, n, a->E, t->dy + row * e_pitch * size, e_pitch, 1, t->v_across, 0, t->ds,
             OG__ATTENTION_PITCH, false, t);
     fns->gradient(&s, t->ds, (const char *)call->x[5].data + unit_row,
                   (const char *)call->x[6].data + unit_row, t->delta + row * size, a->zero_nan);
     product(a, wide, a->E, m, t->p, 1, OG__ATTENTION_PITCH,
-            t->dy_packed + (size_t)i * p->row_bytes[1], t->dv, e_pitch, true, t);
+            t->dy_packed + (size_t)i * p->row_bytes[1], 0, t->dv, e_pitch, true, t);
     product(a, wide, a->D, m, t->ds, 1, OG__ATTENTION_PITCH,
-            t->q_packed + (size_t)i * p->row_bytes[0], t->dk, d_pitch, true, t);
-    product(a, m, a->D, n, t->ds, OG__ATTENTION_PITCH, 1, t->k, dq, d_pitch, true, t);
+            t->q_packed + (size_t)i * p->row_bytes[0], 0, t->dk, d_pitch, true, t);
+    product(a, m, a->D, n, t->ds, OG__ATTENTION_PITCH, 1, t->k, packed, dq, d_pitch, true, t);
 }
 
 /* Rows of `n` elements to output `out`, [B, positions, H, n]. */
@@ -198,17 +214,26 @@ static void write_rows(const og__attention *a, const og_call *call, int out, int
     (a->dtype)->gather(from, og__attention_pitch(n), 1, to, a->H * n, rows, n, factor);
 }
 
+/* Of two blocks of the map. */
+static og__block block_of(const og__attention *a, const og__block *map, int64_t i, int64_t j)
+{
+    og__block x = og__attention_block(a, map, 2 * i, j),
+              y = og__attention_block(a, map, og__min(2 * i + 1, a->row_blocks - 1), j);
+    bool masked = x.masked || y.masked || x.end != y.end;
+    return (og__block){x.end > y.end ? x.end : y.end, masked};
+}
+
 static void unit(const plan *p, const og__attention *a, const og_call *call, const task *t,
-                 const unsigned char *map, int64_t b, int64_t h)
+                 const og__block *map, int64_t b, int64_t h)
 {
     read_rows(p, a, call, t, b, h);
     for (int64_t j = 0; j < a->column_blocks; j++) {
         int64_t column = j * COLUMNS, n = og__min(COLUMNS, a->T - column);
         read_columns(a, t, b, h, column, n);
-        for (int64_t i = 0; i < a->row_blocks; i++) {
-            int state = map ? map[i * a->column_blocks + j] : OG__BLOCK_OPEN;
-            if (state != OG__BLOCK_SKIPPED)
-                add_block(p, a, call, t, b, h, i, column, n, state == OG__BLOCK_MASKED);
+        for (int64_t i = 0; i < row_blocks(a); i++) {
+            og__block block = block_of(a, map, i, j);
+            if (block.end)
+                add_block(p, a, call, t, b, h, i, column, block.end, block.masked);
         }
         write_rows(a, call, 1, b, h, a->T, column, n, a->D, t->dk, 1);
         write_rows(a, call, 2, b, h, a->T, column, n, a->E, t->dv, 1);
@@ -222,7 +247,7 @@ static og_status run(const og_call *call, og_error *error)
     const plan *p = call->state;
     og__attention a;
     og__attention_shape(call, 1, 7, &a);
-    unsigned char *map = p->map ? p->map : call->workspace;
+    og__block *map = p->map ? p->map : call->workspace;
     if (a.mask && !p->map)
         og__attention_map(call, &a, map);
     char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
@@ -233,7 +258,7 @@ static og_status run(const og_call *call, og_error *error)
         lay_out(p, tasks + (size_t)i * p->task_bytes, &t);
         for (int64_t u = units * i / p->threads; u < units * (i + 1) / p->threads; u++) {
             int64_t b = u / a.H, h = u % a.H;
-            const unsigned char *blocks =
+            const og__block *blocks =
                 a.mask ? map + og__attention_mask_of(&a, b, h) * a.row_blocks * a.column_blocks
                        : NULL;
             unit(p, &a, call, &t, blocks, b, h);

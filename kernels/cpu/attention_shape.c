@@ -27,7 +27,7 @@ void og__attention_shape(const og_call *call, int first, int mask, og__attention
     og__broadcast_strides(a->mask, &scores, a->mask_strides);
     a->mask_heads = a->mask_strides[1] ? a->H : 1;
     a->masks = (a->mask_strides[0] ? a->B : 1) * a->mask_heads;
-    a->map_bytes = (size_t)(a->masks * a->row_blocks * a->column_blocks);
+    a->map_bytes = (size_t)(a->masks * a->row_blocks * a->column_blocks) * sizeof(og__block);
 }
 
 bool og__attention_supports(const og_call *call, int first, int mask)
@@ -40,31 +40,44 @@ bool og__attention_supports(const og_call *call, int first, int mask)
            a.E <= OG__GEMM_K && (!a.mask || a.T == 1 || a.mask_strides[3] == 1);
 }
 
+enum { GRAIN = 32 }; /* columns that are left out together: what inner kernels compute at once */
+
+/* Columns before which all are left out lie at the end: how many are not, of n. */
+static int64_t end_of(const og__attention *a, const og__attention_fns *fns, const void *mask,
+                      int64_t rows, int64_t n)
+{
+    int64_t end = 0;
+    for (int64_t r = 0; r < rows; r++) {
+        const char *row = (const char *)mask + r * a->mask_strides[2] * a->size;
+        for (int64_t at = (n - 1) / GRAIN * GRAIN; at >= end; at -= GRAIN)
+            if (!(fns->largest(row + at * a->size, og__min(GRAIN, n - at)) < -1e30))
+                end = og__min(n, at + GRAIN);
+    }
+    return end;
+}
+
 /* The row of blocks of one mask. */
 static void map_rows(const og__attention *a, const og__attention_fns *fns, int64_t mask,
-                     int64_t block, unsigned char *map)
+                     int64_t block, og__block *map)
 {
     int64_t b = mask / a->mask_heads, h = mask % a->mask_heads, first = block * OG__ATTENTION_ROWS;
     int64_t rows = og__min(OG__ATTENTION_ROWS, a->S - first);
-    bool open[OG__ATTENTION_ROWS], all_open = true;
-    for (int64_t r = 0; r < rows; r++) {
-        open[r] = fns->largest(og__attention_bias(a, b, h, first + r, 0), a->T) > -1e20;
-        all_open = all_open && open[r];
-    }
+    bool open = true;
+    for (int64_t r = 0; r < rows && open; r++)
+        open = fns->largest(og__attention_bias(a, b, h, first + r, 0), a->T) > -1e20;
     for (int64_t j = 0; j < a->column_blocks; j++) {
         int64_t column = j * OG__ATTENTION_COLUMNS,
                 n = og__min(OG__ATTENTION_COLUMNS, a->T - column);
-        bool skipped = all_open, zeros = true;
-        for (int64_t r = 0; r < rows && (skipped || zeros); r++) {
-            const void *x = og__attention_bias(a, b, h, first + r, column);
-            zeros = zeros && fns->zeros(x, n);
-            skipped = skipped && !zeros && fns->largest(x, n) < -1e30;
-        }
-        map[j] = skipped ? OG__BLOCK_SKIPPED : zeros ? OG__BLOCK_OPEN : OG__BLOCK_MASKED;
+        int64_t end =
+            open ? end_of(a, fns, og__attention_bias(a, b, h, first, column), rows, n) : n;
+        bool zeros = true;
+        for (int64_t r = 0; r < rows && zeros && end; r++)
+            zeros = fns->zeros(og__attention_bias(a, b, h, first + r, column), end);
+        map[j] = (og__block){(uint8_t)end, !zeros};
     }
 }
 
-void og__attention_map(const og_call *call, const og__attention *a, unsigned char *map)
+void og__attention_map(const og_call *call, const og__attention *a, og__block *map)
 {
     const og__attention_fns *fns = OG__PICK(og__attention_find)(a->dtype);
     int64_t tasks = a->masks * a->row_blocks, work = a->masks * a->S * a->T / 8;

@@ -5,6 +5,11 @@
 #define exp_float og__exp_float
 #define exp_double exp /* the C library's, in vectors */
 
+/* Sums go over lanes first: reductions that the compiler makes add lane after lane. */
+#define LANES(T) ((int)(64 / sizeof(T)))
+typedef float wide_float __attribute__((vector_size(64), aligned(4), may_alias));
+typedef double wide_double __attribute__((vector_size(64), aligned(8), may_alias));
+
 #define ATTENTION(T)                                                                               \
     static void gather_##T(const void *from_, int64_t row, int64_t column, void *to_,              \
                            int64_t pitch, int64_t rows, int64_t columns, double factor_)           \
@@ -43,6 +48,26 @@
             any |= x[j] != 0;                                                                      \
         return !any;                                                                               \
     }                                                                                              \
+    static inline T fold_##T(wide_##T v)                                                           \
+    {                                                                                              \
+        T part[LANES(T)];                                                                          \
+        memcpy(part, &v, sizeof part);                                                             \
+        for (int width = LANES(T) / 2; width; width /= 2)                                          \
+            for (int k = 0; k < width; k++)                                                        \
+                part[k] += part[k + width];                                                        \
+        return part[0];                                                                            \
+    }                                                                                              \
+    static T sum_##T(const T *x, int64_t n)                                                        \
+    {                                                                                              \
+        wide_##T v = {0};                                                                          \
+        T sum = 0;                                                                                 \
+        int64_t j = 0;                                                                             \
+        for (; j + LANES(T) <= n; j += LANES(T))                                                   \
+            v += *(const wide_##T *)(x + j);                                                       \
+        for (; j < n; j++)                                                                         \
+            sum += x[j];                                                                           \
+        return sum + fold_##T(v);                                                                  \
+    }                                                                                              \
     static void softmax_##T(const og__scores *b, void *top_, double *total, void *o_,              \
                             int64_t o_pitch, int64_t E)                                            \
     {                                                                                              \
@@ -53,13 +78,10 @@
             if (b->bias)                                                                           \
                 add_##T(s, (const T *)b->bias + i * b->bias_row, b->n);                            \
             T here = (T)largest_##T(s, b->n), now = here > top[i] ? here : top[i];                 \
-            T shift = now == -(T)INFINITY ? 0 : now, sum = 0;                                      \
-            _Pragma("omp simd reduction(+ : sum)") for (int64_t j = 0; j < b->n; j++)              \
-            {                                                                                      \
-                T e = exp_##T(s[j] - shift);                                                       \
-                s[j] = e;                                                                          \
-                sum += e;                                                                          \
-            }                                                                                      \
+            T shift = now == -(T)INFINITY ? 0 : now;                                               \
+            for (int64_t j = 0; j < b->n; j++)                                                     \
+                s[j] = exp_##T(s[j] - shift);                                                      \
+            T sum = sum_##T(s, b->n);                                                              \
             T factor = top[i] == now ? 1 : exp_##T(top[i] - shift);                                \
             for (int64_t j = 0; j < E && factor != 1; j++)                                         \
                 o[j] *= factor;                                                                    \
@@ -77,10 +99,15 @@
     }                                                                                              \
     static double dot_##T(const void *a_, const void *b_, int64_t n)                               \
     {                                                                                              \
-        const T *restrict a = a_, *restrict b = b_;                                                \
+        const T *a = a_, *b = b_;                                                                  \
+        wide_##T v = {0};                                                                          \
         T sum = 0;                                                                                 \
-        _Pragma("omp simd reduction(+ : sum)") for (int64_t j = 0; j < n; j++) sum += a[j] * b[j]; \
-        return (double)sum;                                                                        \
+        int64_t j = 0;                                                                             \
+        for (; j + LANES(T) <= n; j += LANES(T))                                                   \
+            v += *(const wide_##T *)(a + j) * *(const wide_##T *)(b + j);                          \
+        for (; j < n; j++)                                                                         \
+            sum += a[j] * b[j];                                                                    \
+        return (double)(sum + fold_##T(v));                                                        \
     }                                                                                              \
     static void gradient_##T(const og__scores *b, void *ds_, const void *top, const void *log_sum, \
                              const void *delta, bool zero_nan)                                     \

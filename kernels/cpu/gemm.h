@@ -15,6 +15,8 @@ typedef struct og__gemm {
     int64_t m, n, k;
     int64_t a_row, a_column, b_row, b_column, c_row; /* strides in elements */
     bool add;                                        /* C += */
+    int64_t packed_k; /* og__gemm_packed: rows that B was packed with, if its first k are taken, and
+                         at most OG__GEMM_K; 0: k */
 } og__gemm;
 
 /* Blocks; multiples of every inner kernel's rows and columns. */

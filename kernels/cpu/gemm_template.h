@@ -124,15 +124,16 @@ static void NAME(pack_rows)(const og__gemm *g, T *pa, const char *a, int64_t m, 
     }
 }
 
-/* One block: m ≤ OG__GEMM_M rows of A (a_row as above) with n columns of packed B. */
+/* One block: m ≤ OG__GEMM_M rows of A (a_row as above) with n columns of B, packed `depth` ≥ k
+ * deep. */
 static void NAME(block)(int64_t m, int64_t n, int64_t k, const T *a, int64_t a_row, const T *b,
-                        T *c, int64_t row, bool add)
+                        int64_t depth, T *c, int64_t row, bool add)
 {
     T edge[ROWS * COLUMNS];
     int64_t group = NAME(group_rows)(m);
     for (int64_t j = 0; j < n; j += COLUMNS)
         for (int64_t i = 0; i < m; i += group) {
-            const T *pa = a + i * (a_row == 1 ? k : a_row), *pb = b + j * k;
+            const T *pa = a + i * (a_row == 1 ? k : a_row), *pb = b + j * depth;
             int64_t rows = og__min(group, m - i), columns = og__min(COLUMNS, n - j);
             if (columns == COLUMNS) {
                 NAME(kernel_of)(rows, k, pa, a_row, pb, c + i * row + j, row, add);
@@ -169,15 +170,17 @@ static void NAME(gemm_packed)(const og__gemm *g, const T *a, const T *packed, T 
         for (int64_t p = 0; p < g->k; p += OG__GEMM_K) {
             int64_t m = og__min(OG__GEMM_M, g->m - i), k = og__min(OG__GEMM_K, g->k - p);
             const T *at = a + i * g->a_row + p * g->a_column;
+            int64_t depth = g->packed_k ? g->packed_k : k;
             if (in_place) {
                 NAME(block)
-                (m, g->n, k, at, g->a_row, packed + p * wide, c + i * g->c_row, g->c_row,
+                (m, g->n, k, at, g->a_row, packed + p * wide, depth, c + i * g->c_row, g->c_row,
                  g->add || p > 0);
                 continue;
             }
             NAME(pack_rows)(g, pa, (const char *)at, m, k);
             NAME(block)
-            (m, g->n, k, pa, 1, packed + p * wide, c + i * g->c_row, g->c_row, g->add || p > 0);
+            (m, g->n, k, pa, 1, packed + p * wide, depth, c + i * g->c_row, g->c_row,
+             g->add || p > 0);
         }
 }
 
@@ -207,10 +210,10 @@ static void NAME(gemm)(const og__gemm *g, const void *a, const void *b, void *c,
                     (g, pa, (const char *)a + (i * g->a_row + p * g->a_column) * size, m, k);
                     char *to = (char *)c + (i * g->c_row + j) * size;
                     if (!half) {
-                        NAME(block)(m, n, k, pa, 1, pb, (T *)to, g->c_row, g->add || p > 0);
+                        NAME(block)(m, n, k, pa, 1, pb, k, (T *)to, g->c_row, g->add || p > 0);
                         continue;
                     }
-                    NAME(block)(m, n, k, pa, 1, pb, pc, n, p > 0);
+                    NAME(block)(m, n, k, pa, 1, pb, k, pc, n, p > 0);
                     for (int64_t r = 0; p + k == g->k && r < m; r++)
                         for (int64_t q = 0; q < n; q++) {
                             double sum = (double)pc[r * n + q];
