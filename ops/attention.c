@@ -165,6 +165,47 @@ static og_val bias_of(og_expand *e, const sizes *s, og_val q, bool *may_be_empty
     return bias;
 }
 
+/* Does AttentionHeads say what the node does? It has no cap, no precision but its input's, and
+ * shows no scores. */
+static bool is_plain(const og_expand *e)
+{
+    og_dtype dtype = DType(e->x[0]);
+    int64_t precision = og_attr_int(e->node, "softmax_precision", 0);
+    return (dtype == OG_FLOAT || dtype == OG_DOUBLE) && (!precision || precision == dtype) &&
+           og_attr_float(e->node, "softcap", 0) <= 0 && (e->ny < 4 || !e->want[3]);
+}
+
+/* [B, H, S, D] → [B, S, H, D] and back */
+static og_val swap_heads(og_val x)
+{
+    return Transpose(x, ((int[]){0, 2, 1, 3}));
+}
+
+/* With a bias of 0 for the queries that may attend to no key, and zeros for their y. */
+static og_val plain_attention(og_expand *e, const sizes *s, og_val q, og_val k, og_val v)
+{
+    bool may_be_empty;
+    og_val bias = bias_of(e, s, q, &may_be_empty), any = OG_NONE;
+    if (may_be_empty) {
+        any = Greater(Reduce("ReduceMax", bias, 1, (int[]){Rank(bias) - 1}, true),
+                      Scalar(q, -INFINITY));
+        bias = Where(any, bias, Zero(bias));
+    }
+    double scale = og_attr_float(e->node, "scale", 1 / sqrt((double)s->depth));
+    og_val y = swap_heads(Op(OG_DOMAIN "::AttentionHeads",
+                             In(swap_heads(q), swap_heads(repeat_heads(k, s->heads)),
+                                swap_heads(repeat_heads(v, s->heads)), bias),
+                             F("scale", scale)));
+    return may_be_empty ? Where(any, y, Zero(y)) : y;
+}
+
+static og_val merge_heads(og_val y, const sizes *s)
+{
+    return s->flat ? Reshape(swap_heads(y), 3,
+                             ((int64_t[]){s->batch, s->queries, s->heads * s->v_depth}))
+                   : y;
+}
+
 /* y = softmax(cap(scale Q Kᵀ) + bias) V; a query that may attend to no key gives zeros */
 static void attention_expand(og_expand *e)
 {
@@ -182,6 +223,10 @@ static void attention_expand(og_expand *e)
         e->y[1] = Identity(k);
     if (e->ny > 2)
         e->y[2] = Identity(v);
+    if (is_plain(e)) {
+        e->y[0] = merge_heads(plain_attention(e, &s, q, k, v), &s);
+        return;
+    }
     /* Q and K are each scaled by the root, so that half precision does not overflow. */
     double root = sqrt(og_attr_float(e->node, "scale", 1 / sqrt((double)s.depth)));
     og_val raw =
@@ -202,11 +247,7 @@ static void attention_expand(og_expand *e)
         to_dtype(Op("Softmax", In(to_dtype(logits, (og_dtype)precision)), I("axis", -1)), DType(q));
     if (may_be_empty)
         p = Where(any, p, Zero(p));
-    og_val y = MatMul(p, repeat_heads(v, s.heads));
-    if (s.flat)
-        y = Reshape(Transpose(y, ((int[]){0, 2, 1, 3})), 3,
-                    ((int64_t[]){s.batch, s.queries, s.heads * s.v_depth}));
-    e->y[0] = y;
+    e->y[0] = merge_heads(MatMul(p, repeat_heads(v, s.heads)), &s);
     if (e->ny > 3) {
         og_val shown[4] = {raw, capped, biased, p};
         int64_t mode = og_attr_int(e->node, "qk_matmul_output_mode", 0);

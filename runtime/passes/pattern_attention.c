@@ -3,11 +3,16 @@
  * AttentionHeads, which never holds all of s. Q [B, H, S, D], or [B H, S, D]; Kᵀ may be made in any
  * way. PyTorch's newer exporter replaces NaN in the softmax by zeros (rows of -∞ alone).
  * Where(allowed, s, -∞) is a mask of 0 and -∞. A mask that is trained, or anything between softmax
- * and the second product (dropout), leaves the nodes as they are. */
+ * and the second product (dropout), leaves the nodes as they are; so do few keys, whose scores take
+ * little memory and are computed once, not twice. */
 #include <math.h>
 
 #include "runtime/graph/build.h"
 #include "runtime/passes/match.h"
+
+/* From so many keys on it is no slower; with a mask, which may leave out half of the scores, from
+ * fewer on (measured on a CPU with heads of 32 and 64). */
+enum { FEWEST_KEYS = 256, FEWEST_MASKED_KEYS = 128 };
 
 typedef struct attention {
     int q, kt, v; /* values of the graph that is read */
@@ -105,7 +110,8 @@ static bool is_scores(const og_match *m, int value, attention *a)
     return false;
 }
 
-/* Q, Kᵀ and V of one rank with the same leading dims, and a mask with a last dim of its own. */
+/* Q, Kᵀ and V of one rank with the same leading dims, enough keys, and a mask with a last dim of
+ * its own. */
 static bool fits(const og_match *m, const attention *a)
 {
     const og_type *q = type_of(m, a->q), *kt = type_of(m, a->kt), *v = type_of(m, a->v);
@@ -118,6 +124,8 @@ static bool fits(const og_match *m, const attention *a)
             (k < rank - 2 && (kt->dims[k] != q->dims[k] || v->dims[k] != q->dims[k])))
             return false;
     int extra = a->mask >= 0 ? a->mask : a->allowed;
+    if (kt->dims[rank - 1] < (extra < 0 ? FEWEST_KEYS : FEWEST_MASKED_KEYS))
+        return false;
     if (extra < 0)
         return true;
     const og_type *t = type_of(m, extra);
