@@ -284,6 +284,161 @@ TEST(merged_transposes)
     CHECK_INT(compare(merged_rows, og_pass_patterns, "Reshape"), 2);
 }
 
+/* ---- attention: 130 keys, [2, 3, S, 4] */
+
+enum { KEYS = 130 };
+
+static og_val kt_of(og_graph *g)
+{
+    return SwapLast(Input(g, "k", 2, 3, KEYS, 4));
+}
+
+/* softmax(scores) V, of `rank` */
+static void attended(og_graph *g, og_val scores)
+{
+    og_val p = Op("Softmax", In(scores), I("axis", -1));
+    og_graph_add_output(g, "y", MatMul(p, Input(g, "v", 2, 3, KEYS, 5)));
+}
+
+/* 0 for keys that are not behind the query, else `closed`: [S, KEYS] */
+static og_val causal_mask(og_graph *g, int64_t queries, double closed)
+{
+    og_type t = og_type_make(OG_DOUBLE, 2, (int64_t[]){queries, KEYS});
+    double *data = og_arena_array(g->arena, (size_t)(queries * KEYS), sizeof *data);
+    for (int64_t i = 0; data && i < queries * KEYS; i++)
+        data[i] = i % KEYS <= i / KEYS ? 0 : closed;
+    return og_graph_add_const(g, "", &t, data);
+}
+
+static void attention_plain(og_graph *g) /* enough keys without a mask */
+{
+    og_val q = Input(g, "q", 2, 50, 4), k = Input(g, "k", 2, 300, 4), v = Input(g, "v", 2, 300, 3);
+    og_val s = Div(MatMul(q, SwapLast(k)), Scalar(q, 2));
+    og_graph_add_output(g, "y", MatMul(Op("Softmax", In(s), I("axis", 2)), v));
+}
+
+static void attention_transposed(og_graph *g) /* heads of rank 3 that are made of [S, N, D] */
+{
+    og_val q = Transpose(Input(g, "q", 50, 2, 4), ((int[]){1, 0, 2})),
+           k = Input(g, "k", 2, KEYS, 4), v = Input(g, "v", 2, KEYS, 3),
+           mask = Input(g, "mask", 2, 1, KEYS);
+    og_val p = Op("Softmax", In(Add(MatMul(q, SwapLast(k)), mask)), I("axis", -1));
+    og_graph_add_output(g, "y", Transpose(MatMul(p, v), ((int[]){1, 0, 2})));
+}
+
+static void attention_samples(og_graph *g) /* a mask for each of rank 3 */
+{
+    og_val q = Input(g, "q", 2, 50, 4), k = Input(g, "k", 2, KEYS, 4),
+           v = Input(g, "v", 2, KEYS, 3), mask = Input(g, "mask", 2, 50, KEYS);
+    og_val p = Op("Softmax", In(Add(mask, MatMul(q, SwapLast(k)))), I("axis", -1));
+    og_graph_add_output(g, "y", MatMul(p, v));
+}
+
+static void
+attention_causal(og_graph *g) /* both operands scaled, as scaled_dot_product_attention */
+{
+    og_val q = Input(g, "q", 2, 3, KEYS, 4), root = Scalar(q, 0.7), kt = kt_of(g);
+    og_val s = MatMul(Mul(q, root), Mul(kt, root));
+    attended(g, Add(s, causal_mask(g, KEYS, -INFINITY)));
+}
+
+static void attention_finite_mask(og_graph *g)
+{
+    og_val q = Input(g, "q", 2, 3, 100, 4);
+    attended(g, Add(causal_mask(g, 100, -3.4e38), Mul(MatMul(q, kt_of(g)), Scalar(q, 0.5))));
+}
+
+static void attention_padded(og_graph *g) /* a mask that is only known later */
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), mask = Input(g, "mask", 2, 1, 1, KEYS);
+    attended(g, Add(MatMul(q, kt_of(g)), Mul(mask, Scalar(mask, 1e4))));
+}
+
+static void attention_where(og_graph *g)
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), mask = Input(g, "mask", 2, 1, 1, KEYS);
+    og_val s = MatMul(q, kt_of(g));
+    attended(g, Where(Greater(mask, Zero(mask)), Scalar(s, -INFINITY), s));
+}
+
+static void attention_without_nan(og_graph *g) /* two rows are masked as a whole */
+{
+    og_val q = Input(g, "q", 2, 3, 4, 4), v = Input(g, "v", 2, 3, KEYS, 5);
+    og_type t = og_type_make(OG_DOUBLE, 2, (int64_t[]){4, 1});
+    og_val rows = og_const_copy(g, &t, (double[]){0, -INFINITY, -INFINITY, 1});
+    og_val mask = Add(rows, causal_mask(g, 4, -INFINITY));
+    og_val p = Op("Softmax", In(Add(MatMul(q, kt_of(g)), mask)), I("axis", -1));
+    p = Where(Op("IsNaN", In(p)), Zero(p), p);
+    og_graph_add_output(g, "y", MatMul(p, v));
+}
+
+static void attention_read_twice(og_graph *g) /* the probabilities are an output, too */
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), v = Input(g, "v", 2, 3, KEYS, 5);
+    og_val s = Add(MatMul(q, kt_of(g)), causal_mask(g, 7, -INFINITY));
+    og_val p = Op("Softmax", In(s), I("axis", -1));
+    og_graph_add_output(g, "y", MatMul(p, v));
+    og_graph_add_output(g, "p", p);
+}
+
+static void attention_dropped(og_graph *g) /* something lies between softmax and the product */
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), keep = Input(g, "keep", 2, 3, 7, KEYS);
+    og_val s = Add(MatMul(q, kt_of(g)), causal_mask(g, 7, -INFINITY));
+    og_val p = Mul(Op("Softmax", In(s), I("axis", -1)), keep);
+    og_graph_add_output(g, "y", MatMul(p, Input(g, "v", 2, 3, KEYS, 5)));
+}
+
+static void attention_other_axis(og_graph *g)
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), v = Input(g, "v", 2, 3, KEYS, 5);
+    og_val s = Add(MatMul(q, kt_of(g)), causal_mask(g, 7, -1));
+    og_graph_add_output(g, "y", MatMul(Op("Softmax", In(s), I("axis", 2)), v));
+}
+
+static void attention_shared_keys(og_graph *g) /* heads share K and V: they are broadcast */
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4), k = Input(g, "k", 2, 1, KEYS, 4),
+           v = Input(g, "v", 2, 1, KEYS, 4);
+    og_val s = Add(MatMul(q, SwapLast(k)), causal_mask(g, 7, -1));
+    og_graph_add_output(g, "y", MatMul(Op("Softmax", In(s), I("axis", -1)), v));
+}
+
+static void attention_few_keys(og_graph *g)
+{
+    og_val q = Input(g, "q", 2, 50, 4), k = Input(g, "k", 2, KEYS, 4),
+           v = Input(g, "v", 2, KEYS, 3);
+    og_val p = Op("Softmax", In(MatMul(q, SwapLast(k))), I("axis", -1));
+    og_graph_add_output(g, "y", MatMul(p, v));
+}
+
+TEST(attention)
+{
+    static build_fn *const found[] = {attention_plain,  attention_transposed,  attention_samples,
+                                      attention_causal, attention_finite_mask, attention_padded,
+                                      attention_where,  attention_without_nan};
+    static build_fn *const left[] = {attention_read_twice, attention_dropped, attention_other_axis,
+                                     attention_shared_keys, attention_few_keys};
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++)
+        CHECK_INT(compare(found[i], og_pass_patterns, "AttentionHeads"), 1);
+    for (size_t i = 0; i < sizeof left / sizeof *left; i++)
+        CHECK_INT(compare(left[i], og_pass_patterns, "AttentionHeads"), 0);
+}
+
+/* A mask that may be trained needs its gradient: all scores. */
+TEST(trained_mask)
+{
+    og_graph *g = og_graph_new();
+    REQUIRE(g);
+    og_type t = og_type_make(OG_DOUBLE, 2, (int64_t[]){7, KEYS});
+    og_val q = Input(g, "q", 2, 3, 7, 4), bias = og_graph_add_state(g, "bias", &t, 0, NULL);
+    attended(g, Add(MatMul(q, kt_of(g)), Mul(bias, Scalar(bias, 2))));
+    og_graph *after = og_pass_patterns(g);
+    CHECK(after && after->error.status == OG_OK);
+    CHECK_INT(after ? count(after, "AttentionHeads") : -1, 0);
+    og_graph_free(g);
+}
+
 /* ---- splits */
 
 static og_val gather(og_val x, int axis, int64_t index)
@@ -358,6 +513,8 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(layer_norm),
                                 TEST_ROW(scaled_products),
                                 TEST_ROW(merged_transposes),
+                                TEST_ROW(attention),
+                                TEST_ROW(trained_mask),
                                 TEST_ROW(splits),
                                 TEST_ROW(products)};
 TEST_MAIN(tests)
