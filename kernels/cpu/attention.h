@@ -46,6 +46,9 @@ bool og__attention_supports(const og_call *call, int first, int mask);
  * rows has one above -1e20 elsewhere: scores, unless they overflow a float's square, cannot make up
  * for that, and exp gives 0 exactly. */
 void og__attention_map(const og_call *call, const og__attention *a, og__block *map);
+/* Of a mask that is constant, known while planning: its map, malloc'd; else *map is NULL. False
+ * when out of memory. */
+bool og__attention_constant_map(const og_call *call, const og__attention *a, og__block **map);
 /* Block (i, j) of one mask's map; NULL: there is no mask. */
 static inline og__block og__attention_block(const og__attention *a, const og__block *map, int64_t i,
                                             int64_t j)

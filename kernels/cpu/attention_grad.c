@@ -85,13 +85,10 @@ static og_status prepare(og_call *call, og_error *error)
     og__attention *a = &p->shape;
     task t;
     og__attention_shape(call, 1, 7, a);
-    if (a->mask && a->mask->data) {
-        p->map = malloc(a->map_bytes);
-        if (!p->map) {
-            release(call);
-            return og_fail_memory(error, a->map_bytes, "the blocks of a mask");
-        }
-        og__attention_map(call, a, p->map);
+    if (!og__attention_constant_map(call, a, &p->map)) {
+        size_t bytes = a->map_bytes;
+        release(call);
+        return og_fail_memory(error, bytes, "the blocks of a mask");
     }
     p->row_bytes[0] = og__gemm_packed_bytes(a->dtype, a->D, ROWS);
     p->row_bytes[1] = og__gemm_packed_bytes(a->dtype, a->E, ROWS);

@@ -1,5 +1,7 @@
 /* What a call of AttentionHeads or its gradient means (attention.h), and which blocks of scores the
  * mask leaves out. */
+#include <stdlib.h>
+
 #include "kernels/cpu/attention.h"
 
 void og__attention_shape(const og_call *call, int first, int mask, og__attention *a)
@@ -80,8 +82,18 @@ static void map_rows(const og__attention *a, const og__attention_fns *fns, int64
 void og__attention_map(const og_call *call, const og__attention *a, og__block *map)
 {
     const og__attention_fns *fns = OG__PICK(og__attention_find)(a->dtype);
-    int64_t tasks = a->masks * a->row_blocks, work = a->masks * a->S * a->T / 8;
-#pragma omp parallel for num_threads(og__threads(call, work)) schedule(static)
-    for (int64_t i = 0; i < tasks; i++)
+#pragma omp parallel for num_threads(og__threads(call, a->masks * a->S * a->T / 8)) schedule(static)
+    for (int64_t i = 0; i < a->masks * a->row_blocks; i++)
         map_rows(a, fns, i / a->row_blocks, i % a->row_blocks, map + i * a->column_blocks);
+}
+
+bool og__attention_constant_map(const og_call *call, const og__attention *a, og__block **map)
+{
+    *map = NULL;
+    if (!a->mask || !a->mask->data)
+        return true;
+    *map = malloc(a->map_bytes);
+    if (*map)
+        og__attention_map(call, a, *map);
+    return *map;
 }

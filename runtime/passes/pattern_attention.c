@@ -31,11 +31,11 @@ static const og_type *type_of(const og_match *m, int value)
 /* The softmax over the last axis that makes the probabilities `p`. */
 static const og_node *softmax_of(const og_match *m, int p, bool *zero_nan)
 {
-    const og_node *where = og_match_inner(m, p, "Where"), *nan;
+    const og_node *where = og_match_inner(m, p, "Where");
     double zero;
     *zero_nan = where != NULL;
     if (where) {
-        nan = og_match_inner(m, where->in[0], "IsNaN");
+        const og_node *nan = og_match_inner(m, where->in[0], "IsNaN");
         if (!nan || nan->in[0] != where->in[2] || m->uses[where->in[2]] != 2 ||
             !og_match_constant(m, where->in[1], &zero) || zero != 0)
             return NULL;
