@@ -4,6 +4,8 @@
 #include "ops/common.h"
 
 #define LAYER_GRADIENT OG_DOMAIN "::LayerNormalizationGrad"
+#define RMS_TRAINING OG_DOMAIN "::RMSNormalizationTraining"
+#define RMS_GRADIENT OG_DOMAIN "::RMSNormalizationGrad"
 
 /* The type that statistics of x are computed in. */
 static og_dtype stash_type(const og_node *node, og_dtype x)
@@ -41,17 +43,23 @@ static bool norm_axis(og_infer *i, int *axis)
     return true;
 }
 
+/* [lead…, 1…], of the type that statistics have */
+static og_type lead_type(const og_infer *i, int axis)
+{
+    og_type t = i->x[0]->type;
+    t.dtype = stash_type(i->node, t.dtype);
+    for (int j = axis; j < t.rank; j++)
+        t.dims[j] = 1;
+    return t;
+}
+
 static bool layer_infer(og_infer *i)
 {
     int axis;
     if (!norm_axis(i, &axis) || !same_as_x(i))
         return false;
-    for (int k = 1; k < i->ny; k++) {
-        i->y[k] = i->x[0]->type;
-        i->y[k].dtype = stash_type(i->node, i->x[0]->type.dtype);
-        for (int j = axis; j < i->y[k].rank; j++)
-            i->y[k].dims[j] = 1;
-    }
+    for (int k = 1; k < i->ny; k++)
+        i->y[k] = lead_type(i, axis);
     return true;
 }
 
@@ -83,26 +91,34 @@ static og_val statistics_grad(const og_grad *d, int64_t n)
     return to_dtype(Mul(sum, Scalar(sum, 1.0 / (double)n)), DType(d->x[0]));
 }
 
+/* scale stretched to the dims of x from axis on */
+static og_val full_scale(og_val x, og_val scale, int axis)
+{
+    const int64_t *norm = og_type_of(x)->dims + axis;
+    og_type full = og_type_make(DType(scale), Rank(x) - axis, norm);
+    if (og_type_equal(og_type_of(scale), &full))
+        return scale;
+    return Op("Expand", In(scale, og_const_ints(x.g, full.rank, norm)));
+}
+
 /* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…]
  */
 static void layer_grad(og_grad *d)
 {
-    og_val x = d->x[0], scale = d->x[1];
-    int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(x)), rank = Rank(x) - axis;
-    const int64_t *norm = og_type_of(x)->dims + axis;
-    og_type full = og_type_make(DType(scale), rank, norm);
-    if (!og_type_equal(og_type_of(scale), &full))
-        scale = Op("Expand", In(scale, og_const_ints(d->g, rank, norm)));
+    og_val x = d->x[0];
+    int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(x));
+    og_val scale = full_scale(x, d->x[1], axis);
     og_outs g = Ops(LAYER_GRADIENT, 3, In(d->dy[0], x, scale, d->y[1], d->y[2]), I("axis", axis));
     d->dx[0] = g.y[0];
     d->dx[1] = g.y[1];
     if (d->nx > 2 && Has(d->x[2]))
         d->dx[2] = to_dtype(g.y[2], DType(d->x[2]));
     if (!is_zeros(d->dy[1]) || !is_zeros(d->dy[2]))
-        d->dx[0] = Add(d->dx[0], statistics_grad(d, og_type_elements(&full)));
+        d->dx[0] = Add(d->dx[0], statistics_grad(d, Count(scale)));
 }
 
-static bool layer_grad_infer(og_infer *i)
+/* dy, x, scale, statistics → dx, then gradients like scale */
+static bool norm_grad_infer(og_infer *i)
 {
     const og_type *dy = &i->x[0]->type, *x = &i->x[1]->type, *scale = &i->x[2]->type;
     int axis;
@@ -113,12 +129,14 @@ static bool layer_grad_infer(og_infer *i)
     lead.dtype = i->x[3]->type.dtype;
     for (int k = axis; k < lead.rank; k++)
         lead.dims[k] = 1;
-    if (!og_type_equal(dy, x) || !og_type_equal(scale, &norm) ||
-        !og_type_equal(&i->x[3]->type, &lead) || !og_type_equal(&i->x[4]->type, &lead))
+    bool fits = og_type_equal(dy, x) && og_type_equal(scale, &norm);
+    for (int k = 3; k < i->nx; k++)
+        fits = fits && og_type_equal(&i->x[k]->type, &lead);
+    if (!fits)
         return og_infer_error(
-            i, "dy %s, x %s, scale %s, mean %s, rstd %s do not belong together (axis %d)",
+            i, "dy %s, x %s, scale %s, statistics %s and %s do not belong together (axis %d)",
             TypeText(i, dy), TypeText(i, x), TypeText(i, scale), TypeText(i, &i->x[3]->type),
-            TypeText(i, &i->x[4]->type), axis);
+            TypeText(i, &i->x[i->nx - 1]->type), axis);
     i->y[0] = *x;
     for (int k = 1; k < i->ny; k++)
         i->y[k] = *scale;
@@ -149,18 +167,53 @@ static void layer_grad_expand(og_expand *e)
 static bool rms_infer(og_infer *i)
 {
     int axis;
-    return norm_axis(i, &axis) && same_as_x(i);
+    if (!norm_axis(i, &axis) || !same_as_x(i))
+        return false;
+    for (int k = 1; k < i->ny; k++)
+        i->y[k] = lead_type(i, axis);
+    return true;
 }
 
-/* y = x / √(Σ x² / n + epsilon) scale (Zhang and Sennrich 2019) */
+/* In the form whose gradient reads rstd. */
 static void rms_expand(og_expand *e)
+{
+    e->y[0] = og_ops_like(OG_HERE, RMS_TRAINING, 2, In(e->x[0], e->x[1]), e->node).y[0];
+}
+
+/* rstd = 1 / √(Σ x² / n + epsilon),  y = x rstd scale (Zhang and Sennrich 2019) */
+static void rms_training_expand(og_expand *e)
 {
     og_val x = to_dtype(e->x[0], stash_type(e->node, DType(e->x[0])));
     int axes[OG_MAX_RANK];
     int n = axes_from(Rank(x), positive_axis(og_attr_int(e->node, "axis", -1), Rank(x)), axes);
-    og_val rms = over_root(Reduce("ReduceMean", Mul(x, x), n, axes, true), e->node);
-    og_val xh = to_dtype(Mul(x, rms), DType(e->x[0]));
+    og_val rstd = over_root(Reduce("ReduceMean", Mul(x, x), n, axes, true), e->node);
+    og_val xh = to_dtype(Mul(x, rstd), DType(e->x[0]));
     e->y[0] = Mul(xh, to_dtype(e->x[1], DType(xh)));
+    e->y[1] = rstd;
+}
+
+/* dx, dscale = RMSNormalizationGrad(dy, x, scale, rstd), scale stretched to [norm…] */
+static void rms_grad(og_grad *d)
+{
+    int axis = positive_axis(og_attr_int(d->node, "axis", -1), Rank(d->x[0]));
+    og_val scale = full_scale(d->x[0], d->x[1], axis);
+    og_outs g = Ops(RMS_GRADIENT, 2, In(d->dy[0], d->x[0], scale, d->y[1]), I("axis", axis));
+    d->dx[0] = g.y[0];
+    d->dx[1] = g.y[1];
+}
+
+/* h = x rstd,  g = dy scale,  dx = rstd (g - h mean(g h)),  dscale = Σ dy h */
+static void rms_grad_expand(og_expand *e)
+{
+    og_val rstd = e->x[3], scale = to_dtype(e->x[2], DType(rstd));
+    og_val dy = to_dtype(e->x[0], DType(rstd)), x = to_dtype(e->x[1], DType(rstd));
+    int axes[OG_MAX_RANK];
+    int n = axes_from(Rank(x), positive_axis(og_attr_int(e->node, "axis", -1), Rank(x)), axes);
+    og_val h = Mul(x, rstd), g = Mul(dy, scale);
+    og_val mean_gh = Reduce("ReduceMean", Mul(g, h), n, axes, true);
+    e->y[0] = to_dtype(Mul(rstd, Sub(g, Mul(h, mean_gh))), DType(e->x[1]));
+    if (e->ny > 1)
+        e->y[1] = to_dtype(SumTo(Mul(dy, h), e->x[2]), DType(e->x[2]));
 }
 
 /* ---- InstanceNormalization, GroupNormalization */
@@ -354,9 +407,13 @@ static void mvn_expand(og_expand *e)
 const og_op og_ops_normalization[] = {
     {"LayerNormalization", NULL, 2, 3, 1, 3, layer_infer, .expand = layer_expand,
      .grad = layer_grad, .saved = 3, FLOAT_PRECISION},
-    {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, layer_grad_infer, .expand = layer_grad_expand,
+    {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, norm_grad_infer, .expand = layer_grad_expand,
      FLOAT_PRECISION},
     {"RMSNormalization", NULL, 2, 2, 1, 1, rms_infer, .expand = rms_expand, FLOAT_PRECISION},
+    {"RMSNormalizationTraining", OG_DOMAIN, 2, 2, 2, 2, rms_infer, .expand = rms_training_expand,
+     .grad = rms_grad, .saved = 2, FLOAT_PRECISION},
+    {"RMSNormalizationGrad", OG_DOMAIN, 4, 4, 1, 2, norm_grad_infer, .expand = rms_grad_expand,
+     FLOAT_PRECISION},
     {"InstanceNormalization", NULL, 3, 3, 1, 1, instance_infer, .expand = instance_expand,
      FLOAT_PRECISION},
     {"GroupNormalization", NULL, 3, 3, 1, 1, group_infer, .expand = group_expand, FLOAT_PRECISION,

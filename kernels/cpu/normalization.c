@@ -1,4 +1,4 @@
-/* Layer, instance and group normalization: statistics over runs of consecutive elements.
+/* Layer, RMS, instance and group normalization: statistics over runs of consecutive elements.
  * Statistics are sums in double about the first element of each run; that is one of the sample, so
  * the shift is at most √n standard deviations from the mean and nothing cancels. Batch
  * normalization is in batchnorm.c. */
@@ -40,7 +40,7 @@ void og__norm_moments(const double s[2], double shift, double m, double *mean, d
     *var = v < 0 ? 0 : v;
 }
 
-/* ---- LayerNormalization */
+/* ---- LayerNormalization; RMSNormalization is the same with a mean of 0 */
 
 /* x seen as [outer, n] */
 static void layer_shape(const og_call *call, const og_type *t, int64_t *outer, int64_t *n)
@@ -48,6 +48,11 @@ static void layer_shape(const og_call *call, const og_type *t, int64_t *outer, i
     int axis = og__axis(og_attr_int(call->node, "axis", -1), t->rank);
     *outer = og__product(t->dims, 0, axis);
     *n = og__product(t->dims, axis, t->rank);
+}
+
+static bool is_rms(const og_call *call)
+{
+    return strncmp(call->node->op->name, "RMS", 3) == 0;
 }
 
 static bool supports_layer(const og_call *call)
@@ -61,7 +66,8 @@ static bool supports_layer(const og_call *call)
     return og__supports_norm(call);
 }
 
-/* LayerNormalization: x, scale, bias → y, mean, rstd; attributes axis, epsilon */
+/* LayerNormalization: x, scale, bias → y, mean, rstd; attributes axis, epsilon
+ * RMSNormalization, RMSNormalizationTraining: x, scale → y, rstd; the same attributes */
 static og_status run_layer(const og_call *call, og_error *error)
 {
     (void)error;
@@ -71,20 +77,26 @@ static og_status run_layer(const og_call *call, og_error *error)
                *bias = og__has(call->nx, call->x, 2) ? call->x[2].data : NULL;
     double epsilon = og_attr_float(call->node, "epsilon", 1e-5);
     int64_t outer, n, size = (int64_t)og__size(x->type.dtype);
+    bool rms = is_rms(call);
     layer_shape(call, &x->type, &outer, &n);
     if (n == 0)
         return OG_OK;
 #pragma omp parallel for num_threads(og__threads(call, outer *n * 3)) schedule(static)
     for (int64_t r = 0; r < outer; r++) {
         const char *row = (const char *)x->data + r * n * size;
-        double s[2] = {0, 0}, shift = og__load_double(row, x->type.dtype, 0), mean, var;
+        double s[2] = {0, 0}, shift = rms ? 0 : og__load_double(row, x->type.dtype, 0);
+        double mean = 0, var;
         fns->line_sums(row, n, shift, s);
-        og__norm_moments(s, shift, (double)n, &mean, &var);
+        if (rms)
+            var = s[1] / (double)n;
+        else
+            og__norm_moments(s, shift, (double)n, &mean, &var);
         double rstd = 1 / sqrt(var + epsilon);
         if (og__has(call->ny, call->y, 0))
             fns->layer(row, scale, bias, (char *)call->y[0].data + r * n * size, n, mean, rstd);
-        og__norm_put(call, 1, r, mean);
-        og__norm_put(call, 2, r, rstd);
+        if (!rms)
+            og__norm_put(call, 1, r, mean);
+        og__norm_put(call, rms ? 1 : 2, r, rstd);
     }
     return OG_OK;
 }
@@ -119,7 +131,8 @@ static og_status prepare_layer_grad(og_call *call, og_error *error)
 /* LayerNormalizationGrad: dy, x, scale, mean, rstd → dx, dscale, dbias; attribute axis.
  * With h = (x - mean) rstd and g = dy scale, means taken over the normalized axes (Ba, Kiros,
  * Hinton: Layer Normalization, 2016; differentiate y = h scale + bias through mean and rstd): dx =
- * rstd (g - mean g - h mean(g h)),  dscale = Σ dy h,  dbias = Σ dy over the other axes */
+ * rstd (g - mean g - h mean(g h)),  dscale = Σ dy h,  dbias = Σ dy over the other axes
+ * RMSNormalizationGrad: dy, x, scale, rstd → dx, dscale: the same with mean and mean g 0 */
 static og_status run_layer_grad(const og_call *call, og_error *error)
 {
     (void)error;
@@ -130,7 +143,7 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
     int64_t parts = layer_grad_parts(outer, n), rows = (outer + parts - 1) / parts;
     double *sums = call->workspace; /* [parts, 2, n]: dscale, dbias */
     bool want_x = og__has(call->ny, call->y, 0), want_scale = og__has(call->ny, call->y, 1);
-    bool want_bias = og__has(call->ny, call->y, 2);
+    bool want_bias = og__has(call->ny, call->y, 2), rms = is_rms(call);
 #pragma omp parallel for num_threads(og__threads(call, outer *n * 4)) schedule(static)
     for (int64_t p = 0; p < parts; p++) {
         double *dscale = sums + p * 2 * n, *dbias = dscale + n;
@@ -138,10 +151,12 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
         for (int64_t r = p * rows; r < og__min(outer, (p + 1) * rows); r++) {
             const char *dy_row = (const char *)dy->data + r * n * size;
             const char *x_row = (const char *)call->x[1].data + r * n * size;
-            double s[2], mean = og__norm_get(call->nx, call->x, 3, r, 0);
-            double rstd = og__norm_get(call->nx, call->x, 4, r, 1);
+            double s[2], mean = rms ? 0 : og__norm_get(call->nx, call->x, 3, r, 0);
+            double rstd = og__norm_get(call->nx, call->x, rms ? 3 : 4, r, 1);
             fns->layer_grad_sums(dy_row, x_row, call->x[2].data, n, mean, rstd, s,
                                  want_scale ? dscale : NULL, want_bias ? dbias : NULL);
+            if (rms)
+                s[0] = 0;
             if (want_x)
                 fns->layer_grad(dy_row, x_row, call->x[2].data,
                                 (char *)call->y[0].data + r * n * size, n, mean, rstd, s);
@@ -198,6 +213,11 @@ static og_status run_groups(const og_call *call, og_error *error)
 const og_kernel og_kernels_cpu_normalization[] = {
     {"LayerNormalization", "plain", OG_KERNEL_REFERENCE, supports_layer, NULL, run_layer, NULL},
     {"ai.ongrad::LayerNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad,
+     prepare_layer_grad, run_layer_grad, NULL},
+    {"RMSNormalization", "plain", OG_KERNEL_REFERENCE, supports_layer, NULL, run_layer, NULL},
+    {"ai.ongrad::RMSNormalizationTraining", "plain", OG_KERNEL_REFERENCE, supports_layer, NULL,
+     run_layer, NULL},
+    {"ai.ongrad::RMSNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad,
      prepare_layer_grad, run_layer_grad, NULL},
     {"InstanceNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups,
      NULL},

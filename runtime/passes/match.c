@@ -156,3 +156,86 @@ bool og_match_take(og_match_list *list, int item)
         }
     return false;
 }
+
+/* ---- normalization */
+
+int og_match_mean(const og_match *m, int value, int *axis)
+{
+    const og_node *n = og_match_node(m, value, "ReduceMean");
+    int64_t axes[OG_MAX_RANK];
+    int count = n && n->n_in > 1 && n->in[1] >= 0
+                    ? og_value_ints(m->g->values[n->in[1]], OG_MAX_RANK, axes)
+                    : 0;
+    if (count < 1 || !og_attr_int(n, "keepdims", 1))
+        return -1;
+    int rank = m->g->values[n->in[0]]->type.rank;
+    unsigned marks = 0, last = 0;
+    for (int i = 0; i < count; i++) {
+        marks |= 1u << (axes[i] < 0 ? axes[i] + rank : axes[i]);
+        last |= 1u << (rank - 1 - i);
+    }
+    *axis = rank - count;
+    return marks == last ? n->in[0] : -1;
+}
+
+/* Is value = x²? */
+static bool is_square(const og_match *m, int value, int x)
+{
+    og_match_list p;
+    return m->uses[value] == 1 && og_match_product(m, value, &p) && p.n == 2 && p.constant == 1 &&
+           p.items[0] == x && p.items[1] == x;
+}
+
+/* The input of a power with that exponent, or of `op`, with one reader; else -1. */
+static int power_of(const og_match *m, int value, const char *op, double exponent)
+{
+    const og_node *n = og_match_inner(m, value, op), *pow = og_match_inner(m, value, "Pow");
+    double c;
+    if (n)
+        return n->in[0];
+    return pow && og_match_constant(m, pow->in[1], &c) && c == exponent ? pow->in[0] : -1;
+}
+
+/* The value that this one is the reciprocal of, with one reader; else -1. */
+static int inverse_of(const og_match *m, int value)
+{
+    const og_node *div = og_match_inner(m, value, "Div");
+    double c;
+    if (div && og_match_constant(m, div->in[0], &c) && c == 1)
+        return div->in[1];
+    return power_of(m, value, "Reciprocal", -1);
+}
+
+/* value = mean(x²) + ε? */
+static bool is_mean_square(const og_match *m, int value, int x, og_match_norm *norm)
+{
+    const og_node *add = og_match_inner(m, value, "Add");
+    for (int k = 0; add && k < 2; k++) {
+        int square = m->uses[add->in[k]] == 1 ? og_match_mean(m, add->in[k], &norm->axis) : -1;
+        if (square >= 0 && is_square(m, square, x))
+            return og_match_constant(m, add->in[1 - k], &norm->epsilon);
+    }
+    return false;
+}
+
+int og_match_normalized(const og_match *m, int value, og_match_norm *norm)
+{
+    const og_node *div = og_match_node(m, value, "Div"), *mul = og_match_node(m, value, "Mul");
+    if (div && is_mean_square(m, power_of(m, div->in[1], "Sqrt", 0.5), div->in[0], norm))
+        return div->in[0];
+    for (int k = 0; mul && k < 2; k++) {
+        int x = mul->in[1 - k], root = inverse_of(m, mul->in[k]);
+        int square =
+            root >= 0 ? power_of(m, root, "Sqrt", 0.5) : power_of(m, mul->in[k], "Pow", -0.5);
+        if (is_mean_square(m, square, x, norm))
+            return x;
+    }
+    return -1;
+}
+
+bool og_match_has_last_dims(const og_match *m, int value, int x, int axis)
+{
+    const og_type *v = &m->g->values[value]->type, *t = &m->g->values[x]->type;
+    og_type want = og_type_make(t->dtype, t->rank - axis, t->dims + axis);
+    return og_type_equal(v, &want);
+}

@@ -39,11 +39,25 @@ bool og_match_sum(const og_match *m, int value, og_match_list *list);
 /* Remove one occurrence of item; false if it is not there. */
 bool og_match_take(og_match_list *list, int item);
 
+/* Normalization over the last axes, from `axis` on, by a root of a mean of squares.
+ * og_match_mean: the input of a ReduceMean over such axes that keeps them; -1 if `value` is none.
+ * og_match_normalized: value = x / √(mean(x²) + epsilon), also as a product with the reciprocal:
+ * x; else -1. What the root is made of has no other reader. */
+typedef struct og_match_norm {
+    int axis;
+    double epsilon;
+} og_match_norm;
+int og_match_mean(const og_match *m, int value, int *axis);
+int og_match_normalized(const og_match *m, int value, og_match_norm *norm);
+/* Are value's dims those of x from `axis` on, and its element type that of x? */
+bool og_match_has_last_dims(const og_match *m, int value, int x, int axis);
+
 /* ---- patterns: pattern_*.c --------------------------------------------------------------------
  * Does the pattern end in node n? Then its replacement is built in rw->to and n's outputs are set.
  */
 typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
-og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_layer_norm, og__pattern_scale,
-    og__pattern_transpose, og__pattern_split, og__pattern_attention;
+og__pattern_fn og__pattern_fn, og__pattern_power, og__pattern_gelu, og__pattern_layer_norm,
+    og__pattern_scale, og__pattern_transpose, og__pattern_split, og__pattern_attention,
+    og__pattern_rms_norm;
 
 #endif

@@ -223,6 +223,89 @@ TEST(layer_norm)
     CHECK_INT(compare(norm_over_middle, og_pass_patterns, "LayerNormalization"), 0);
 }
 
+/* ---- root mean square normalization */
+
+static og_val mean_square(og_val x)
+{
+    return Add(mean_last(Pow(x, Scalar(x, 2))), Scalar(x, 1e-3));
+}
+
+static void rms_by_reciprocal(og_graph *g) /* torch.nn.RMSNorm */
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 6);
+    og_graph_add_output(g, "y", Mul(Mul(x, Reciprocal(Sqrt(mean_square(x)))), scale));
+}
+
+static void rms_by_quotient_of_one(og_graph *g) /* LlamaRMSNorm, T5LayerNorm */
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 6);
+    og_val root = Div(One(x), Sqrt(mean_square(x)));
+    og_graph_add_output(g, "y", Mul(scale, Mul(x, root)));
+}
+
+static void rms_by_power(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 6);
+    og_graph_add_output(g, "y", Mul(Mul(x, Pow(mean_square(x), Scalar(x, -0.5))), scale));
+}
+
+static void rms_without_scale(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 6);
+    og_graph_add_output(g, "y", Div(x, Sqrt(mean_square(x))));
+}
+
+static void rms_over_two_axes(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 3, 6);
+    og_val square = Op("ReduceMean", In(Mul(x, x), og_const_ints(g, 2, (int64_t[]){2, -2})));
+    og_val root = Sqrt(Add(square, Scalar(x, 1e-3)));
+    og_graph_add_output(g, "y", Mul(Mul(x, Reciprocal(root)), scale));
+}
+
+static void rms_of_another(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 6), z = Input(g, "z", 2, 3, 6), scale = Input(g, "scale", 6);
+    og_graph_add_output(g, "y", Mul(Mul(x, Reciprocal(Sqrt(mean_square(z)))), scale));
+}
+
+static void rms_root_read_twice(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 6);
+    og_val root = Reciprocal(Sqrt(mean_square(x)));
+    og_graph_add_output(g, "y", Mul(Mul(x, root), scale));
+    og_graph_add_output(g, "root", root);
+}
+
+static void rms_over_middle(og_graph *g)
+{
+    og_val x = Input(g, "x", 2, 6, 6), scale = Input(g, "scale", 6);
+    og_val square = Op("ReduceMean", In(Mul(x, x), og_const_ints(g, 1, (int64_t[]){1})));
+    og_val root = Sqrt(Add(square, Scalar(x, 1e-3)));
+    og_graph_add_output(g, "y", Mul(Mul(x, Reciprocal(root)), scale));
+}
+
+static void rms_scaled_by_rows(og_graph *g) /* the scale is not one of the normalized axis */
+{
+    og_val x = Input(g, "x", 2, 3, 6), scale = Input(g, "scale", 3, 1);
+    og_graph_add_output(g, "y", Mul(Mul(x, Reciprocal(Sqrt(mean_square(x)))), scale));
+}
+
+TEST(rms_norm)
+{
+    static const struct {
+        build_fn *build;
+        int norms, products; /* RMSNormalizations and Muls that are left */
+    } cases[] = {
+        {rms_by_reciprocal, 1, 0},   {rms_by_quotient_of_one, 1, 0}, {rms_by_power, 1, 0},
+        {rms_without_scale, 1, 0},   {rms_over_two_axes, 1, 0},      {rms_of_another, 0, 3},
+        {rms_root_read_twice, 0, 3}, {rms_over_middle, 0, 3},        {rms_scaled_by_rows, 1, 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        CHECK_INT(compare(cases[i].build, og_pass_patterns, "RMSNormalization"), cases[i].norms);
+        CHECK_INT(compare(cases[i].build, og_pass_patterns, "Mul"), cases[i].products);
+    }
+}
+
 /* ---- scaled products */
 
 static void scaled_both(og_graph *g)
@@ -516,5 +599,6 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(attention),
                                 TEST_ROW(trained_mask),
                                 TEST_ROW(splits),
-                                TEST_ROW(products)};
+                                TEST_ROW(products),
+                                TEST_ROW(rms_norm)};
 TEST_MAIN(tests)
