@@ -1,4 +1,5 @@
-/* Losses that ONNX has: SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss.
+/* Losses that ONNX has: SoftmaxCrossEntropyLoss and NegativeLogLikelihoodLoss; and what our own
+ * cross entropy (runtime/passes/loss_classes.c) is made of, at the end.
  *
  *     x: [N, C, D…] scores or log-probabilities     labels: [N, D…] int32 or int64     weight: [C]
  *     w = weight[label], or 1; 0 where label = ignore_index
@@ -163,10 +164,91 @@ static void cross_entropy_grad(og_grad *d)
     d->dx[0] = dx;
 }
 
+/* ---- SoftmaxCrossEntropy (internal)
+ *
+ *     x: [M, C] scores     labels: [M]     lse = ln Σ exp x,  loss = lse - x[label]: [M]
+ *
+ * lse is float64 whatever x is: exp(x - lse) of a row far from 0 would else lose x's last digits.
+ * It is all that the gradient keeps beside x; both of its tensors of x's size are written once. */
+
+#define ROW_GRADIENT OG_DOMAIN "::SoftmaxCrossEntropyGrad"
+
+/* x (input `input`) [M, C] with labels (the one after it) [M] */
+static bool need_rows(og_infer *i, int input)
+{
+    const og_type *x = &i->x[input]->type;
+    return need_float(i, input) && need_rank(i, input, "scores", 2) && need_index(i, input + 1) &&
+           need_vector(i, input + 1, "labels", x->dims[0], "one for each row of scores");
+}
+
+static bool row_loss_infer(og_infer *i)
+{
+    if (!need_rows(i, 0))
+        return false;
+    const og_type *x = &i->x[0]->type;
+    i->y[0] = og_type_make(x->dtype, 1, x->dims);
+    if (i->ny > 1)
+        i->y[1] = og_type_make(OG_DOUBLE, 1, x->dims);
+    return true;
+}
+
+/* [M] → [M, 1] */
+static og_val column(og_val v)
+{
+    return Reshape(v, 2, ((int64_t[]){Dim(v, 0), 1}));
+}
+
+static void row_loss_expand(og_expand *e)
+{
+    og_val x = e->x[0];
+    og_val log_p = Op("LogSoftmax", In(x), I("axis", -1));
+    og_val picked = Op("GatherElements", In(log_p, column(e->x[1])), I("axis", 1));
+    e->y[0] = Neg(Reshape(picked, 1, og_type_of(x)->dims));
+    if (e->ny > 1)
+        e->y[1] = Reduce("ReduceLogSumExp", to_dtype(x, OG_DOUBLE), 1, ((int[]){1}), false);
+}
+
+static void row_loss_grad(og_grad *d)
+{
+    og_val dlse = is_zeros(d->dy[1]) ? OG_NONE : d->dy[1];
+    d->dx[0] = Op(ROW_GRADIENT, In(d->dy[0], d->x[0], d->x[1], d->y[1], dlse));
+}
+
+static bool row_grad_infer(og_infer *i)
+{
+    if (!need_rows(i, 1) || !need_same(i, 1, 0))
+        return false;
+    int64_t rows = i->x[1]->type.dims[0];
+    i->y[0] = i->x[1]->type;
+    return need_vector(i, 0, "dloss", rows, "one for each row of scores") &&
+           need_vector(i, 3, "lse", rows, "one for each row of scores") &&
+           need_dtype(i, 3, OG_DOUBLE) &&
+           (!present(i, 4) || (need_vector(i, 4, "dlse", rows, "one for each row of scores") &&
+                               need_dtype(i, 4, OG_DOUBLE)));
+}
+
+/* g = dloss + dlse,  dx = g exp(x - lse) - dloss [class = label], the first term 0 where g is: an
+ * ignored row may hold infinities. */
+static void row_grad_expand(og_expand *e)
+{
+    og_val x = e->x[1], labels = e->x[2], g = to_dtype(e->x[0], OG_DOUBLE);
+    if (e->nx > 4 && Has(e->x[4]))
+        g = Add(g, e->x[4]);
+    og_val p = Exp(Sub(to_dtype(x, OG_DOUBLE), column(e->x[3]))), rows = column(g);
+    og_val flow = Where(Equal(rows, Zero(rows)), Zero(rows), Mul(rows, p));
+    og_val from_end = Add(labels, Scalar(labels, (double)Dim(x, 1)));
+    og_val label = Where(Less(labels, Zero(labels)), from_end, labels);
+    e->y[0] = Sub(to_dtype(flow, DType(x)), Where(is_label(x, label), column(e->x[0]), Zero(x)));
+}
+
 const og_op og_ops_loss[] = {
     {"SoftmaxCrossEntropyLoss", NULL, 2, 3, 1, 2, loss_infer, .expand = cross_entropy_expand,
      .grad = cross_entropy_grad, .saved = 2, .precision = OG_PRECISION_FLOAT},
     {"NegativeLogLikelihoodLoss", NULL, 2, 3, 1, 1, loss_infer, .expand = nll_expand,
      .grad = nll_grad, .precision = OG_PRECISION_FLOAT},
+    {"SoftmaxCrossEntropy", OG_DOMAIN, 2, 2, 1, 2, row_loss_infer, .expand = row_loss_expand,
+     .grad = row_loss_grad, .saved = 2, .precision = OG_PRECISION_FLOAT},
+    {"SoftmaxCrossEntropyGrad", OG_DOMAIN, 4, 5, 1, 1, row_grad_infer, .expand = row_grad_expand,
+     .precision = OG_PRECISION_FLOAT},
     {0},
 };

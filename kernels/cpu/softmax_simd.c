@@ -1,4 +1,5 @@
-/* Softmax and LogSoftmax over one axis. Compiled once for each instruction set.
+/* Softmax and LogSoftmax over one axis, and the rows of cross entropy. Compiled once for each
+ * instruction set.
  *
  *     m = max x,  s = Σ exp(x - m),  Softmax = exp(x - m) / s,  LogSoftmax = x - m - log s
  *
@@ -101,8 +102,44 @@ static inline double exp_double(double x)
         }                                                                                 \
     }
 
+#define ROWS(T)                                                                      \
+    static double sum_##T(const T *restrict x, int64_t n, double *most)              \
+    {                                                                                \
+        T m = x[0];                                                                  \
+        double s = 0;                                                                \
+        _Pragma("omp simd reduction(max : m)") for (int64_t i = 1; i < n; i++) m =   \
+            x[i] > m ? x[i] : m;                                                     \
+        _Pragma("omp simd reduction(+ : s)") for (int64_t i = 0; i < n; i++) s +=    \
+            (double)exp_##T(x[i] - m);                                               \
+        *most = (double)m;                                                           \
+        return s;                                                                    \
+    }                                                                                \
+    /* x - lse in two parts of T, so that nothing of lse is lost */                  \
+    static void scaled_##T(const T *x, T *dx, int64_t n, double lse, double factor_) \
+    {                                                                                \
+        T high = (T)lse, low = (T)(lse - (double)high), factor = (T)factor_;         \
+        _Pragma("omp simd") for (int64_t i = 0; i < n; i++) dx[i] =                  \
+            factor * exp_##T((x[i] - high) - low);                                   \
+    }
+
 SOFTMAX(float)
 SOFTMAX(double)
+ROWS(float)
+ROWS(double)
+
+double OG_SIMD(og__softmax_sum)(bool is_double, const void *x, int64_t n, double *most)
+{
+    return is_double ? sum_double(x, n, most) : sum_float(x, n, most);
+}
+
+void OG_SIMD(og__softmax_scaled)(bool is_double, const void *x, void *dx, int64_t n, double lse,
+                                 double factor)
+{
+    if (is_double)
+        scaled_double(x, dx, n, lse, factor);
+    else
+        scaled_float(x, dx, n, lse, factor);
+}
 
 void OG_SIMD(og__softmax_block)(bool is_double, const void *x, void *y, int64_t n, int64_t stride,
                                 int64_t columns, bool logarithm)

@@ -43,8 +43,9 @@ static og_val class_weights(const og_loss *l, og_val like)
 }
 
 /* −Σ_c q_c log p_c with q the target's probabilities, smoothed: q ← (1 − ε) q + ε / C */
-static og_loss_value soft_cross_entropy(const og_loss *l, og_val logp, og_val target, int axis)
+static og_loss_value soft_cross_entropy(const og_loss *l, og_val y, og_val target, int axis)
 {
+    og_val logp = Op("LogSoftmax", In(y), I("axis", -1));
     og_val q = rows_of_classes(target, axis);
     double e = l->label_smoothing, c = (double)Dim(logp, 1), rows = (double)Dim(logp, 0);
     if (e > 0)
@@ -55,31 +56,60 @@ static og_loss_value soft_cross_entropy(const og_loss *l, og_val logp, og_val ta
     return (og_loss_value){.sum = sum, .weight = Scalar(sum, rows), .nominal = rows};
 }
 
-/* Row i with class t, log p given: w_t ((1 − ε) (−log p_t)) + ε / C Σ_c w_c (−log p_c), weight w_t;
- * ignored rows count 0. logp: [M, C]; target: labels, M of them. */
-static og_loss_value labelled(const og_loss *l, og_val logp, og_val target, double smoothing)
+/* Labels of rows: [M]. */
+typedef struct labels {
+    og_val label;  /* 0 where ignored */
+    og_val counts; /* bool: not ignored */
+    og_val weight; /* w: 0 where ignored */
+} labels;
+
+static labels read_labels(const og_loss *l, og_val target, og_val like)
 {
-    int64_t rows = Dim(logp, 0), column[2] = {rows, 1}, flat[1] = {rows};
-    double e = smoothing, c = (double)Dim(logp, 1);
+    int64_t flat[1] = {Count(target)};
     og_val t = Reshape(target, 1, flat);
-    og_val counts = Not(Equal(t, Scalar(t, (double)l->ignore_index)));
-    og_val label = Where(counts, t, Zero(t));
-    og_val picked = Op("GatherElements", In(logp, Reshape(label, 2, column)), I("axis", 1));
-    og_val loss = Neg(Reshape(picked, 1, flat)), w = Cast(counts, DType(logp));
+    labels r = {.counts = Not(Equal(t, Scalar(t, (double)l->ignore_index)))};
+    r.label = Where(r.counts, t, Zero(t));
+    r.weight = Cast(r.counts, DType(like));
     if (l->class_weights) {
-        og_val of_label = Op("Gather", In(class_weights(l, logp), label), I("axis", 0));
-        loss = Mul(loss, of_label);
-        w = Mul(w, of_label);
+        og_val of_label = Op("Gather", In(class_weights(l, like), r.label), I("axis", 0));
+        r.weight = Mul(r.weight, of_label);
     }
-    if (e > 0) {
-        og_val all = l->class_weights ? Mul(logp, class_weights(l, logp)) : logp;
-        og_val spread = Neg(Reduce("ReduceSum", all, 1, ((int[]){1}), false));
-        loss = Add(Mul(loss, Scalar(loss, 1 - e)), Mul(spread, Scalar(loss, e / c)));
-    }
-    loss = Where(counts, loss, Zero(loss)); /* whatever an ignored row holds, infinity too */
+    return r;
+}
+
+/* Σ loss over the rows that count, whatever an ignored row holds, infinity too. */
+static og_loss_value sum_of(const labels *r, og_val loss)
+{
+    loss = Where(r->counts, loss, Zero(loss));
     return (og_loss_value){.sum = Reduce("ReduceSum", loss, 0, NULL, false),
-                           .weight = Reduce("ReduceSum", w, 0, NULL, false),
-                           .nominal = (double)rows};
+                           .weight = Reduce("ReduceSum", r->weight, 0, NULL, false),
+                           .nominal = (double)Count(loss)};
+}
+
+/* Row i with class t: w_t ((1 − ε) (−log p_t)) + ε / C Σ_c w_c (−log p_c), weight w_t. y: [M, C].
+ * With lse = ln Σ exp y the second sum is lse Σ w − Σ w y: no log p of y's size is made. */
+static og_loss_value labelled_cross_entropy(const og_loss *l, og_val y, og_val target)
+{
+    labels r = read_labels(l, target, y);
+    og_outs rows = Ops(OG_DOMAIN "::SoftmaxCrossEntropy", 2, In(y, r.label));
+    og_val loss = rows.y[0], lse = rows.y[1];
+    double e = l->label_smoothing, c = (double)Dim(y, 1), sum = c;
+    if (l->class_weights)
+        loss = Mul(loss, r.weight);
+    if (e > 0) {
+        og_val scores = y;
+        if (l->class_weights) {
+            scores = Mul(y, class_weights(l, y));
+            sum = 0;
+            for (int i = 0; i < l->n_class_weights; i++)
+                sum += (double)l->class_weights[i];
+        }
+        scores = Reduce("ReduceSum", scores, 1, ((int[]){1}), false);
+        og_val spread = Sub(Mul(lse, Scalar(lse, sum)), Cast(scores, OG_DOUBLE));
+        spread = Cast(Mul(spread, Scalar(spread, e / c)), DType(loss));
+        loss = Add(Mul(loss, Scalar(loss, 1 - e)), spread);
+    }
+    return sum_of(&r, loss);
 }
 
 /* The class axis of the output; -1 after setting the error of a target that does not fit. */
@@ -99,18 +129,24 @@ static og_loss_value cross_entropy(const og_loss *l, og_val y, og_val target)
     int axis = find_class_axis(l, y, target);
     if (axis < 0)
         return (og_loss_value){0};
-    og_val logp = Op("LogSoftmax", In(rows_of_classes(y, axis)), I("axis", -1));
-    return og_dtype_is_float(DType(target)) ? soft_cross_entropy(l, logp, target, axis)
-                                            : labelled(l, logp, target, l->label_smoothing);
+    og_val rows = rows_of_classes(y, axis);
+    return og_dtype_is_float(DType(target)) ? soft_cross_entropy(l, rows, target, axis)
+                                            : labelled_cross_entropy(l, rows, target);
 }
 
-/* y: log p */
+/* y: log p. Row i with class t: w_t (−log p_t) */
 static og_loss_value nll(const og_loss *l, og_val y, og_val target)
 {
     int axis = find_class_axis(l, y, target);
     if (axis < 0)
         return (og_loss_value){0};
-    return labelled(l, rows_of_classes(y, axis), target, 0);
+    og_val logp = rows_of_classes(y, axis);
+    labels r = read_labels(l, target, logp);
+    int64_t column[2] = {Dim(logp, 0), 1};
+    og_val at = Reshape(r.label, 2, column);
+    og_val picked = Op("GatherElements", In(logp, at), I("axis", 1));
+    og_val loss = Neg(Reshape(picked, 1, column));
+    return sum_of(&r, l->class_weights ? Mul(loss, r.weight) : loss);
 }
 
 /* Labels: the output's shape without the class axis. *fits: false if `given` has another shape. */
