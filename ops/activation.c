@@ -20,7 +20,7 @@ static bool gelu_infer(og_infer *i)
 }
 
 /* dy and x of one type */
-static bool gelu_grad_infer(og_infer *i)
+static bool grad_infer(og_infer *i)
 {
     if (!og_type_equal(&i->x[0]->type, &i->x[1]->type))
         return og_infer_error(i, "dy is %s, x %s: expected the same", TypeText(i, &i->x[0]->type),
@@ -112,6 +112,20 @@ static void hard_swish_expand(og_expand *e)
     e->y[0] = Mul(x, Op("HardSigmoid", In(x), F("alpha", 1.0 / 6), F("beta", 0.5)));
 }
 
+static void hard_swish_grad(og_grad *d)
+{
+    d->dx[0] = Op(OG_DOMAIN "::HardSwishGrad", In(d->dy[0], d->x[0]));
+}
+
+/* HardSwishGrad: dx = 0 where x ≤ -3, dy where x ≥ 3, else dy (x/3 + 1/2) */
+static void hard_swish_grad_expand(og_expand *e)
+{
+    og_val dy = e->x[0], x = e->x[1];
+    og_val slope = Add(Mul(x, Scalar(x, 1.0 / 3)), Scalar(x, 0.5));
+    og_val upper = Where(GreaterOrEqual(x, Scalar(x, 3)), dy, Mul(dy, slope));
+    e->y[0] = Where(LessOrEqual(x, Scalar(x, -3)), Zero(x), upper);
+}
+
 /* Softplus: y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^-|x|) */
 static void softplus_expand(og_expand *e)
 {
@@ -146,12 +160,32 @@ static void mish_expand(og_expand *e)
     e->y[0] = Mul(x, Tanh(Op("Softplus", In(x))));
 }
 
-/* Swish: y = x sigmoid(alpha x) */
+/* Swish: y = x sigmoid(alpha x); with alpha 1 an instruction of its own, as is its gradient, which
+ * reads x alone. */
 static void swish_expand(og_expand *e)
 {
     og_val x = e->x[0];
     double alpha = og_attr_float(e->node, "alpha", 1);
-    e->y[0] = Mul(x, Sigmoid(alpha == 1 ? x : Mul(Scalar(x, alpha), x)));
+    e->y[0] =
+        alpha == 1 ? Op(OG_DOMAIN "::Silu", In(x)) : Mul(x, Sigmoid(Mul(Scalar(x, alpha), x)));
+}
+
+/* Silu: y = x sigmoid(x) */
+static void silu_expand(og_expand *e)
+{
+    e->y[0] = Mul(e->x[0], Sigmoid(e->x[0]));
+}
+
+static void silu_grad(og_grad *d)
+{
+    d->dx[0] = Op(OG_DOMAIN "::SiluGrad", In(d->dy[0], d->x[0]));
+}
+
+/* SiluGrad: dx = dy s (1 + x (1 - s)),  s = sigmoid(x) */
+static void silu_grad_expand(og_expand *e)
+{
+    og_val x = e->x[1], s = Sigmoid(x);
+    e->y[0] = Mul(Mul(e->x[0], s), Add(One(x), Sub(x, Mul(x, s))));
 }
 
 /* SwiGLU: y = Swish(a) b */
@@ -255,22 +289,27 @@ const og_op og_ops_activation[] = {
     {"ThresholdedRelu", NULL, 1, 1, 1, 1, same_float, .expand = thresholded_relu_expand, CHEAP},
     {"HardSigmoid", NULL, 1, 1, 1, 1, same_float, .expand = hard_sigmoid_expand,
      .grad = hard_sigmoid_grad, .saved = 1, CHEAP},
-    {"HardSwish", NULL, 1, 1, 1, 1, same_float, .expand = hard_swish_expand, CHEAP},
+    {"HardSwish", NULL, 1, 1, 1, 1, same_float, OG_SCALAR_HardSwish, hard_swish_expand,
+     hard_swish_grad, CHEAP},
+    {"HardSwishGrad", OG_DOMAIN, 2, 2, 1, 1, grad_infer, OG_SCALAR_HardSwishGrad,
+     hard_swish_grad_expand, CHEAP},
     {"Softplus", NULL, 1, 1, 1, 1, same_float, .expand = softplus_expand, .grad = softplus_grad,
      CHEAP},
     {"Softsign", NULL, 1, 1, 1, 1, same_float, .expand = softsign_expand, .grad = softsign_grad,
      CHEAP},
     {"Mish", NULL, 1, 1, 1, 1, same_float, .expand = mish_expand, CHEAP},
     {"Swish", NULL, 1, 1, 1, 1, same_float, .expand = swish_expand, CHEAP},
+    {"Silu", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_Silu, silu_expand, silu_grad, CHEAP},
+    {"SiluGrad", OG_DOMAIN, 2, 2, 1, 1, grad_infer, OG_SCALAR_SiluGrad, silu_grad_expand, CHEAP},
     {"SwiGLU", NULL, 2, 2, 1, 1, swiglu_infer, .expand = swiglu_expand, CHEAP},
     {"Gelu", NULL, 1, 1, 1, 1, gelu_infer, .expand = gelu_expand, CHEAP},
     {"GeluErf", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_GeluErf, gelu_erf_expand,
      gelu_erf_grad, CHEAP},
-    {"GeluErfGrad", OG_DOMAIN, 2, 2, 1, 1, gelu_grad_infer, OG_SCALAR_GeluErfGrad,
-     gelu_erf_grad_expand, CHEAP},
+    {"GeluErfGrad", OG_DOMAIN, 2, 2, 1, 1, grad_infer, OG_SCALAR_GeluErfGrad, gelu_erf_grad_expand,
+     CHEAP},
     {"GeluTanh", OG_DOMAIN, 1, 1, 1, 1, same_float, OG_SCALAR_GeluTanh, gelu_tanh_expand,
      gelu_tanh_grad, CHEAP},
-    {"GeluTanhGrad", OG_DOMAIN, 2, 2, 1, 1, gelu_grad_infer, OG_SCALAR_GeluTanhGrad,
+    {"GeluTanhGrad", OG_DOMAIN, 2, 2, 1, 1, grad_infer, OG_SCALAR_GeluTanhGrad,
      gelu_tanh_grad_expand, CHEAP},
     {"Shrink", NULL, 1, 1, 1, 1, same_number, .expand = shrink_expand, CHEAP},
     {0},

@@ -120,5 +120,6 @@ const og_kernel og_kernels_cpu_scalar[] = {
 #undef X
     SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite") SCALAR("ai.ongrad::GeluErf")
         SCALAR("ai.ongrad::GeluErfGrad") SCALAR("ai.ongrad::GeluTanh")
-            SCALAR("ai.ongrad::GeluTanhGrad"){NULL},
+            SCALAR("ai.ongrad::GeluTanhGrad") SCALAR("ai.ongrad::Silu")
+                SCALAR("ai.ongrad::SiluGrad") SCALAR("ai.ongrad::HardSwishGrad"){NULL},
 };

@@ -102,9 +102,9 @@ int og_folded_norms(const og_graph *loaded, char first[128]);
  * its own replaced by its definition. */
 og_graph *og_pass_prepare(og_graph *g, og_storages *storages);
 
-/* patterns.c: composites that the file has written out (attention, Gelu, LayerNormalization,
- * RMSNormalization, powers, scaled products, transposes of merged axes) become one or two nodes.
- * Values agree within rounding. */
+/* patterns.c: composites that the file has written out (attention, Gelu, SiLU,
+ * LayerNormalization, RMSNormalization, powers, scaled products, transposes of merged axes) become
+ * one or two nodes. Values agree within rounding. */
 og_graph *og_pass_patterns(og_graph *g);
 
 /* inference.c: the form for evaluation: BatchNormalization by its running statistics. */

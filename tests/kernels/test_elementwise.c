@@ -73,12 +73,16 @@ static double cancelled(og_scalar op, double a, double b)
     switch (op) {
     case OG_SCALAR_GeluErf:
     case OG_SCALAR_GeluTanh:
+    case OG_SCALAR_HardSwish:
+    case OG_SCALAR_Silu:
         return fabs(a);
     case OG_SCALAR_GeluTanhGrad:
         if (fabs(b) > 1e18)
             return INFINITY;
         return fabs(a) * (1 + fmin(fabs(b), 10));
     case OG_SCALAR_GeluErfGrad:
+    case OG_SCALAR_SiluGrad:
+    case OG_SCALAR_HardSwishGrad:
         return fabs(a) * (1 + fmin(fabs(b), 10));
     default:
         return 0;

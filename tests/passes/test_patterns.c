@@ -152,6 +152,85 @@ TEST(gelu)
     CHECK_INT(compare(gelu_gate_read_twice, og_pass_patterns, "Gelu"), 0);
 }
 
+/* ---- SiLU */
+
+static void silu(og_graph *g)
+{
+    og_val x = Input(g, "x", 3, 5);
+    og_graph_add_output(g, "y", Mul(Sigmoid(x), x));
+}
+
+static void silu_gate_read_twice(og_graph *g)
+{
+    og_val x = Input(g, "x", 3, 5), gate = Sigmoid(x);
+    og_graph_add_output(g, "y", Mul(x, gate));
+    og_graph_add_output(g, "gate", gate);
+}
+
+static void gate_of_another(og_graph *g) /* a gated linear unit */
+{
+    og_val x = Input(g, "x", 3, 5), z = Input(g, "z", 3, 5);
+    og_graph_add_output(g, "y", Mul(x, Sigmoid(z)));
+}
+
+TEST(silus)
+{
+    CHECK_INT(compare(silu, og_pass_patterns, "Swish"), 1);
+    CHECK_INT(compare(silu_gate_read_twice, og_pass_patterns, "Swish"), 0);
+    CHECK_INT(compare(gate_of_another, og_pass_patterns, "Swish"), 0);
+}
+
+/* An activation between products, trained: what the gradient needs of it is its input alone. The
+ * products keep forward and gradient apart; each is one program. */
+static void check_keeps_input_alone(og_val activation(og_val x))
+{
+    og_graph *source = og_graph_new(), *g = source;
+    og_device *device = og_cpu_device_new(1);
+    if (!CHECK(g && device))
+        return;
+    og_val x = Input(g, "x", 3, 5), w = Input(g, "w", 5, 2), dy = Input(g, "dy", 3, 2), dx;
+    og_graph_add_output(g, "y", MatMul(activation(x), w));
+    g = og_pass_legalize(og_pass_patterns(g), device);
+    x = og_val_of(g, g->inputs[0]);
+    dy = og_val_of(g, g->inputs[2]);
+    CHECK(og_autodiff(g, og_val_of(g, g->outputs[0].value), dy, &x, 1, &dx));
+    og_graph_add_output(g, "dx", dx);
+    g = og_pass_fuse(og_pass_simplify(g));
+    CHECK_INT(count(g, "Fused"), 2);
+    const og_node *backward = g->values[g->outputs[1].value]->producer;
+    bool reads_x = false;
+    for (int i = 0; i < backward->n_in; i++) {
+        const og_value *v = g->values[backward->in[i]];
+        reads_x = reads_x || v->id == g->inputs[0];
+        CHECK(v->kind != OG_VALUE_NODE || strcmp(v->producer->op->name, "MatMul") == 0);
+    }
+    CHECK(reads_x);
+    device->destroy(device);
+    og_graph_free(source);
+}
+
+static og_val silu_of(og_val x)
+{
+    return Mul(x, Sigmoid(x));
+}
+
+static og_val hard_swish_of(og_val x)
+{
+    return Op("HardSwish", In(x));
+}
+
+static og_val gelu_of(og_val x)
+{
+    return Op("Gelu", In(x));
+}
+
+TEST(gradients_that_read_the_input_alone)
+{
+    check_keeps_input_alone(silu_of);
+    check_keeps_input_alone(hard_swish_of);
+    check_keeps_input_alone(gelu_of);
+}
+
 /* ---- powers */
 
 static double exponent;
@@ -591,14 +670,10 @@ TEST(products)
     CHECK_INT(compare(batch_transposed, og_pass_products, "Transpose"), 1);
 }
 
-static const og_test tests[] = {TEST_ROW(gelu),
-                                TEST_ROW(powers),
-                                TEST_ROW(layer_norm),
-                                TEST_ROW(scaled_products),
-                                TEST_ROW(merged_transposes),
-                                TEST_ROW(attention),
-                                TEST_ROW(trained_mask),
-                                TEST_ROW(splits),
-                                TEST_ROW(products),
-                                TEST_ROW(rms_norm)};
+static const og_test tests[] = {
+    TEST_ROW(gelu), static const og_test tests[] = {
+                        TEST_ROW(powers), TEST_ROW(layer_norm), TEST_ROW(scaled_products),
+                        TEST_ROW(merged_transposes), TEST_ROW(attention), TEST_ROW(trained_mask),
+                        TEST_ROW(splits), TEST_ROW(products), TEST_ROW(rms_norm), TEST_ROW(silus),
+                        TEST_ROW(gradients_that_read_the_input_alone)};
 TEST_MAIN(tests)
