@@ -19,7 +19,7 @@ ort = pytest.importorskip("onnxruntime")
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 STEPS = 3
 INITIAL_ACCUMULATOR = 0.25  # of adagrad
-CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm", "windows", "dropout", "attention"]
+CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm", "windows", "dropout", "attention", "gated"]
 OPTIMIZERS = {
     # eps above rounding: a bias in front of BatchNormalization has no gradient but rounding, which Adam else divides by its
     # own size
@@ -110,7 +110,45 @@ def make_dropout(folder):
     (folder / "expect.json").write_text(json.dumps({"loss": "mse"}))
 
 
-MADE = {"windows": make_windows, "dropout": make_dropout}
+def make_gated(folder):
+    """A block as language models have it, written out: root mean square normalization, SiLU, HardSwish; labels of which some
+    are ignored, smoothed."""
+    helper, random = onnx.helper, np.random.default_rng(2)
+    weights = {"scale": random.normal(1, 0.2, [12]), "w0": random.normal(0, 0.5, [12, 16]), "w1": random.normal(0, 0.5, [12, 16]),
+               "w2": random.normal(0, 0.5, [16, 7])}
+    nodes = [
+        helper.make_node("Constant", [], ["two"], value_float=2.0),
+        helper.make_node("Constant", [], ["eps"], value_float=1e-5),
+        helper.make_node("Pow", ["x", "two"], ["square"]),
+        helper.make_node("ReduceMean", ["square", "last"], ["mean"]),
+        helper.make_node("Add", ["mean", "eps"], ["shifted"]),
+        helper.make_node("Sqrt", ["shifted"], ["root"]),
+        helper.make_node("Reciprocal", ["root"], ["rstd"]),
+        helper.make_node("Mul", ["x", "rstd"], ["h"]),
+        helper.make_node("Mul", ["h", "scale"], ["n"]),
+        helper.make_node("MatMul", ["n", "w0"], ["a"]),
+        helper.make_node("Sigmoid", ["a"], ["gate"]),
+        helper.make_node("Mul", ["a", "gate"], ["b"]),
+        helper.make_node("MatMul", ["n", "w1"], ["c"]),
+        helper.make_node("HardSwish", ["c"], ["d"]),
+        helper.make_node("Mul", ["b", "d"], ["e"]),
+        helper.make_node("MatMul", ["e", "w2"], ["y"]),
+    ]
+    weights = [onnx.numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()]
+    weights += [onnx.numpy_helper.from_array(np.array([-1]), "last")]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "gated", [value("x", 1, ["batch", 5, 12])], [value("y", 1, ["batch", 5, 7])], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    folder.mkdir()
+    onnx.save(model, str(folder / "model.onnx"))
+    labels = random.integers(0, 7, [8, 5])
+    labels[::3, 1] = -100
+    np.save(folder / "x.npy", random.normal(size=[8, 5, 12]).astype(np.float32))
+    np.save(folder / "target.npy", labels)
+    (folder / "expect.json").write_text(json.dumps({"loss": "cross_entropy,label_smoothing=0.1"}))
+
+
+MADE = {"windows": make_windows, "dropout": make_dropout, "gated": make_gated}
 
 
 class Run:
@@ -219,7 +257,9 @@ def test_gradients(case, tmp_path):
     run = Run(case, tmp_path, 1, ["optimizer=sgd", "lr=1", "max_norm=0"])
     replay = Replay(run)
     replay.micro()
+    counted = replay.states["weight_sum"] / run.batch["target"].size if case == "gated" else 1  # update divides by it
     for name, g in replay.gradients().items():
+        g = g / counted
         ours = run.first[name].astype(np.float64) - run.trained[name]
         limit = 1e-5 * max(1, np.abs(g).max())
         assert np.abs(ours - g).max() <= limit, f"{name} differs by {np.abs(ours - g).max()}"
