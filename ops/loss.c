@@ -169,7 +169,7 @@ static void cross_entropy_grad(og_grad *d)
  *     x: [M, C] scores     labels: [M]     lse = ln Σ exp x,  loss = lse - x[label]: [M]
  *
  * lse is float64 whatever x is: exp(x - lse) of a row far from 0 would else lose x's last digits.
- * It is all that the gradient keeps beside x; both of its tensors of x's size are written once. */
+ * It is all that the gradient keeps beside x. */
 
 #define ROW_GRADIENT OG_DOMAIN "::SoftmaxCrossEntropyGrad"
 
