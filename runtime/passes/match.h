@@ -56,8 +56,8 @@ bool og_match_has_last_dims(const og_match *m, int value, int x, int axis);
  * Does the pattern end in node n? Then its replacement is built in rw->to and n's outputs are set.
  */
 typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
-og__pattern_fn og__pattern_fn, og__pattern_fn, og__pattern_power, og__pattern_gelu,
-    og__pattern_layer_norm, og__pattern_scale, og__pattern_transpose, og__pattern_split,
-    og__pattern_attention, og__pattern_rms_norm, og__pattern_silu;
+og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_silu, og__pattern_layer_norm,
+    og__pattern_rms_norm, og__pattern_scale, og__pattern_transpose, og__pattern_split,
+    og__pattern_attention;
 
 #endif

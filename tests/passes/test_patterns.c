@@ -670,10 +670,16 @@ TEST(products)
     CHECK_INT(compare(batch_transposed, og_pass_products, "Transpose"), 1);
 }
 
-static const og_test tests[] = {
-    TEST_ROW(gelu), static const og_test tests[] = {
-                        TEST_ROW(powers), TEST_ROW(layer_norm), TEST_ROW(scaled_products),
-                        TEST_ROW(merged_transposes), TEST_ROW(attention), TEST_ROW(trained_mask),
-                        TEST_ROW(splits), TEST_ROW(products), TEST_ROW(rms_norm), TEST_ROW(silus),
-                        TEST_ROW(gradients_that_read_the_input_alone)};
+static const og_test tests[] = {TEST_ROW(gelu),
+                                TEST_ROW(powers),
+                                TEST_ROW(layer_norm),
+                                TEST_ROW(scaled_products),
+                                TEST_ROW(merged_transposes),
+                                TEST_ROW(attention),
+                                TEST_ROW(trained_mask),
+                                TEST_ROW(splits),
+                                TEST_ROW(products),
+                                TEST_ROW(rms_norm),
+                                TEST_ROW(silus),
+                                TEST_ROW(gradients_that_read_the_input_alone)};
 TEST_MAIN(tests)
