@@ -314,6 +314,21 @@ typedef struct og_memory_report {
     double flops;                  /* of one micro-batch, forward and backward */
 } og_memory_report;
 OG_API void og_session_memory(const og_session *session, og_memory_report *report);
+/* One tensor (or a kernel's workspace) of the arena, and why it is there. */
+typedef struct og_tensor_use {
+    const char *type;    /* "float32 [32, 64]"; "workspace" */
+    const char *made_by; /* `Conv "layer1.conv1"` */
+    const char *kept_by; /* the last that reads it; "" where nothing does after it was made */
+    uint64_t bytes;
+    int first, last; /* kernel calls, counted as in og_session_memory_curve */
+} og_tensor_use;
+/* Bytes alive in the arena during each kernel call of a micro-batch, then of an update; the count
+ * of calls, -1 on error. *bytes lives as long as the session. */
+OG_API int og_session_memory_curve(og_session *session, const uint64_t **bytes);
+/* What is alive during the call where most is, the largest first; its count, -1 on error. */
+OG_API int og_session_peak_tensor_count(og_session *session);
+/* Of the last og_session_peak_tensor_count. */
+OG_API og_status og_session_peak_tensor(const og_session *session, int index, og_tensor_use *use);
 /* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its
  * result lies. */
 OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write,

@@ -67,21 +67,3 @@ size_t og__place_buffers(og_buffer *buffers, int n, og_arena *scratch, og_error 
     }
     return total;
 }
-
-size_t og__live_bytes(const og_buffer *buffers, int n, int n_steps, og_arena *scratch)
-{
-    int64_t *change = og_arena_array(scratch, (size_t)n_steps + 3, sizeof(*change));
-    int64_t live = 0, most = 0;
-    for (int i = 0; change && i < n; i++) {
-        if (buffers[i].storage >= 0)
-            continue;
-        int64_t bytes = (int64_t)og_align_up(buffers[i].bytes, OG_ALIGNMENT);
-        change[buffers[i].first + 1] += bytes;
-        change[buffers[i].last + 2] -= bytes;
-    }
-    for (int i = 0; change && i < n_steps + 3; i++) {
-        live += change[i];
-        most = live > most ? live : most;
-    }
-    return (size_t)most;
-}

@@ -69,7 +69,12 @@ void og_plan_free(og_plan *plan);
 /* offsets.c: greedy placement by size, best fit; returns the region's size. Buffers of states are
  * skipped. */
 size_t og__place_buffers(og_buffer *buffers, int n, og_arena *scratch, og_error *error);
-/* The largest sum of bytes live at one step. */
+
+/* usage.c: bytes of the activation region that are live at each step; live: n_steps entries. */
+void og_plan_live(const og_buffer *buffers, int n, int n_steps, uint64_t *live);
+/* The first step at which most is live. */
+int og_plan_peak_step(const uint64_t *live, int n_steps);
+/* The most bytes live at one step; 0 when out of memory. */
 size_t og__live_bytes(const og_buffer *buffers, int n, int n_steps, og_arena *scratch);
 
 #endif

@@ -296,6 +296,8 @@ static og_status make_plans(og_session *s)
         s->memory.update_steps = s->update->n_steps;
         if (s->update->activation_bytes > activations)
             activations = s->update->activation_bytes;
+        if (s->update->lower_bound > s->lower_bound)
+            s->lower_bound = s->update->lower_bound;
     }
     OG_TRY(og__session_allocate(s, activations));
     og_plan_bind(plan, s->states, s->activations);

@@ -99,6 +99,9 @@ struct og_session {
     size_t state_bytes, activation_bytes;
     size_t lower_bound;
     og_memory_report memory;
+    uint64_t *memory_curve; /* of the last og_session_memory_curve */
+    og_tensor_use *uses;    /* of the last og_session_peak_tensor_count */
+    int n_uses;
 
     int pending; /* micro-batches summed since the last update */
     double lr;

@@ -498,6 +498,17 @@ class Others(Case):
         self.assertIs(j["fits"], True)
         self.assertEqual(j["bytes"]["parameters"] > 0, True)
         self.assertLess(j["batches"][0]["peak_bytes"], j["batches"][2]["peak_bytes"])
+        # what is alive where most is adds up to the bound of the arena
+        self.assertEqual(len(j["over_time"]), j["micro_steps"] + j["update_steps"])
+        self.assertEqual(j["over_time"][j["peak_call"]], max(j["over_time"]))
+        self.assertEqual(max(j["over_time"]), j["activations_lower_bound_bytes"])
+        sizes = [t["bytes"] for t in j["largest"]]
+        self.assertEqual(sizes, sorted(sizes, reverse=True))
+        for t in j["largest"]:
+            self.assertTrue(t["first_call"] <= j["peak_call"] <= t["last_call"])
+        text = self.run_command("plan", "m.onnx", *LOSS, "--svg", "memory.svg").stdout
+        self.assertIn("tensors alive then", text)
+        self.assertIn("</svg>", read(self.path("memory.svg")))
         self.run_command("plan", "m.onnx", "--loss", "none")
         self.run_command("plan", "m.onnx", *LOSS, "--save_graph", "graphs")
         self.assertEqual(sorted(os.listdir(self.path("graphs"))), ["micro.onnx", "update.onnx"])

@@ -1,7 +1,5 @@
 /* ongrad inspect: what is in a model. A table, JSON, or a drawing. */
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/json.h"
@@ -182,20 +180,6 @@ static int print_table(const og__run *run, const og__nodes *nodes, const og_mode
 
 /* ---- drawings */
 
-static int write_file(const og__run *run, const og_text *text, const char *path)
-{
-    FILE *file = fopen(path, "we");
-    bool ok = file && fwrite(text->s, 1, text->length, file) == text->length;
-    int problem = errno;
-    if (file && fclose(file) != 0 && ok) {
-        ok = false;
-        problem = errno;
-    }
-    return ok ? OG__EXIT_DONE
-              : og__say_error(run->command, OG__EXIT_FAILED, "cannot write %s: %s", path,
-                              strerror(problem));
-}
-
 static int draw(const og__run *run, const og__nodes *nodes, const char *dot, const char *svg)
 {
     og_text text = {0};
@@ -206,7 +190,7 @@ static int draw(const og__run *run, const og__nodes *nodes, const char *dot, con
     if (status == OG__EXIT_DONE && svg)
         status = og__draw_svg(run->command, &text, svg);
     if (status == OG__EXIT_DONE && dot && strcmp(dot, "-") != 0)
-        status = write_file(run, &text, dot);
+        status = og__write_file(run->command, &text, dot);
     if (status == OG__EXIT_DONE && dot && !strcmp(dot, "-"))
         return og__write_stdout(run->command, &text);
     og_text_free(&text);

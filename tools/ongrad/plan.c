@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "runtime/base/json.h"
 #include "tools/ongrad/nodes.h"
+#include "tools/ongrad/plan_memory.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
@@ -25,6 +25,7 @@ typedef struct alternative {
 typedef struct planning {
     og__run run;
     og_memory_report memory;
+    og__memory_use use;
     int64_t accumulation;
     alternative others[ALTERNATIVES];
     const char *verdict; /* "larger", "keep" */
@@ -121,6 +122,7 @@ static int print_json(const planning *p)
         og_json_close(&j, '}');
     }
     og_json_close(&j, ']');
+    og__memory_use_json(&p->use, &j);
     og_json_close(&j, '}');
     og_text_add(&out, "\n");
     return og__write_stdout(p->run.command, &out);
@@ -184,6 +186,7 @@ static int print_table(const planning *p)
                    p->run.losses.n ? "training" : "prediction", p->run.arguments->model,
                    p->run.batch_size, p->accumulation, p->run.batch_size * p->accumulation);
     add_memory(p, &out);
+    og__memory_use_text(&p->use, &out);
     add_batches(p, &out);
     og_text_printf(&out, "\n%d kernel calls a micro-batch, %d an update", m->micro_steps,
                    m->update_steps);
@@ -230,7 +233,7 @@ static int plan(planning *p)
 {
     og__run *run = &p->run;
     const og__arguments *a = run->arguments;
-    const char *folder = og__argument(a, "save_graph");
+    const char *folder = og__argument(a, "save_graph"), *svg = og__argument(a, "svg");
     if (!og__argument_is_set(a, "loss"))
         return og__say_error(run->command, OG__EXIT_USAGE,
                              "no loss given: add --loss NAME, or --loss none to plan prediction");
@@ -242,9 +245,12 @@ static int plan(planning *p)
     og_session_memory(run->session, &p->memory);
     const char *accumulation = og_options_get(run->options, "gradient_accumulation_steps");
     p->accumulation = accumulation && run->losses.n ? strtoll(accumulation, NULL, 10) : 1;
+    OG__TRY(og__memory_use_read(&p->use, run));
     try_batches(p);
     bool json = og__argument_flag(a, "json");
     OG__TRY(json ? print_json(p) : print_table(p));
+    if (svg)
+        OG__TRY(og__memory_use_svg(&p->use, run, svg));
     if (folder)
         OG__TRY(save_graphs(p, folder));
     if (run->losses.n == 0 || json)

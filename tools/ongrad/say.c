@@ -104,3 +104,17 @@ int og__write_stdout(const char *command, og_text *text)
     og_text_free(text);
     return status;
 }
+
+int og__write_file(const char *command, const og_text *text, const char *path)
+{
+    FILE *file = fopen(path, "we");
+    bool ok = file && fwrite(text->s, 1, text->length, file) == text->length;
+    int problem = errno;
+    if (file && fclose(file) != 0 && ok) {
+        ok = false;
+        problem = errno;
+    }
+    return ok ? OG__EXIT_DONE
+              : og__say_error(command, OG__EXIT_FAILED, "cannot write %s: %s", path,
+                              strerror(problem));
+}

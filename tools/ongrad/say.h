@@ -11,6 +11,9 @@ int og__say_error(const char *command, int status, const char *format, ...) OG_P
 #ifdef __clang_analyzer__ /* see runtime/base/status.h */
 #define og__say_error(command, status, ...) \
     ((og__say_error)(command, status, __VA_ARGS__), (status))
+/* The same to a file; `text` stays the caller's. */
+int og__write_file(const char *command, const og_text *text, const char *path);
+
 #endif
 void og__say_warning(const char *command, const char *format, ...) OG_PRINTF(2, 3);
 /* A plain line. */
@@ -29,5 +32,8 @@ void og__paste_word(og_text *line, const char *word);
 /* Write to stdout what `text` holds and flush: a full disk or a closed pipe is a failure. Frees the
  * text. */
 int og__write_stdout(const char *command, og_text *text);
+
+/* The same to a file; `text` stays the caller's. */
+int og__write_file(const char *command, const og_text *text, const char *path);
 
 #endif
