@@ -124,6 +124,16 @@ static void training_expand(og_expand *e)
         e->y[k] = outputs[k];
 }
 
+/* y as above, in the order of operations that kernels have */
+static og_val training_replay(og_graph *g, const og_node *node, const og_val *x, const og_val *y)
+{
+    (void)g;
+    (void)node;
+    int rank = Rank(x[0]);
+    og_val centred = Sub(x[0], per_channel(y[1], rank));
+    return Add(Mul(centred, per_channel(Mul(x[1], y[3]), rank)), per_channel(x[2], rank));
+}
+
 /* x̂ = (x - mean) rstd,  dbias = Σ dy,  dscale = Σ dy x̂,  dx = scale rstd (dy - (dbias + x̂ dscale) /
  * n) (Ioffe and Szegedy 2015, section 3, simplified) */
 static void grad_expand(og_expand *e)
@@ -193,8 +203,8 @@ const og_op og_ops_batch_normalization[] = {
      .precision = OG_PRECISION_FLOAT, .images_in = 1, .images_out = 1,
      .upgrade = {{9, batch_normalization_upgrade_9}, {14, batch_normalization_upgrade_14}}},
     {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer, .expand = training_expand,
-     .grad = training_grad, .saved = 4, .precision = OG_PRECISION_FLOAT, .images_in = 1,
-     .images_out = 1},
+     .grad = training_grad, .replay = training_replay, .saved = 4, .precision = OG_PRECISION_FLOAT,
+     .images_in = 1, .images_out = 1},
     {"BatchNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, grad_infer, .expand = grad_expand,
      .precision = OG_PRECISION_FLOAT, .images_in = 3, .images_out = 1},
     {0},

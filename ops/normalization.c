@@ -101,6 +101,15 @@ static og_val full_scale(og_val x, og_val scale, int axis)
     return Op("Expand", In(scale, og_const_ints(x.g, full.rank, norm)));
 }
 
+/* y as above, in the order of operations that kernels have */
+static og_val layer_replay(og_graph *g, const og_node *node, const og_val *x, const og_val *y)
+{
+    (void)g;
+    (void)node;
+    og_val scaled = Mul(Mul(Sub(x[0], y[1]), y[2]), x[1]);
+    return Has(x[2]) ? Add(scaled, x[2]) : scaled;
+}
+
 /* dx, dscale, dbias = LayerNormalizationGrad(dy, x, scale, mean, rstd), scale stretched to [norm…]
  */
 static void layer_grad(og_grad *d)
@@ -406,7 +415,7 @@ static void mvn_expand(og_expand *e)
 
 const og_op og_ops_normalization[] = {
     {"LayerNormalization", NULL, 2, 3, 1, 3, layer_infer, .expand = layer_expand,
-     .grad = layer_grad, .saved = 3, FLOAT_PRECISION},
+     .grad = layer_grad, .replay = layer_replay, .saved = 3, FLOAT_PRECISION},
     {"LayerNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, norm_grad_infer, .expand = layer_grad_expand,
      FLOAT_PRECISION},
     {"RMSNormalization", NULL, 2, 2, 1, 1, rms_infer, .expand = rms_expand, FLOAT_PRECISION},

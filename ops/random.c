@@ -319,8 +319,9 @@ const og_op og_ops_random[] = {
      .type_only = 1 << 0, RANDOM},
     {"Bernoulli", NULL, 1, 1, 1, 1, random_like_infer, .expand = bernoulli_expand, RANDOM},
     {"Multinomial", NULL, 1, 1, 1, 1, multinomial_infer, .expand = multinomial_expand, RANDOM},
-    {"Random", OG_DOMAIN, 1, 1, 1, 1, uniform_infer, .expand = uniform_expand,
-     .diff = OG_DIFF_ZERO},
-    {"KeepMask", OG_DOMAIN, 2, 2, 1, 1, keep_infer, .expand = keep_expand, .diff = OG_DIFF_ZERO},
+    {"Random", OG_DOMAIN, 1, 1, 1, 1, uniform_infer, .expand = uniform_expand, .diff = OG_DIFF_ZERO,
+     .flags = OG_CHEAP},
+    {"KeepMask", OG_DOMAIN, 2, 2, 1, 1, keep_infer, .expand = keep_expand, .diff = OG_DIFF_ZERO,
+     .flags = OG_CHEAP},
     {0},
 };

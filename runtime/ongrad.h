@@ -308,8 +308,12 @@ typedef struct og_memory_report {
     /* the arena that micro and update plans share, workspaces included; it grows, within the
      * budget, if evaluation needs more */
     uint64_t activations;
-    uint64_t lower_bound;          /* the most bytes live at once in it */
-    uint64_t peak;                 /* persistent + activations: predicted, and what is allocated */
+    uint64_t lower_bound; /* the most bytes live at once in it */
+    uint64_t peak;        /* persistent + activations: predicted, and what is allocated */
+    /* where the budget made more be computed again than costs next to nothing, or option recompute
+     * is max: the least peak at this batch size; else 0 */
+    uint64_t least;
+    double more_time;              /* predicted for what is computed again, of a micro-batch's */
     int micro_steps, update_steps; /* kernel calls */
     double flops;                  /* of one micro-batch, forward and backward */
 } og_memory_report;

@@ -133,6 +133,8 @@ static og_status run_training(const og_call *call, og_error *error)
             double var, both[2] = {s0[c], s1[c]};
             og__norm_moments(both, shift[c], m, &mean[c], &var);
             double rstd = 1 / sqrt(var + epsilon);
+            if (x->type.dtype != OG_DOUBLE)
+                rstd = (double)(float)rstd; /* as whoever computes y again has it */
             a[c] = rstd * og__norm_get(call->nx, call->x, 1, c0 + c, 1);
             b[c] = og__norm_get(call->nx, call->x, 2, c0 + c, 0);
             og__norm_put(call, 1, c0 + c, mean[c]);

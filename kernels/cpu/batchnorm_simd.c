@@ -100,7 +100,7 @@ static void moments(int64_t channels, double m, double epsilon, const double *re
         mean[c] = (float)((double)mean[c] + d);
         var[c] = (float)v;
         rstd[c] = (float)r;
-        a[c] = (float)(r * (double)scale[c]);
+        a[c] = rstd[c] * scale[c]; /* as whoever computes y again has it */
     }
 }
 

@@ -102,9 +102,10 @@ typedef enum og_role {
     OG_ROLE_GRADIENT,
     OG_ROLE_ACCUMULATE, /* sums over micro-batches */
     OG_ROLE_UPDATE,     /* optimizer, clipping, loss scale */
+    OG_ROLE_RECOMPUTE,  /* a forward value again, for the backward pass */
     OG_ROLE_COUNT
 } og_role;
-/* "forward", "loss", "gradient", "accumulate", "update" */
+/* "forward", "loss", "gradient", "accumulate", "update", "recompute" */
 const char *og_role_name(og_role role);
 
 /* Where a node comes from, for messages, profile and plan. Shared by nodes; immutable. */

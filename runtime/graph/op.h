@@ -61,6 +61,12 @@ typedef struct og_grad {
 
 typedef void og_grad_fn(og_grad *d);
 
+/* ---- recomputation */
+
+/* Output 0 once more, elementwise and to the same bits, from the inputs x and the other outputs y
+ * (y[0] is absent): what need not be kept for the backward pass where x and y are. */
+typedef og_val og_replay_fn(og_graph *g, const og_node *node, const og_val *x, const og_val *y);
+
 /* ---- resolution: ops that are gone once a graph is typed */
 
 /* What stands for a value of a loaded graph while it is inferred: a value of the typed graph, or a
@@ -139,7 +145,7 @@ typedef enum og_precision {
 enum og_op_flags {
     OG_COMMUTATIVE = 1 << 0,
     OG_RANDOM = 1 << 1, /* result differs from call to call: never folded or merged */
-    OG_CHEAP = 1 << 2,  /* cheap to recompute in the backward pass */
+    OG_CHEAP = 1 << 2,  /* its output is rather computed again in the backward pass than kept */
     OG_EAGER_ONLY =
         1 << 3 /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
 };
@@ -157,6 +163,7 @@ struct og_op {
     og_view_fn *view;
     og_expand_fn *evaluate; /* the form for evaluation, where that is another than for training */
     og_resolve_fn *resolve; /* asked before `infer` when a loaded graph is typed */
+    og_replay_fn *replay;   /* norms: y from x and the statistics */
     og_flops_fn *flops; /* NULL: one an element of the output, or of the input if that is larger */
     int8_t saved; /* .grad reads y[0 … saved - 1]; the pass makes absent ones present before */
     og_diff diff;

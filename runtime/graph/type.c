@@ -111,7 +111,7 @@ const char *og_role_name(og_role role)
     static const char *const name[OG_ROLE_COUNT] = {
         [OG_ROLE_FORWARD] = "forward",   [OG_ROLE_LOSS] = "loss",
         [OG_ROLE_GRADIENT] = "gradient", [OG_ROLE_ACCUMULATE] = "accumulate",
-        [OG_ROLE_UPDATE] = "update",
+        [OG_ROLE_UPDATE] = "update",     [OG_ROLE_RECOMPUTE] = "recompute",
     };
     return role < OG_ROLE_COUNT ? name[role] : "";
 }
@@ -124,6 +124,7 @@ static const char *role_prefix(og_role role)
         [OG_ROLE_GRADIENT] = "gradient of ",
         [OG_ROLE_ACCUMULATE] = "sum over micro-batches, ",
         [OG_ROLE_UPDATE] = "update, ",
+        [OG_ROLE_RECOMPUTE] = "recomputed ",
     };
     return role < OG_ROLE_COUNT ? prefix[role] : "";
 }

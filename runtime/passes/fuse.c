@@ -22,6 +22,7 @@ typedef struct fuse {
     og_dtype *domain; /* by node: of its instruction; OG_UNDEFINED: not elementwise */
     uint64_t *reach;  /* by group */
     bool *emitted;    /* by group */
+    bool recomputes;  /* some nodes compute forward values again */
 } fuse;
 
 static uint64_t *reach_of(const fuse *f, int group)
@@ -112,6 +113,13 @@ static int producer_of(const fuse *f, int value)
     return p && f->rw.live[p->id] ? p->id : -1;
 }
 
+/* What is computed again for the backward pass must not become one program with what it was kept
+ * from, in the forward pass. */
+static bool is_forward(const og_node *n)
+{
+    return !n->origin || n->origin->role == OG_ROLE_FORWARD || n->origin->role == OG_ROLE_LOSS;
+}
+
 static bool same_space(const fuse *f, int a, int b)
 {
     const og_type *s = &f->g->values[f->g->nodes[a]->out[0]]->type;
@@ -185,9 +193,11 @@ static bool try_join(fuse *f, int node, int producer)
     int a = f->group[node], b = f->group[producer];
     if (a == b)
         return true;
-    if (f->domain[producer] != f->domain[node] || !passes_in_register(f, producer) ||
-        !same_space(f, node, producer) || f->count[a] + f->count[b] > MAX_INSTRUCTIONS ||
-        path_between(f, a, b) || operand_count(f, a, b) > MAX_OPERANDS)
+    if (f->domain[producer] != f->domain[node] ||
+        (f->recomputes && is_forward(f->g->nodes[node]) != is_forward(f->g->nodes[producer])) ||
+        !passes_in_register(f, producer) || !same_space(f, node, producer) ||
+        f->count[a] + f->count[b] > MAX_INSTRUCTIONS || path_between(f, a, b) ||
+        operand_count(f, a, b) > MAX_OPERANDS)
         return false;
     merge_groups(f, a < b ? a : b, a < b ? b : a);
     return true;
@@ -353,6 +363,8 @@ og_graph *og_pass_fuse(og_graph *g)
     if (!f.group || !f.last || !f.count || !f.domain || !f.emitted || !f.reach) {
         og_fail_memory(&to->error, n * (size_t)f.words * 8, "the fuse pass");
     } else {
+        for (int i = 0; i < f.n; i++)
+            f.recomputes |= g->nodes[i]->origin && g->nodes[i]->origin->role == OG_ROLE_RECOMPUTE;
         group_nodes(&f);
         for (int i = 0; i < f.n && to->error.status == OG_OK; i++)
             if (f.rw.live[i] && f.last[f.group[i]] == i)

@@ -1,7 +1,7 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
- * loss, autodiff, then simplify, products, legalize, simplify, fuse, layout. Each takes a graph and
- * returns a new one in the same arena (or appends to the one it got, where its comment says so);
- * errors are in the returned graph's `error`; NULL only when out of memory. */
+ * loss, autodiff, then simplify, products, legalize, simplify, recompute, fuse, layout. Each takes
+ * a graph and returns a new one in the same arena (or appends to the one it got, where its comment
+ * says so); errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 
@@ -191,6 +191,25 @@ og_graph *og_pass_simplify(og_graph *g);
 
 /* products.c: products that are only read transposed are computed transposed. */
 og_graph *og_pass_products(og_graph *g);
+
+/* recompute.c: forward values that the backward pass reads are computed again there, where that is
+ * cheap or where the budget asks for it, instead of being kept until then. */
+typedef enum og_recompute_level {
+    OG_RECOMPUTE_OFF,   /* everything is kept */
+    OG_RECOMPUTE_CHEAP, /* elementwise results, norms, masks: from what is kept anyway */
+    OG_RECOMPUTE_BLOCKS /* also what costs more, between checkpoints */
+} og_recompute_level;
+typedef struct og_recompute {
+    og_recompute_level level;
+    int drop;   /* BLOCKS: how many of the candidates, the cheapest for a byte first */
+    int stride; /* BLOCKS: a checkpoint at every stride-th cut */
+    /* out: */
+    int candidates;               /* BLOCKS: values that might be dropped */
+    int cuts;                     /* BLOCKS: places that little passes through */
+    double seconds, more_seconds; /* what the graph's nodes are estimated to take, and those that
+                                     run again */
+} og_recompute;
+og_graph *og_pass_recompute(og_graph *g, og_recompute *recompute);
 
 /* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs. */
 og_graph *og_pass_fuse(og_graph *g);

@@ -175,6 +175,8 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)
     g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
+    s->recomputed = s->recompute;
+    g = g ? checked(s, og_pass_recompute(g, &s->recomputed)) : NULL;
     g = g ? checked(s, og_pass_fuse(g)) : NULL;
     og_arena *own = g ? og_arena_new() : NULL;
     og_graph *planned = own ? og_graph_copy(g, own) : NULL;

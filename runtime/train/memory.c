@@ -1,5 +1,6 @@
 /* The session's memory: the budget, one block for states and one for activations, and the states'
  * first content. */
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/base/checked.h"
@@ -71,6 +72,25 @@ static void fill_state(const og_storage *st, void *at)
     }
 }
 
+/* The peak is the least one here, unless option recompute is off. */
+static og_status too_large(og_session *s)
+{
+    const og_memory_report *m = &s->memory;
+    char need[32], have[32], states[32], least[96] = "--recompute auto";
+    if (m->least)
+        snprintf(least, sizeof least, "--memory_budget %llu, the least that works",
+                 (unsigned long long)m->least);
+    return og_fail(
+        &s->context->error, OG_OUT_OF_MEMORY,
+        "%s at batch size %lld needs %s%s (%s of it for parameters, gradients and "
+        "optimizer), the budget is %s; use a smaller --batch_size with "
+        "--gradient_accumulation_steps, or a larger --memory_budget or "
+        "--memory_fraction (%s)",
+        s->losses.n ? "training" : "prediction", (long long)s->batch,
+        og_format_bytes(need, m->peak), m->least ? ", with all computed again that can be," : "",
+        og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget), least);
+}
+
 og_status og__session_allocate(og_session *s, size_t activation_bytes)
 {
     og_device *d = s->context->device;
@@ -82,17 +102,8 @@ og_status og__session_allocate(og_session *s, size_t activation_bytes)
     m->activations = activation_bytes;
     m->lower_bound = s->lower_bound;
     m->peak = s->state_bytes + activation_bytes;
-    if (m->peak > m->budget) {
-        char need[32], have[32], states[32];
-        return og_fail(error, OG_OUT_OF_MEMORY,
-                       "training at batch size %lld needs %s (%s of it for parameters, gradients "
-                       "and optimizer), the budget "
-                       "is %s; use a smaller --batch_size with --gradient_accumulation_steps, or a "
-                       "larger --memory_budget "
-                       "or --memory_fraction",
-                       (long long)s->batch, og_format_bytes(need, m->peak),
-                       og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget));
-    }
+    if (m->peak > m->budget)
+        return too_large(s);
     s->states = d->alloc(d, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
     s->activations = d->alloc(d, s->activation_bytes);
     if (!s->states || !s->activations)

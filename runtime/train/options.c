@@ -57,6 +57,10 @@ static const og_option_info table[] = {
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
+    {"recompute", OG_OPTION_TEXT, "auto", "MODE",
+     "activations computed again in the backward pass instead of kept: off; auto, what costs next "
+     "to nothing, and as much more as the memory budget asks for; max, all but what passes between "
+     "blocks"},
     {"check_memory", OG_OPTION_FLAG, "off", NULL,
      "fill unused memory with NaN and check every kernel's writes; slow"},
     {"profile", OG_OPTION_FLAG, "off", NULL,

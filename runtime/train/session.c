@@ -75,6 +75,11 @@ static og_status parse_run(og_session *s)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
     s->accumulation = s->optimizer.accumulation = (int)accumulation;
     s->check_memory = og__option_flag(o, "check_memory");
+    const char *recompute = og_options_get(o, "recompute");
+    s->recompute.level = strcmp(recompute, "off") == 0 ? OG_RECOMPUTE_OFF : OG_RECOMPUTE_CHEAP;
+    if (strcmp(recompute, "off") != 0 && strcmp(recompute, "auto") != 0 &&
+        strcmp(recompute, "max") != 0)
+        return invalid(s, "recompute", "off, auto or max");
     if (og__option_flag(o, "profile")) {
         if (s->check_memory)
             return invalid(s, "profile", "off together with check_memory, which is slow");
@@ -253,51 +258,46 @@ static double plan_flops(const og_plan *plan)
     return sum;
 }
 
-/* Slabs of what update treats alike, before anything has a place. */
-static bool gather_states(og_session *s)
+static og_plan *plan_prediction(og_session *s)
 {
-    return og_storages_gather(&s->storages, OG_STORAGE_STAGED, OG_ALIGNMENT) &&
-           (og_optimizer_is_by_tensor(s->optimizer.name) ||
-            og_storages_gather(&s->storages, OG_STORAGE_GRADIENT, OG_ALIGNMENT));
+    og_arena *arena = og_arena_new();
+    if (!arena) {
+        og_fail_memory(&s->context->error, 64, "a plan");
+        return NULL;
+    }
+    return og__plan_graph(s, og__build_forward(s, s->batch, false, arena), arena);
+}
+
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
 }
 
 static og_status make_plans(og_session *s)
 {
     og_error *error = &s->context->error;
-    size_t activations = 0;
-    og_plan_kind kind = s->losses.n > 0 ? OG_PLAN_MICRO : OG_PLAN_PREDICT;
-    og_arena *arena = og_arena_new();
-    if (!arena)
-        return og_fail_memory(error, 64, "a plan");
-    og_graph *g = s->losses.n > 0 ? og__build_micro(s, s->batch, arena)
-                                  : og__build_forward(s, s->batch, false, arena);
-    if (g && !gather_states(s))
-        og_fail_memory(error, sizeof(og_storage), "slabs");
-    og_plan *plan = og__plan_graph(s, error->status == OG_OK ? g : NULL, arena);
-    if (!plan)
-        return error->status;
+    og_plan *plan = NULL;
+    bool training = s->losses.n > 0;
+    if (training)
+        og__plan_training(s, &plan);
+    else
+        plan = plan_prediction(s);
     s->plans = og_arena_grow(s->arena, s->plans, 0, &s->plans_capacity, sizeof(og_plan_entry));
-    if (!s->plans) {
+    if (!plan || !s->plans || error->status != OG_OK) {
         og_plan_free(plan);
-        return og_fail_memory(error, sizeof(og_plan_entry), "a plan");
+        return error->status != OG_OK ? error->status
+                                      : og_fail_memory(error, sizeof(og_plan_entry), "a plan");
     }
-    s->plans[s->n_plans++] = (og_plan_entry){kind, s->batch, plan};
-    activations = plan->activation_bytes;
+    s->plans[s->n_plans++] =
+        (og_plan_entry){training ? OG_PLAN_MICRO : OG_PLAN_PREDICT, s->batch, plan};
+    size_t activations = plan->activation_bytes;
     s->lower_bound = plan->lower_bound;
     s->memory.micro_steps = plan->n_steps;
     s->memory.flops = plan_flops(plan);
-    if (s->losses.n > 0) {
-        arena = og_arena_new();
-        if (!arena)
-            return og_fail_memory(error, 64, "a plan");
-        s->update = og__plan_graph(s, og__build_update_graph(s, &s->storages, arena), arena);
-        if (!s->update)
-            return error->status;
+    if (s->update) {
         s->memory.update_steps = s->update->n_steps;
-        if (s->update->activation_bytes > activations)
-            activations = s->update->activation_bytes;
-        if (s->update->lower_bound > s->lower_bound)
-            s->lower_bound = s->update->lower_bound;
+        activations = larger(activations, s->update->activation_bytes);
+        s->lower_bound = larger(s->lower_bound, s->update->lower_bound);
     }
     OG_TRY(og__session_allocate(s, activations));
     og_plan_bind(plan, s->states, s->activations);

@@ -99,8 +99,10 @@ struct og_session {
     size_t state_bytes, activation_bytes;
     size_t lower_bound;
     og_memory_report memory;
-    uint64_t *memory_curve; /* of the last og_session_memory_curve */
-    og_tensor_use *uses;    /* of the last og_session_peak_tensor_count */
+    og_recompute recompute;  /* what the plans of micro-batches keep */
+    og_recompute recomputed; /* what the pass said about the last plan made */
+    uint64_t *memory_curve;  /* of the last og_session_memory_curve */
+    og_tensor_use *uses;     /* of the last og_session_peak_tensor_count */
     int n_uses;
 
     int pending; /* micro-batches summed since the last update */
@@ -118,8 +120,8 @@ struct og_session {
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
 og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena *arena);
-/* simplify, products, legalize, simplify, fuse, plan. Frees the arena: the plan has its own,
- * without the graphs that the passes left behind. */
+/* simplify, products, legalize, simplify, recompute, fuse, plan. Frees the arena: the plan has its
+ * own, without the graphs that the passes left behind. */
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
 /* The typed graph in its training form with the losses appended; losses: one a loss, set. For
@@ -139,6 +141,10 @@ og_status og__verify_free_batch(og_session *s);
 
 /* labels.c: the context's error where a class label of the batch names no class. */
 og_status og__check_labels(const og_session *s, const void *const *targets, int64_t samples);
+
+/* fit.c: the plan of a micro-batch, of which activations are computed again where the budget asks
+ * for it, and s->update. *plan is the caller's, also on failure. */
+og_status og__plan_training(og_session *s, og_plan **plan);
 
 /* memory.c: the budget, the arena, and the states' first content. */
 og_status og__session_allocate(og_session *s, size_t activation_bytes);

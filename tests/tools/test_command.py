@@ -380,7 +380,7 @@ class Profile(Case):
         # The log's time of a step encloses the session's.
         logged = [s["step_ms"] for s in self.log()[3:-1]]
         self.assertLess(ms, sum(logged) / len(logged))
-        self.assertEqual({r["role"] for r in calls}, {"forward", "loss", "gradient", "accumulate", "update"})
+        self.assertEqual({r["role"] for r in calls}, {"forward", "loss", "gradient", "accumulate", "update", "recompute"})
         self.assertEqual(calls, sorted(calls, key=lambda r: -float(r["ms"])))
         for r in calls:
             self.assertLessEqual(float(r["fastest"]), float(r["ms"]))

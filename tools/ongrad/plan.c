@@ -102,6 +102,9 @@ static int print_json(const planning *p)
     og_json_int(&j, "budget_bytes", (int64_t)m->budget);
     og_json_int(&j, "total_bytes", (int64_t)m->total);
     og_json_int(&j, "available_bytes", (int64_t)m->available);
+    og_json_double(&j, "more_time", m->more_time);
+    if (m->least)
+        og_json_int(&j, "least_peak_bytes", (int64_t)m->least);
     og_json_bool(&j, "fits", m->peak <= m->budget);
     og_json_string(&j, "verdict", p->verdict);
     og_json_int(&j, "micro_steps", m->micro_steps);
@@ -194,6 +197,11 @@ static int print_table(const planning *p)
         og_text_printf(&out, "; %s%sFLOPs a micro-batch", og__count_text(count, m->flops),
                        m->flops < 999.5 ? " " : "");
     og_text_add(&out, "\n");
+    if (m->more_time > 0.001)
+        og_text_printf(&out,
+                       "What is computed again instead of kept is predicted to add %.1f %% to a "
+                       "micro-batch's time.\n",
+                       100 * m->more_time);
     if (!strcmp(p->verdict, "larger"))
         og_text_printf(&out, "Fits, with room: --batch_size %" PRId64 " is predicted to take %s.\n",
                        p->others[2].batch, og_format_bytes(size, p->others[2].peak));

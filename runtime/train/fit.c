@@ -1,0 +1,119 @@
+/* The plans of a training session: which activations a micro-batch keeps, so that the peak is
+ * within the budget, and what that costs.
+ *
+ * auto: what is next to free is always computed again. If that does not fit, more is: checkpoints
+ * at every stride-th cut, and of the values between them as few as fit, the cheapest for a byte
+ * first. max: all of them, with the stride that has the least peak. */
+#include <string.h>
+
+#include "runtime/train/train.h"
+
+enum { MOST_STRIDE = 16, ALL = 1 << 30 };
+
+/* Slabs of what update treats alike, before anything has a place; once made, nothing. */
+static bool gather_states(og_session *s)
+{
+    return og_storages_gather(&s->storages, OG_STORAGE_STAGED, OG_ALIGNMENT) &&
+           (og_optimizer_is_by_tensor(s->optimizer.name) ||
+            og_storages_gather(&s->storages, OG_STORAGE_GRADIENT, OG_ALIGNMENT));
+}
+
+/* A micro-batch's plan; its recompute's outputs are in s->recomputed. NULL on error. */
+static og_plan *plan_micro(og_session *s, og_recompute how)
+{
+    s->recompute = how;
+    og_arena *arena = og_arena_new();
+    if (!arena) {
+        og_fail_memory(&s->context->error, 64, "a plan");
+        return NULL;
+    }
+    og_graph *g = og__build_micro(s, s->batch, arena);
+    if (g && !gather_states(s)) {
+        og_fail_memory(&s->context->error, sizeof(og_storage), "slabs");
+        g = NULL;
+    }
+    return og__plan_graph(s, g, arena);
+}
+
+static og_plan *plan_update(og_session *s)
+{
+    og_arena *arena = og_arena_new();
+    if (!arena) {
+        og_fail_memory(&s->context->error, 64, "a plan");
+        return NULL;
+    }
+    return og__plan_graph(s, og__build_update_graph(s, &s->storages, arena), arena);
+}
+
+static uint64_t peak_with(og_session *s, const og_plan *plan)
+{
+    size_t activations = plan->activation_bytes > s->update->activation_bytes
+                             ? plan->activation_bytes
+                             : s->update->activation_bytes;
+    return og_storages_place(&s->storages) + activations;
+}
+
+/* Replaces *plan by one made in another way; it is kept if that fails. */
+static og_status replace(og_session *s, og_plan **plan, og_recompute how)
+{
+    og_plan *other = plan_micro(s, how);
+    if (!other)
+        return s->context->error.status;
+    og_plan_free(*plan);
+    *plan = other;
+    return OG_OK;
+}
+
+/* Blocks with the stride of the least peak; *best is that peak, *how what makes it. */
+static og_status find_stride(og_session *s, og_plan **plan, uint64_t *best, og_recompute *how)
+{
+    for (int stride = 1; stride <= MOST_STRIDE; stride *= 2) {
+        og_recompute blocks = {.level = OG_RECOMPUTE_BLOCKS, .drop = ALL, .stride = stride};
+        OG_TRY(replace(s, plan, blocks));
+        uint64_t peak = peak_with(s, *plan);
+        if (peak < *best) {
+            *best = peak;
+            *how = blocks;
+        }
+        if (stride >= s->recomputed.cuts)
+            break;
+    }
+    return OG_OK;
+}
+
+/* The fewest dropped that fit. */
+static og_status find_drop(og_session *s, og_plan **plan, og_recompute how)
+{
+    int fails = -1, fits = s->recomputed.candidates;
+    while (fits - fails > 1) {
+        how.drop = fails + (fits - fails) / 2;
+        OG_TRY(replace(s, plan, how));
+        if (peak_with(s, *plan) <= s->memory.budget)
+            fits = how.drop;
+        else
+            fails = how.drop;
+    }
+    how.drop = fits;
+    return replace(s, plan, how);
+}
+
+og_status og__plan_training(og_session *s, og_plan **plan)
+{
+    og_recompute how = s->recompute;
+    bool most = strcmp(og_options_get(s->options, "recompute"), "max") == 0;
+    *plan = plan_micro(s, how);
+    s->update = *plan ? plan_update(s) : NULL;
+    if (!s->update)
+        return s->context->error.status;
+    uint64_t least = peak_with(s, *plan), best = least;
+    if (how.level != OG_RECOMPUTE_OFF && (most || least > s->memory.budget)) {
+        OG_TRY(find_stride(s, plan, &best, &how));
+        OG_TRY(replace(s, plan, how));
+        if (!most && how.level == OG_RECOMPUTE_BLOCKS && best <= s->memory.budget)
+            OG_TRY(find_drop(s, plan, how));
+        s->memory.least = best;
+    }
+    s->memory.more_time =
+        s->recomputed.seconds > 0 ? s->recomputed.more_seconds / s->recomputed.seconds : 0;
+    return OG_OK;
+}
