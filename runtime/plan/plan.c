@@ -329,7 +329,8 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
         og_fail_memory(error, og_arena_bytes(arena),
                        "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {
-        plan->activation_bytes = og__place_buffers(plan->buffers, plan->n_buffers, arena, error);
+        plan->activation_bytes =
+            og__place_buffers(plan->buffers, plan->n_buffers, plan->n_steps, arena, error);
         plan->lower_bound = og__live_bytes(plan->buffers, plan->n_buffers, plan->n_steps, arena);
     }
     if (error->status != OG_OK) {

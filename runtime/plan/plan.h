@@ -66,9 +66,10 @@ void og_plan_set_input(og_plan *plan, int input, const void *data);
 const void *og_plan_output(const og_plan *plan, int output);
 void og_plan_free(og_plan *plan);
 
-/* offsets.c: greedy placement by size, best fit; returns the region's size. Buffers of states are
- * skipped. */
-size_t og__place_buffers(og_buffer *buffers, int n, og_arena *scratch, og_error *error);
+/* offsets.c: greedy placement, best fit, in the best of several orders; returns the region's size.
+ * Buffers of states are skipped. */
+size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, og_arena *scratch,
+                         og_error *error);
 
 /* usage.c: bytes of the activation region that are live at each step; live: n_steps entries. */
 void og_plan_live(const og_buffer *buffers, int n, int n_steps, uint64_t *live);
