@@ -10,7 +10,7 @@
 
 enum { MOST_STRIDE = 16, ALL = 1 << 30 };
 
-/* Slabs of what update treats alike, before anything has a place; once made, nothing. */
+/* Slabs of what update treats alike, before anything has a place; once. */
 static bool gather_states(og_session *s)
 {
     return og_storages_gather(&s->storages, OG_STORAGE_STAGED, OG_ALIGNMENT) &&
@@ -28,7 +28,7 @@ static og_plan *plan_micro(og_session *s, og_recompute how)
         return NULL;
     }
     og_graph *g = og__build_micro(s, s->batch, arena);
-    if (g && !gather_states(s)) {
+    if (g && !s->update && !gather_states(s)) {
         og_fail_memory(&s->context->error, sizeof(og_storage), "slabs");
         g = NULL;
     }

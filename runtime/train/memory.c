@@ -76,19 +76,20 @@ static void fill_state(const og_storage *st, void *at)
 static og_status too_large(og_session *s)
 {
     const og_memory_report *m = &s->memory;
-    char need[32], have[32], states[32], least[96] = "--recompute auto";
+    char need[32], have[32], states[32], least[96] = "or --recompute auto";
     if (m->least)
-        snprintf(least, sizeof least, "--memory_budget %llu, the least that works",
+        snprintf(least, sizeof least, "--memory_budget %llu is the least that works",
                  (unsigned long long)m->least);
-    return og_fail(
-        &s->context->error, OG_OUT_OF_MEMORY,
-        "%s at batch size %lld needs %s%s (%s of it for parameters, gradients and "
-        "optimizer), the budget is %s; use a smaller --batch_size with "
-        "--gradient_accumulation_steps, or a larger --memory_budget or "
-        "--memory_fraction (%s)",
-        s->losses.n ? "training" : "prediction", (long long)s->batch,
-        og_format_bytes(need, m->peak), m->least ? ", with all computed again that can be," : "",
-        og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget), least);
+    return og_fail(&s->context->error, OG_OUT_OF_MEMORY,
+                   "%s at batch size %lld needs %s%s (%s of it for parameters, gradients and "
+                   "optimizer), the budget is %s; use a smaller --batch_size with "
+                   "--gradient_accumulation_steps, or a larger --memory_budget or "
+                   "--memory_fraction%s%s%s",
+                   s->losses.n ? "training" : "prediction", (long long)s->batch,
+                   og_format_bytes(need, m->peak),
+                   m->least ? ", with all computed again that can be," : "",
+                   og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget),
+                   s->losses.n ? " (" : "", s->losses.n ? least : "", s->losses.n ? ")" : "");
 }
 
 og_status og__session_allocate(og_session *s, size_t activation_bytes)

@@ -341,7 +341,8 @@ class Train(Case):
         npy(self.path("x.npy"), "<f4", (4096, 4), [0.5] * 4096 * 4)
         npy(self.path("t.npy"), "<i8", (4096,), [1] * 4096)
         full = json.loads(self.run_command("plan", "m.onnx", *LOSS, "--batch_size", "4096", "--json").stdout)
-        r = self.train("--batch_size", "4096", "--memory_budget", str(full["peak_bytes"] - 1), status=1)
+        r = self.train("--batch_size", "4096", "--memory_budget", str(full["peak_bytes"] - 1), "--recompute", "off",
+                       status=1)
         self.assertIn("--batch_size 2048 --gradient_accumulation_steps 2", r.stderr)
 
 
@@ -506,6 +507,12 @@ class Others(Case):
         self.assertEqual(sizes, sorted(sizes, reverse=True))
         for t in j["largest"]:
             self.assertTrue(t["first_call"] <= j["peak_call"] <= t["last_call"])
+        def plan_of(batch, *more):
+            return json.loads(self.run_command("plan", "m.onnx", *LOSS, "--json", "--batch_size", str(batch), *more).stdout)
+        budget = 3 * plan_of(8192)["peak_bytes"]  # so many samples that nothing else counts
+        largest = plan_of(8192, "--memory_budget", str(budget))["largest_batch_size"]
+        at = plan_of(largest, "--memory_budget", str(budget))
+        self.assertTrue(.9 * budget < at["peak_bytes"] <= budget)
         text = self.run_command("plan", "m.onnx", *LOSS, "--svg", "memory.svg").stdout
         self.assertIn("tensors alive then", text)
         self.assertIn("</svg>", read(self.path("memory.svg")))

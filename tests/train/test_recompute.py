@@ -161,7 +161,7 @@ def test_a_third_of_the_peak(tmp_path):
 def test_the_least_budget_works(tmp_path):
     model = transformer(tmp_path)
     refused = run(tmp_path, "plan", *model.arguments, "--memory_budget", "1MB", status=1).stderr
-    least = int(refused.split("--memory_budget ")[-1].split(",")[0])
+    least = int(refused.split("--memory_budget ")[-1].split(" ")[0])
     assert model.plan("--memory_budget", str(least))["peak_bytes"] <= least
     run(tmp_path, "plan", *model.arguments, "--memory_budget", str(least - 1), status=1)
     assert "--recompute auto" in run(tmp_path, "plan", *model.arguments, "--memory_budget", str(least), "--recompute", "off",

@@ -12,7 +12,7 @@
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
-enum { ALTERNATIVES = 3 };
+enum { ALTERNATIVES = 3, LARGEST_BATCH = 1000000, LARGEST_TRIES = 8 };
 
 /* The peak at another batch size. */
 typedef struct alternative {
@@ -28,6 +28,8 @@ typedef struct planning {
     og__memory_use use;
     int64_t accumulation;
     alternative others[ALTERNATIVES];
+    alternative
+        largest; /* that fits with no more computed again than at this batch; 0: not found */
     const char *verdict; /* "larger", "keep" */
 } planning;
 
@@ -35,6 +37,33 @@ typedef struct planning {
 static bool has_room(const og_memory_report *m)
 {
     return (double)m->peak < 20.0 / 24 * (double)m->budget;
+}
+
+/* The peak grows with the batch nearly as a line does: two points say where it meets the budget,
+ * and sessions at and just below that place what fits. */
+static void find_largest(planning *p)
+{
+    const alternative *a = &p->others[1], *b = p->others[2].fits ? &p->others[2] : &p->others[0];
+    if (!a->fits || !b->fits || b->batch < 1 || a->batch == b->batch)
+        return;
+    double slope = ((double)b->peak - (double)a->peak) / ((double)b->batch - (double)a->batch);
+    if (slope <= 0)
+        return;
+    double guess = (double)a->batch + ((double)p->memory.budget - (double)a->peak) / slope;
+    int64_t batch = guess < LARGEST_BATCH ? (int64_t)guess : LARGEST_BATCH;
+    for (int i = 0; i < LARGEST_TRIES && batch > a->batch; i++, batch -= batch / 50 + 1) {
+        og_memory_report m;
+        og_session *session = og__run_session_at(&p->run, batch);
+        if (!session)
+            continue;
+        og_session_memory(session, &m);
+        og_session_free(session);
+        if (m.least && !p->memory.least)
+            continue;
+        p->largest = (alternative){.batch = batch, .fits = true, .peak = m.peak};
+        return;
+    }
+    p->largest = *a;
 }
 
 static void try_batches(planning *p)
@@ -58,6 +87,7 @@ static void try_batches(planning *p)
         if (session != p->run.session)
             og_session_free(session);
     }
+    find_largest(p);
     p->verdict = has_room(&p->memory) && p->others[2].fits ? "larger" : "keep";
 }
 
@@ -107,6 +137,8 @@ static int print_json(const planning *p)
         og_json_int(&j, "least_peak_bytes", (int64_t)m->least);
     og_json_bool(&j, "fits", m->peak <= m->budget);
     og_json_string(&j, "verdict", p->verdict);
+    if (p->largest.batch)
+        og_json_int(&j, "largest_batch_size", p->largest.batch);
     og_json_int(&j, "micro_steps", m->micro_steps);
     og_json_int(&j, "update_steps", m->update_steps);
     og_json_double(&j, "flops", m->flops);
@@ -208,6 +240,11 @@ static int print_table(const planning *p)
     else
         og_text_printf(&out, "Fits, near the limit: keep --batch_size %" PRId64 ".\n",
                        p->run.batch_size);
+    if (p->largest.batch)
+        og_text_printf(&out, "%s that fits: --batch_size %" PRId64 ", predicted to take %s.\n",
+                       p->largest.batch == LARGEST_BATCH ? "The largest batch tried, and one"
+                                                         : "The largest batch",
+                       p->largest.batch, og_format_bytes(size, p->largest.peak));
     return og__write_stdout(p->run.command, &out);
 }
 
