@@ -352,7 +352,7 @@ typedef enum og_profile_by {
 typedef struct og_profile_row {
     const char *op;       /* of the planned graph: "Conv", "Fused", "ConvGradData" */
     const char *kernel;   /* which of the op's kernels ran */
-    const char *role;     /* "forward", "loss", "gradient", "accumulate" or "update" */
+    const char *role;     /* "forward", "loss", "recompute", "gradient", "accumulate", "update" */
     const char *node;     /* the model's node (its op where it has no name); "" by op, or if none */
     const char *shapes;   /* by call: types of inputs and outputs, instructions of Fused; else "" */
     int64_t calls;        /* made */
