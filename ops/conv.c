@@ -333,6 +333,24 @@ static double grad_weights_flops(const og_node *n, const og_value *const *x, con
     return window_flops(&x[1]->type, &y[0]);
 }
 
+/* WideConvGradWeights: ConvGradWeights of half tensors with a float32 result; by definition rounded
+ * to half on the way */
+static bool wide_grad_weights_infer(og_infer *i)
+{
+    if (!grad_weights_infer(i))
+        return false;
+    i->y[0].dtype = OG_FLOAT;
+    return true;
+}
+
+static void wide_grad_weights_expand(og_expand *e)
+{
+    e->y[0] = Cast(og_ops_like(OG_HERE, OG_DOMAIN "::ConvGradWeights", 1, In(e->x[0], e->x[1]),
+                               e->node)
+                       .y[0],
+                   OG_FLOAT);
+}
+
 const og_op og_ops_conv[] = {
     {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .flops = conv_flops,
      .precision = OG_PRECISION_HALF, .images_in = 1, .images_out = 1},
@@ -343,6 +361,8 @@ const og_op og_ops_conv[] = {
      .images_in = 1, .images_out = 1},
     {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .expand = grad_weights_expand,
      .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF,
-     .images_in = 3},
+     .wide = "WideConvGradWeights", .images_in = 3},
+    {"WideConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, wide_grad_weights_infer,
+     .expand = wide_grad_weights_expand, .flops = grad_weights_flops, .images_in = 3},
     {0},
 };

@@ -167,9 +167,26 @@ static void det_expand(og_expand *e)
     e->y[0] = Reshape(minor_of(x, (int)Dim(x, -1), 0, 0), Rank(x) - 2, og_type_of(x)->dims);
 }
 
+/* WideMatMul: MatMul of half operands with a float32 result; by definition rounded to half on the
+ * way */
+static bool wide_matmul_infer(og_infer *i)
+{
+    if (!matmul_infer(i))
+        return false;
+    i->y[0].dtype = OG_FLOAT;
+    return true;
+}
+
+static void wide_matmul_expand(og_expand *e)
+{
+    e->y[0] = Cast(MatMul(e->x[0], e->x[1]), OG_FLOAT);
+}
+
 const og_op og_ops_matmul[] = {
     {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad, .flops = matmul_flops,
-     .precision = OG_PRECISION_HALF},
+     .precision = OG_PRECISION_HALF, .wide = "WideMatMul"},
+    {"WideMatMul", OG_DOMAIN, 2, 2, 1, 1, wide_matmul_infer, .expand = wide_matmul_expand,
+     .flops = matmul_flops},
     {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF},
     {"Det", NULL, 1, 1, 1, 1, det_infer, .expand = det_expand, .precision = OG_PRECISION_FLOAT},

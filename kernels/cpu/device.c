@@ -187,6 +187,25 @@ int og__simd_level(void)
     return 2;
 }
 
+bool og__has_bfloat16(void)
+{
+#if defined(__x86_64__)
+    return og__simd_level() == 4 && __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
+/* bfloat16, if the processor multiplies it and there are kernels that make it do so. */
+static og_dtype half_type(void)
+{
+    for (const og_kernel_table *t = og_cpu_kernel_tables; t->family; t++)
+        for (const og_kernel *k = t->kernels; k->op; k++)
+            if (strcmp(k->op, "MatMul") == 0 && !(k->flags & OG_KERNEL_REFERENCE))
+                return og__has_bfloat16() ? OG_BFLOAT16 : OG_UNDEFINED;
+    return OG_UNDEFINED;
+}
+
 og_device *og_cpu_device_new(int threads)
 {
     og_device *device = malloc(sizeof *device);
@@ -195,6 +214,7 @@ og_device *og_cpu_device_new(int threads)
     *device = (og_device){
         .name = "cpu",
         .threads = threads > 0 ? threads : usable_processors(),
+        .half = half_type(),
         .tables = og_cpu_kernel_tables,
         .memory = cpu_memory,
         .alloc = cpu_alloc,

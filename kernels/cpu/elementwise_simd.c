@@ -94,6 +94,7 @@ static inline double remainder_double(double a, double b)
     LOOP_UNIFORM(name##_a_##d, T, a, , B(T), C(T), e) \
     LOOP_UNIFORM(name##_c_##d, T, c, A(T), B(T), , e)
 
+#define ROUND(type, a) og_##type##_to_float(og_float_to_##type((float)(a)))
 #define F(name) name##f
 #define DIVIDE(a, b) ((a) / (b))
 #define REMAINDER(a, b) remainder_float(a, b)

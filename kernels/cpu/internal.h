@@ -38,6 +38,9 @@ static inline int og__product_threads(const og_call *call, int64_t multiply_adds
  * x86-64. */
 int og__simd_level(void);
 
+/* Does it multiply bfloat16? Those with AMX have AVX512-BF16, too. */
+bool og__has_bfloat16(void);
+
 /* ---- small things */
 
 static inline int64_t og__min(int64_t a, int64_t b)

@@ -18,7 +18,7 @@ static dnnl_data_type_t data_type(og_dtype dtype)
 
 bool og__dnnl_dtype(og_dtype dtype)
 {
-    return dtype == OG_FLOAT || (dtype == OG_BFLOAT16 && og__simd_level() == 4);
+    return dtype == OG_FLOAT || (dtype == OG_BFLOAT16 && og__has_bfloat16());
 }
 
 static void copy_dims(dnnl_dims_t to, int n, const int64_t *from)

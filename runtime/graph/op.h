@@ -168,6 +168,8 @@ struct og_op {
     int8_t saved; /* .grad reads y[0 … saved - 1]; the pass makes absent ones present before */
     og_diff diff;
     og_precision precision;
+    const char *wide; /* the internal op that computes the same of half inputs and rounds no more
+                         than to float32; NULL: none */
     unsigned flags;
     uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape,
                           CastLike's second */

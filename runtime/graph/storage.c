@@ -119,9 +119,20 @@ og_storages og_storages_apart(const og_storages *s, og_arena *arena)
     return apart;
 }
 
+og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half)
+{
+    og_type type = s->items[of].type;
+    type.dtype = half;
+    og_val v = og_storage_state(g, s, OG_STORAGE_HALF, s->items[of].name, &type, NULL, 0);
+    if (v.g)
+        s->items[og_value_of(v)->storage].of = of;
+    return v;
+}
+
 const char *og_storage_kind_name(og_storage_kind kind)
 {
-    static const char *const names[] = {"parameters",    "buffers", "staged statistics",
-                                        "gradient sums", "moments", "scalars"};
+    static const char *const names[] = {"parameters", "buffers",     "staged statistics",
+                                        "gradient sums", "moments", "half copies",
+                                        "scalars"};
     return names[kind];
 }

@@ -12,7 +12,8 @@ typedef enum og_storage_kind {
     OG_STORAGE_STAGED,    /* running statistics of the micro-batches since the last update */
     OG_STORAGE_GRADIENT,  /* sums over micro-batches */
     OG_STORAGE_MOMENT,    /* the optimizer's */
-    OG_STORAGE_SCALAR     /* counters, loss and weight sums */
+    OG_STORAGE_HALF,      /* a parameter's copy in half precision: update renews it */
+    OG_STORAGE_SCALAR     /* counters, loss and weight sums, the loss scale */
 } og_storage_kind;
 
 typedef struct og_storage {
@@ -55,6 +56,9 @@ bool og_storages_gather(og_storages *s, og_storage_kind kind, size_t alignment);
 /* A table with the same tensors, each in memory of its own, and no slabs nor what belongs to them:
  * for graphs that name every tensor. `items` NULL: out of memory. */
 og_storages og_storages_apart(const og_storages *s, og_arena *arena);
+/* The copy in type `half` of parameter `of`. Its first content is not given here: whoever fills the
+ * states makes it of the parameter's. */
+og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half);
 /* "gradient sums" … for tables. */
 const char *og_storage_kind_name(og_storage_kind kind);
 

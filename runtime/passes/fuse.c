@@ -56,11 +56,22 @@ static bool loadable(og_dtype d)
     return d == OG_BOOL || domain_of(d) != OG_UNDEFINED;
 }
 
-/* A cast to float or double is a load that converts. */
-static bool is_float_cast(const og_node *n, og_dtype to)
+/* A cast to float or double is a load that converts, one from what float holds to half a store
+ * that does. */
+static bool is_float_cast(const og_node *n, og_dtype from, og_dtype to)
 {
-    return (to == OG_FLOAT || to == OG_DOUBLE) &&
+    bool half = (to == OG_FLOAT16 || to == OG_BFLOAT16) &&
+                (from == OG_BOOL || domain_of(from) == OG_FLOAT);
+    return (to == OG_FLOAT || to == OG_DOUBLE || half) &&
            (og_op_is(n->op, NULL, "Cast") || og_op_is(n->op, NULL, "CastLike"));
+}
+
+/* What brings a value that was computed in float to the type it has; NONE: it has it. */
+static og_scalar rounding_of(og_dtype d)
+{
+    return d == OG_FLOAT16    ? OG_SCALAR_RoundFloat16
+           : d == OG_BFLOAT16 ? OG_SCALAR_RoundBfloat16
+                              : OG_SCALAR_NONE;
 }
 
 static int operands_of(const og_node *n)
@@ -74,7 +85,7 @@ static og_dtype node_domain(const og_graph *g, const og_node *n)
     if (n->n_out != 1 || n->n_in < 1)
         return OG_UNDEFINED;
     og_dtype out = g->values[n->out[0]]->type.dtype;
-    bool cast = is_float_cast(n, out);
+    bool cast = n->in[0] >= 0 && is_float_cast(n, g->values[n->in[0]]->type.dtype, out);
     if (!cast && (!n->op->scalar || n->n_in != og_scalar_arity(n->op->scalar)))
         return OG_UNDEFINED;
     og_dtype domain = OG_UNDEFINED;
@@ -91,7 +102,7 @@ static og_dtype node_domain(const og_graph *g, const og_node *n)
         domain = domain_of(in);
     }
     if (cast)
-        domain = out;
+        domain = domain_of(out);
     if (domain == OG_UNDEFINED)
         domain = OG_FLOAT; /* logic on bools */
     if (domain == OG_INT64 && n->op->scalar && !og_scalar_has_int(n->op->scalar))
@@ -99,12 +110,13 @@ static og_dtype node_domain(const og_graph *g, const og_node *n)
     return domain;
 }
 
-/* Inside a program nothing is rounded to a narrower type, so only values of the domain's own type
- * (or bool) may pass from instruction to instruction. */
+/* Inside a program only values of the domain's own type, bool, and half types, for which there is
+ * an instruction that rounds, may pass from instruction to instruction. */
 static bool passes_in_register(const fuse *f, int node)
 {
     og_dtype out = f->g->values[f->g->nodes[node]->out[0]]->type.dtype;
-    return out == f->domain[node] || out == OG_BOOL;
+    return out == f->domain[node] || out == OG_BOOL ||
+           (rounding_of(out) != OG_SCALAR_NONE && f->domain[node] == OG_FLOAT);
 }
 
 static int producer_of(const fuse *f, int value)
@@ -252,18 +264,28 @@ static bool leaves_group(const fuse *f, int value, int group)
     return false;
 }
 
+static bool is_read_inside(const fuse *f, int value, const int *members, int n)
+{
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < operands_of(f->g->nodes[members[i]]); k++)
+            if (f->g->nodes[members[i]]->in[k] == value)
+                return true;
+    return false;
+}
+
 static void write_program(fuse *f, int group)
 {
     const og_graph *g = f->g;
     og_graph *to = f->rw.to;
     int members[MAX_INSTRUCTIONS] = {0}, n = 0, n_in = 0, n_out = 0;
-    int in[MAX_INSTRUCTIONS * 3] = {0}, outs[MAX_INSTRUCTIONS];
+    int in[MAX_INSTRUCTIONS * 3] = {0}, outs[MAX_INSTRUCTIONS], n_instr = 0;
+    int16_t result[MAX_INSTRUCTIONS] = {0}; /* by member: its operand number */
     og_type types[MAX_INSTRUCTIONS];
     for (int i = group; i <= f->last[group]; i++)
         if (f->group[i] == group && f->rw.live[i])
             members[n++] = i;
     og_program *p = og_arena_alloc(to->arena, sizeof(*p));
-    og_instr *instr = og_arena_array(to->arena, (size_t)n, sizeof(*instr));
+    og_instr *instr = og_arena_array(to->arena, 2 * (size_t)n, sizeof(*instr));
     int16_t *out = og_arena_array(to->arena, (size_t)n, sizeof(*out));
     if (!p || !instr || !out) {
         og_fail_memory(&to->error, sizeof(*p), "a fused program");
@@ -287,26 +309,33 @@ static void write_program(fuse *f, int group)
             if (q >= 0 && f->group[q] == group) {
                 while (members[at] != q)
                     at++;
-                operand[k] = (int16_t)(n_in + at);
+                operand[k] = result[at];
             } else {
                 while (in[at] != node->in[k])
                     at++;
                 operand[k] = (int16_t)at;
             }
         }
-        instr[i] = (og_instr){.op = node->op->scalar ? node->op->scalar : OG_SCALAR_Identity,
-                              .a = operand[0],
-                              .b = operand[1],
-                              .c = operand[2]};
+        instr[n_instr++] =
+            (og_instr){.op = node->op->scalar ? node->op->scalar : OG_SCALAR_Identity,
+                       .a = operand[0],
+                       .b = operand[1],
+                       .c = operand[2]};
+        result[i] = (int16_t)(n_in + n_instr - 1);
+        og_scalar rounding = rounding_of(g->values[node->out[0]]->type.dtype);
+        if (rounding != OG_SCALAR_NONE && is_read_inside(f, node->out[0], members, n)) {
+            instr[n_instr++] = (og_instr){.op = rounding, .a = result[i], .b = -1, .c = -1};
+            result[i]++;
+        }
         if (leaves_group(f, node->out[0], group)) {
             types[n_out] = g->values[node->out[0]]->type;
             outs[n_out] = node->out[0];
-            out[n_out++] = (int16_t)(n_in + i);
+            out[n_out++] = result[i];
         }
     }
     *p = (og_program){.domain = f->domain[members[0]],
                       .n_in = n_in,
-                      .n_instr = n,
+                      .n_instr = n_instr,
                       .n_out = n_out,
                       .instr = instr,
                       .out = out};

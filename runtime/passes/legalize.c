@@ -1,15 +1,23 @@
 /* legalize: a composite or internal op stays if the device has a kernel that supports it, else it
- * is expanded; what has neither is reported, all of it at once. */
+ * is expanded; what has neither is reported, all of it at once. A node of half types that only has
+ * a kernel in float32 is computed in that, between casts. */
 #include <string.h>
 
+#include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
 #define MAX_ROUNDS 16
 
-/* A call with dense tensors, as far as it is known before layouts are. */
+static bool is_half(og_dtype dtype)
+{
+    return dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
+}
+
+/* A call with dense tensors, as far as it is known before layouts are. widened: with float32 for
+ * half types, whose constants are not known then. */
 static const og_kernel *dense_kernel(const og_graph *g, const og_device *device, const og_node *n,
-                                     og_call *call)
+                                     bool widened, og_call *call)
 {
     size_t nx = (size_t)n->n_in + 1, ny = (size_t)n->n_out + 1;
     *call = (og_call){.node = n, .device = device, .nx = n->n_in, .ny = n->n_out};
@@ -19,13 +27,52 @@ static const og_kernel *dense_kernel(const og_graph *g, const og_device *device,
         return NULL;
     for (int i = 0; i < n->n_in; i++) {
         const og_value *v = og_graph_value(g, n->in[i]);
-        if (v)
-            call->x[i] = og_tensor_dense(
-                &v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
+        if (!v)
+            continue;
+        bool known = v->kind == OG_VALUE_CONST && !(widened && is_half(v->type.dtype));
+        call->x[i] = og_tensor_dense(&v->type, known ? (void *)(uintptr_t)v->data : NULL);
     }
     for (int i = 0; i < n->n_out; i++)
         call->y[i] = og_tensor_dense(&g->values[n->out[i]]->type, NULL);
+    for (int i = 0; widened && i < n->n_in; i++)
+        if (is_half(call->x[i].type.dtype))
+            call->x[i].type.dtype = OG_FLOAT;
+    for (int i = 0; widened && i < n->n_out; i++)
+        if (is_half(call->y[i].type.dtype))
+            call->y[i].type.dtype = OG_FLOAT;
     return og_device_kernel(device, call, false);
+}
+
+static bool has_half(const og_graph *g, const og_node *n)
+{
+    for (int i = 0; i < n->n_in; i++)
+        if (n->in[i] >= 0 && is_half(g->values[n->in[i]]->type.dtype))
+            return true;
+    return false;
+}
+
+/* The node in float32, between casts. */
+static void widen(og_rewrite *rw, const og_node *n)
+{
+    og_graph *to = rw->to;
+    int *in = og_arena_array(to->arena, (size_t)n->n_in + 1, sizeof(int));
+    if (!in) {
+        og_fail_memory(&to->error, sizeof(int), "the legalize pass");
+        return;
+    }
+    to->origin = n->origin;
+    for (int i = 0; i < n->n_in; i++) {
+        og_val x = og_rewrite_value(rw, n->in[i]);
+        in[i] = x.g && is_half(DType(x)) ? Cast(x, OG_FLOAT).id : x.id;
+    }
+    to->origin = n->origin;
+    const og_node *wide =
+        og_graph_add_node(to, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
+    for (int k = 0; wide && k < n->n_out; k++) {
+        og_val y = og_val_of(to, wide->out[k]);
+        og_dtype dtype = rw->from->values[n->out[k]]->type.dtype;
+        og_rewrite_set(rw, n->out[k], is_half(dtype) && DType(y) != dtype ? Cast(y, dtype) : y);
+    }
 }
 
 /* device NULL: standard ops stay, internal ones expand. */
@@ -39,10 +86,13 @@ static og_graph *expand_round(og_graph *g, const og_device *device, bool *change
         og_call call;
         if (!rw.live[i])
             continue;
-        bool keep = device ? n->op->view || dense_kernel(g, device, n, &call)
+        bool keep = device ? n->op->view || dense_kernel(g, device, n, false, &call)
                            : !n->op->domain || strcmp(n->op->domain, OG_DOMAIN) != 0;
         if (keep) {
             og_rewrite_copy(&rw, n);
+        } else if (device && has_half(g, n) && dense_kernel(g, device, n, true, &call)) {
+            widen(&rw, n);
+            *changed = true;
         } else if (n->op->expand) {
             og_rewrite_expand(&rw, n);
             *changed = true;

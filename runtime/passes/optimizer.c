@@ -13,10 +13,50 @@ og_val og__as(og_val x, og_val like)
     return DType(x) == DType(like) ? x : Cast(x, DType(like));
 }
 
-static og_val scalar_state(og__update *u, const char *name, og_dtype dtype)
+static og_val scalar_state(og_graph *g, og_storages *storages, const char *name, double start)
 {
-    og_type type = og_type_make(dtype, 0, NULL);
-    return og_storage_state(u->g, u->storages, OG_STORAGE_SCALAR, name, &type, NULL, 0);
+    og_type type = og_type_make(OG_DOUBLE, 0, NULL);
+    return og_storage_state(g, storages, OG_STORAGE_SCALAR, name, &type, NULL, start);
+}
+
+og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling)
+{
+    return scalar_state(g, storages, "loss_scale", scaling->start);
+}
+
+/* scale' = scale · backoff after a skipped update, scale · growth after `interval` clean ones in a
+ * row. */
+static void renew_scale(og__update *u, og_val scale)
+{
+    const og_scaling *s = &u->o->scaling;
+    if (!s->dynamic)
+        return;
+    og_val clean = scalar_state(u->g, u->storages, "clean_updates", 0);
+    og_val count = Add(clean, One(clean));
+    og_val full = GreaterOrEqual(count, Scalar(count, (double)s->interval));
+    og_val grown = Where(full, Mul(scale, Scalar(scale, s->growth)), scale);
+    og_graph_set_state(u->g, scale,
+                       Where(u->finite, grown, Mul(scale, Scalar(scale, s->backoff))));
+    og_graph_set_state(u->g, clean, Where(And(u->finite, Not(full)), count, Zero(count)));
+}
+
+/* Half copies follow their parameters. */
+static void renew_copies(og__update *u)
+{
+    for (int i = 0; i < u->storages->n; i++) {
+        const og_storage s = u->storages->items[i];
+        if (s.kind != OG_STORAGE_HALF)
+            continue;
+        for (int k = 0; k < u->g->n_states; k++) {
+            const og_state *w = &u->g->states[k];
+            if (w->storage != s.of || w->out < 0)
+                continue;
+            og_val renewed = Cast(og_val_of(u->g, w->out), s.type.dtype);
+            og_val copy = og_storage_half_copy(u->g, u->storages, s.of, s.type.dtype);
+            og_graph_set_state(u->g, copy, renewed);
+            break;
+        }
+    }
 }
 
 /* Running statistics: running ← staged if the step counts; staged ← running again if not. */
@@ -48,7 +88,7 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     og__update u = {.g = g, .storages = storages, .o = optimizer};
     og_type scalar = og_type_make(OG_DOUBLE, 0, NULL);
     u.lr = og_graph_add_input(g, "lr", &scalar);
-    og_val step = scalar_state(&u, "step", OG_DOUBLE);
+    og_val step = scalar_state(g, storages, "step", 0);
     u.t = Add(step, One(step));
     og_val *means = og_arena_array(arena, (size_t)total->n, sizeof(og_val));
     if (!means) {
@@ -75,7 +115,9 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
                 "trained and what not, and why");
         return g;
     }
-    og_val correction = losses.correction;
+    const og_scaling *scaling = &optimizer->scaling;
+    og_val scale = scaling->on ? og_scale_state(g, storages, scaling) : One(u.lr);
+    og_val correction = scaling->on ? Div(losses.correction, scale) : losses.correction;
     og_val norm = Mul(Sqrt(squares), correction), factor = correction;
     if (optimizer->max_norm > 0) { /* clip_grad_norm_: min(1, max_norm / (norm + 1e-6)) */
         og_val clip = Div(Scalar(norm, optimizer->max_norm), Add(norm, Scalar(norm, 1e-6)));
@@ -101,9 +143,13 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     }
     commit_statistics(&u);
     og__commit(&u, step, u.t);
+    renew_copies(&u);
+    if (scaling->on)
+        renew_scale(&u, scale);
     og_graph_add_output(g, "loss", losses.loss);
     og_graph_add_output(g, "grad_norm", norm);
     og_graph_add_output(g, "finite", u.finite);
+    og_graph_add_output(g, "loss_scale", Identity(scale));
     for (int i = 0; i < total->n; i++) {
         const char *name = og_arena_printf(arena, "loss.%s", total->losses[i].label);
         og_graph_add_output(g, name ? name : "", means[i]);

@@ -4,6 +4,18 @@
 
 #include "runtime/passes/passes.h"
 
+/* Loss scaling (Micikevicius et al., arXiv 1710.03740, section 3.2): micro seeds with the scale,
+ * update divides by it. Dynamic: an update whose gradients are not finite is skipped and multiplies
+ * the scale by backoff, `interval` clean ones in a row multiply it by growth. */
+typedef struct og_scaling {
+    bool on, dynamic;
+    double start, growth, backoff;
+    int64_t interval;
+} og_scaling;
+
+/* The scale below which it has no use: even values of this size would overflow float16. */
+#define OG_LEAST_LOSS_SCALE 0x1p-14
+
 typedef struct og_optimizer {
     const char *name; /* one of og_optimizer_names */
     double weight_decay, momentum, beta1, beta2, eps;
@@ -13,7 +25,11 @@ typedef struct og_optimizer {
     bool nesterov, centered;
     double max_norm;  /* of all gradients together; 0 = no clipping */
     int accumulation; /* micro-batches before an update; with one, micro replaces the sums */
+    og_scaling scaling;
 } og_optimizer;
+
+/* The loss scale, a float64 scalar. */
+og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling);
 
 /* "adagrad, adam, …" */
 extern const char *const og_optimizer_names;
@@ -25,12 +41,19 @@ const og_optimizer *og_optimizer_defaults(const char *name);
 bool og_optimizer_is_by_tensor(const char *name);
 
 /* Outputs of the update graph, in this order; then the mean of each loss. */
-enum { OG_UPDATE_LOSS, OG_UPDATE_GRAD_NORM, OG_UPDATE_FINITE, OG_UPDATE_MEANS };
+enum {
+    OG_UPDATE_LOSS,
+    OG_UPDATE_GRAD_NORM,
+    OG_UPDATE_FINITE,
+    OG_UPDATE_SCALE, /* the one this update's gradients had */
+    OG_UPDATE_MEANS
+};
 
 /* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
  * the new parameter and moments, and the sum set to zero unless micro replaces it; for those in a
  * slab, the slab's. Staged statistics are committed. If a sum is not finite every state keeps its
- * value and output finite is false. total: the losses as micro had them. */
+ * value, but the loss scale, and output finite is false. Half copies of parameters are renewed.
+ * total: the losses as micro had them. */
 og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
                           og_storages *storages, og_arena *arena);
 

@@ -102,6 +102,16 @@ int og_folded_norms(const og_graph *loaded, char first[128]);
  * its own replaced by its definition. */
 og_graph *og_pass_prepare(og_graph *g, og_storages *storages);
 
+/* precision.c: products and convolutions in type `half` (float16 or bfloat16), reductions, softmax,
+ * norms and losses in float32, the rest as what it reads; inputs, outputs and states keep their
+ * types. For forward graphs in their training form. */
+og_graph *og_pass_precision(og_graph *g, og_dtype half);
+/* half_gradients.c, after autodiff: the gradient of a parameter without the roundings to half that
+ * only it sees (appends to the graph), and half copies of parameters as states that `update`
+ * renews. */
+og_val og_widen_gradient(og_val dx);
+og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half);
+
 /* patterns.c: composites that the file has written out (attention, Gelu, SiLU,
  * LayerNormalization, RMSNormalization, powers, scaled products, transposes of merged axes) become
  * one or two nodes. Values agree within rounding. */

@@ -27,11 +27,19 @@ static bool swaps_last(const og_node *n, int rank)
     return true;
 }
 
-/* The node that made `value`, if it is a live MatMul of matrices (no vectors) that is read once. */
+static bool is_product(const og_op *op)
+{
+    const og_op *matmul = og_op_find(NULL, "MatMul");
+    return op == matmul || op == og_op_find(OG_DOMAIN, matmul->wide);
+}
+
+/* The node that made `value`, if it is a live product of matrices (no vectors) that is read once. */
 static const og_node *single_product(const products *p, int value)
 {
-    const og_node *m = og_match_inner(&p->match, value, "MatMul");
-    for (int k = 0; m && k < 2; k++)
+    const og_node *m = value < 0 ? NULL : p->g->values[value]->producer;
+    if (!m || !p->rw.live[m->id] || p->match.uses[value] != 1 || !is_product(m->op))
+        return NULL;
+    for (int k = 0; k < 2; k++)
         if (p->g->values[m->in[k]]->type.rank < 2)
             return NULL;
     return m;
@@ -54,7 +62,10 @@ static void write_transposed(products *p, const og_node *product, const og_node 
     og_val a = og_rewrite_value(&p->rw, product->in[0]),
            b = og_rewrite_value(&p->rw, product->in[1]);
     p->rw.to->origin = product->origin;
-    og_rewrite_set(&p->rw, transpose->out[0], MatMul(SwapLast(b), SwapLast(a)));
+    const int in[2] = {SwapLast(b).id, SwapLast(a).id};
+    const og_node *n = og_graph_add_node(p->rw.to, product->op, "", in, 2, 1, NULL, 0);
+    if (n)
+        og_rewrite_set(&p->rw, transpose->out[0], og_val_of(p->rw.to, n->out[0]));
 }
 
 og_graph *og_pass_products(og_graph *g)

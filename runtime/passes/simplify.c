@@ -96,8 +96,20 @@ static bool is_scalar_constant(const og_value *v, double value)
            og_value_double(v, 0) == value;
 }
 
+/* Is it a Cast back to the half type that another widened? */
+static bool restores(const og_graph *g, const og_node *n)
+{
+    const og_value *wide = g->values[n->in[0]];
+    const og_node *cast = wide->producer;
+    og_dtype to = g->values[n->out[0]]->type.dtype;
+    return cast && wide->kind == OG_VALUE_NODE && og_op_is(n->op, NULL, "Cast") &&
+           cast->op == n->op && (to == OG_FLOAT16 || to == OG_BFLOAT16) &&
+           (wide->type.dtype == OG_FLOAT || wide->type.dtype == OG_DOUBLE) &&
+           g->values[cast->in[0]]->type.dtype == to;
+}
+
 /* The input that the node merely passes on, or -1: Identity, casts and reshapes to the type it has,
- * x · 1, x / 1. */
+ * x · 1, x / 1; or what a Cast to half undoes. */
 static int passed_on(const og_graph *g, const og_node *n)
 {
     static const char *const no_ops[] = {"Identity", "Cast",    "CastLike",  "Reshape", "Expand",
@@ -109,6 +121,8 @@ static int passed_on(const og_graph *g, const og_node *n)
     for (int i = 0; no_ops[i]; i++)
         if (strcmp(n->op->name, no_ops[i]) == 0 && og_type_equal(&x->type, &y->type))
             return n->in[0];
+    if (restores(g, n))
+        return x->producer->in[0];
     if (n->n_in != 2 || (n->op->scalar != OG_SCALAR_Mul && n->op->scalar != OG_SCALAR_Div))
         return -1;
     const og_value *b = og_graph_value(g, n->in[1]);

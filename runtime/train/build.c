@@ -83,11 +83,13 @@ static void add_losses(og_session *s, og_graph *g, og_loss_value *values)
     }
 }
 
-og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
+og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype half, og_arena *arena,
                                      og_loss_value *losses)
 {
     og_graph *g = typed_graph(s, s->joined, samples, arena);
     g = g ? checked(s, og_pass_prepare(g, &s->storages)) : NULL;
+    if (g && half != OG_UNDEFINED)
+        g = checked(s, og_pass_precision(g, half));
     if (!g)
         return NULL;
     add_losses(s, g, losses);
@@ -101,7 +103,7 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
         og_fail_memory(&s->context->error, sizeof(*losses), "the losses");
         return NULL;
     }
-    og_graph *g = og__build_training_forward(s, samples, arena, losses);
+    og_graph *g = og__build_training_forward(s, samples, s->half, arena, losses);
     if (!g)
         return NULL;
     g->name = "micro";
@@ -121,6 +123,11 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
         if (s->storages.items[g->states[i].storage].kind == OG_STORAGE_PARAMETER)
             x[n++] = og_val_of(g, g->states[i].in);
     og_seed seed = og_total_seed(&s->total, losses, samples);
+    const og_scaling *scaling = &s->optimizer.scaling;
+    if (scaling->on && seed.dy.g) {
+        og_val scale = og_scale_state(g, &s->storages, scaling);
+        seed.dy = Mul(seed.dy, Cast(scale, DType(seed.dy)));
+    }
     og_autodiff(g, seed.y, seed.dy, x, n, dx);
 
     og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_ACCUMULATE, .node = "", .op = ""});
@@ -128,12 +135,16 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     for (int i = 0; i < n; i++) {
         if (!x[i].g || !dx[i].g)
             continue;
+        dx[i] = og_widen_gradient(dx[i]);
         og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
                                         og_value_of(x[i])->storage, "grad");
         /* The only micro-batch of its update: nothing to add to, and nothing update must zero. */
         og_graph_set_state(g, sum, s->accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
     }
-    return checked(s, g);
+    g = checked(s, g);
+    return g && s->half != OG_UNDEFINED
+               ? checked(s, og_pass_half_copies(g, &s->storages, s->half))
+               : g;
 }
 
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena)

@@ -100,7 +100,7 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
     og_loss_value *losses = og_arena_array(c->arena, (size_t)s->losses.n, sizeof(*losses));
     if (!losses)
         return og_fail_memory(error, sizeof(*losses), "the gradient check");
-    og_graph *g = og__build_training_forward(s, samples, c->arena, losses);
+    og_graph *g = og__build_training_forward(s, samples, OG_UNDEFINED, c->arena, losses);
     if (!g)
         return error->status != OG_OK
                    ? error->status

@@ -31,6 +31,7 @@ static void count_states(og_session *s)
         uint64_t bytes = og_align_up((size_t)og_type_bytes(&st->type), OG_ALIGNMENT);
         switch (st->kind) {
         case OG_STORAGE_PARAMETER:
+        case OG_STORAGE_HALF:
             m->parameters += bytes;
             break;
         case OG_STORAGE_GRADIENT:
@@ -118,5 +119,6 @@ og_status og__session_allocate(og_session *s, size_t activation_bytes)
             if (st->initial)
                 og__session_forget(s, &st->type, st->initial);
         }
+    og__renew_half_copies(s, -1);
     return OG_OK;
 }

@@ -51,8 +51,21 @@ static const og_option_info table[] = {
     {"scheduler", OG_OPTION_TEXT, NULL, "NAME", "constant, linear or cosine"},
     {"warmup_steps", OG_OPTION_INT, "0", "N",
      "optimizer steps during which the learning rate rises from 0"},
-    {"amp", OG_OPTION_TEXT, "off", "MODE",
-     "mixed precision: off, or auto, which is off in this version: it computes in float32"},
+    {"amp", OG_OPTION_TEXT, "auto", "MODE",
+     "mixed precision of training: fp16, bf16, off, or auto: the one the device computes faster in, "
+     "on a CPU bf16 if it has AVX512-BF16 or AMX, else off. Saved weights are float32 in any case, "
+     "and evaluation and prediction compute in it"},
+    {"loss_scale", OG_OPTION_TEXT, "auto", "N",
+     "factor of the loss that keeps small gradients from vanishing in fp16: a number, dynamic, off, "
+     "or auto, which is dynamic for fp16, else off"},
+    {"loss_scale_start", OG_OPTION_FLOAT, "65536", "X", "what a dynamic loss scale begins with"},
+    {"loss_scale_growth", OG_OPTION_FLOAT, "2", "X",
+     "what a dynamic loss scale is multiplied by after loss_scale_interval clean updates"},
+    {"loss_scale_backoff", OG_OPTION_FLOAT, "0.5", "X",
+     "what a dynamic loss scale is multiplied by when gradients are not finite; such an update is "
+     "skipped"},
+    {"loss_scale_interval", OG_OPTION_INT, "2000", "N",
+     "clean updates in a row before a dynamic loss scale grows"},
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},

@@ -99,10 +99,7 @@ static og_status parse_run(og_session *s)
             return invalid(s, "scheduler", "constant, linear or cosine");
     if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
         return invalid(s, "device", "auto or cpu: this build has no other device");
-    const char *amp = og_options_get(o, "amp");
-    if (strcmp(amp, "off") != 0 && strcmp(amp, "auto") != 0)
-        return invalid(s, "amp", "off: this version computes in float32");
-    return OG_OK;
+    return og__parse_precision(s);
 }
 
 /* The losses, the graph they are joined to, and what is trained in it. */

@@ -142,11 +142,13 @@ static og_status update(og_session *s, og_step_result *result)
         (og_step_result){.updated = true,
                          .step = s->step,
                          .lr = s->lr,
-                         .loss_scale = 1,
+                         .loss_scale = *(const double *)og_plan_output(plan, OG_UPDATE_SCALE),
                          .losses = s->means,
                          .loss = *(const double *)og_plan_output(plan, OG_UPDATE_LOSS),
                          .grad_norm = *(const double *)og_plan_output(plan, OG_UPDATE_GRAD_NORM),
                          .skipped = !*(const uint8_t *)og_plan_output(plan, OG_UPDATE_FINITE)};
+    if (result->skipped && s->optimizer.scaling.dynamic)
+        return og__check_scale(s, result->loss_scale);
     if (result->skipped)
         return og_fail(error, OG_NON_FINITE,
                        "step %lld: the loss is %g and the gradient norm %g; nothing was changed by "
@@ -357,6 +359,7 @@ og_status og_session_set_parameter(og_session *s, const char *name, const void *
     for (int k = 0; k < s->storages.n; k++)
         if (s->storages.items[k].kind == OG_STORAGE_STAGED && s->storages.items[k].of == i)
             memcpy(state_at(s, k), data, bytes);
+    og__renew_half_copies(s, i);
     return OG_OK;
 }
 

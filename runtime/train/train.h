@@ -74,6 +74,7 @@ struct og_session {
     og_storages storages;
     int *storage_of; /* by value of the loaded graph; -1: not a state */
 
+    og_dtype half; /* of mixed precision; OG_UNDEFINED: off */
     og_optimizer optimizer;
     og__losses losses;
     og_total total;
@@ -124,9 +125,9 @@ og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena 
  * own, without the graphs that the passes left behind. */
 og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
 
-/* The typed graph in its training form with the losses appended; losses: one a loss, set. For
- * checks. */
-og_graph *og__build_training_forward(og_session *s, int64_t samples, og_arena *arena,
+/* The typed graph in its training form with the losses appended; losses: one a loss, set. half: of
+ * mixed precision; OG_UNDEFINED: none. */
+og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype half, og_arena *arena,
                                      og_loss_value *losses);
 
 /* targets.c: which target is which, their types, and whether every loss fits what it reads. targets
@@ -145,6 +146,14 @@ og_status og__check_labels(const og_session *s, const void *const *targets, int6
 /* fit.c: the plan of a micro-batch, of which activations are computed again where the budget asks
  * for it, and s->update. *plan is the caller's, also on failure. */
 og_status og__plan_training(og_session *s, og_plan **plan);
+
+/* precision.c: mixed precision and loss scaling from the options; the half copy of parameter
+ * `storage` renewed, -1: of all. */
+og_status og__parse_precision(og_session *s);
+void og__renew_half_copies(og_session *s, int storage);
+/* After an update that `scale` made overflow: the context's error if the next one would be too
+ * small to be of use. */
+og_status og__check_scale(og_session *s, double scale);
 
 /* memory.c: the budget, the arena, and the states' first content. */
 og_status og__session_allocate(og_session *s, size_t activation_bytes);

@@ -11,6 +11,7 @@
 #define DIVIDE(a, b) ((a) / (b))
 #define POWER(a, b) pow(a, b)
 #define REMAINDER(a, b) remainder_of(a, b)
+#define ROUND(type, a) og_##type##_to_float(og_float_to_##type((float)(a)))
 
 static double remainder_of(double a, double b)
 {
@@ -35,6 +36,7 @@ static double expected_real(og_scalar op, double a, double b, double c, double i
 #undef DIVIDE
 #undef POWER
 #undef REMAINDER
+#undef ROUND
 
 static const double special[] = {
     0.0,   -0.0,  1,     -1,      0.5,    -0.5,   2,          3,         -2.5,       1e-40, -1e-40,

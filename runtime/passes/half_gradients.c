@@ -1,0 +1,74 @@
+/* What mixed precision does after autodiff (precision.c): gradients of parameters that were never
+ * rounded to half on their way, and half copies of parameters that outlive a micro-batch. */
+#include "runtime/graph/build.h"
+#include "runtime/passes/passes.h"
+#include "runtime/passes/rewrite.h"
+
+static bool is_cast(const og_node *n)
+{
+    return og_op_is(n->op, NULL, "Cast");
+}
+
+/* ---- gradients */
+
+static og_val again(og_graph *g, const og_node *n, const og_op *op, og_val x)
+{
+    int in[8];
+    for (int i = 0; i < n->n_in; i++)
+        in[i] = i == 0 && x.g ? x.id : n->in[i];
+    g->origin = n->origin;
+    const og_node *copy = og_graph_add_node(g, op, n->name, in, n->n_in, 1, n->attrs, n->n_attrs);
+    return copy ? og_val_of(g, copy->out[0]) : OG_NONE;
+}
+
+static og_val widened(og_val v)
+{
+    og_graph *g = v.g;
+    const og_node *n = og_value_of(v)->producer;
+    if (DType(v) == OG_FLOAT)
+        return v;
+    if (!n || n->n_out != 1 || n->n_in < 1 || n->n_in > 8 || n->origin->role != OG_ROLE_GRADIENT)
+        return Cast(v, OG_FLOAT);
+    og_val x = og_val_of(g, n->in[0]);
+    if (is_cast(n) && DType(x) == OG_FLOAT)
+        return x;
+    if (n->op->wide)
+        return again(g, n, og_op_find(OG_DOMAIN, n->op->wide), OG_NONE);
+    if (n->op->precision == OG_PRECISION_FLOAT && n->n_in <= 2) /* a sum over broadcast axes */
+        return again(g, n, n->op, Cast(x, OG_FLOAT));
+    if (n->op->view && !is_cast(n) && DType(x) == DType(v))
+        return again(g, n, n->op, widened(x));
+    if (n->op->scalar == OG_SCALAR_Add)
+        return Add(widened(x), widened(og_val_of(g, n->in[1])));
+    return Cast(v, OG_FLOAT);
+}
+
+og_val og_widen_gradient(og_val dx)
+{
+    const og_node *n = og_value_of(dx)->producer;
+    if (!n || !is_cast(n) || DType(dx) != OG_FLOAT)
+        return dx;
+    og_val half = og_val_of(dx.g, n->in[0]);
+    return DType(half) == OG_FLOAT16 || DType(half) == OG_BFLOAT16 ? widened(half) : dx;
+}
+
+/* ---- copies */
+
+og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half)
+{
+    og_rewrite rw;
+    if (!og_rewrite_begin(&rw, g))
+        return NULL;
+    for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
+        const og_node *n = g->nodes[i];
+        if (!rw.live[i])
+            continue;
+        const og_value *x = n->n_in ? og_graph_value(g, n->in[0]) : NULL;
+        if (is_cast(n) && x->kind == OG_VALUE_STATE && g->values[n->out[0]]->type.dtype == half &&
+            storages->items[x->storage].kind == OG_STORAGE_PARAMETER)
+            og_rewrite_set(&rw, n->out[0], og_storage_half_copy(rw.to, storages, x->storage, half));
+        else
+            og_rewrite_copy(&rw, n);
+    }
+    return og_rewrite_end(&rw);
+}
