@@ -3,8 +3,10 @@
  * - ops of class half (products, convolutions) read and write the half type;
  * - ops of class float (reductions, softmax, norms), the losses, and what a definition of such an
  *   op is made of, read and write float32;
- * - all others follow: half if what they read that was computed is half, float32 if any of it is
- *   float32. Parameters and constants have no say: they are brought to what the others are.
+ * - all others follow: half if what they read is half, float32 if any of it is float32. Constants
+ *   have no say, nor has a parameter that is added to a product (its bias): they are brought to
+ *   what the others are. So the stream that residual blocks add to is float32 from where position
+ *   embeddings are added on.
  *
  * Only float32 is touched; states, inputs and outputs keep their types. The gradient of a Cast is a
  * Cast back, so gradients of half values are half, and those of parameters float32: the half copy
@@ -148,11 +150,18 @@ static bool reads_elements(const og_node *n, int input)
     return input > 7 || !(n->op->type_only >> input & 1);
 }
 
+/* Is the value's producer of class half, so that a parameter next to it is its bias? */
+static bool is_product(const og_value *v)
+{
+    return v->kind == OG_VALUE_NODE && v->producer->op->precision == OG_PRECISION_HALF;
+}
+
 /* What the node computes in: the half type, float32, or as it is where nothing is float32. */
 static og_dtype target_of(const precision *p, const og_node *n)
 {
     og_precision kind = class_of(n);
     bool any = false, half = kind == OG_PRECISION_HALF, wide = kind == OG_PRECISION_FLOAT;
+    bool parameters = false, products = true;
     for (int i = 0; i < n->n_in; i++) {
         int id = n->in[i];
         if (!is_float32(p, id) || !reads_elements(n, i))
@@ -161,12 +170,16 @@ static og_dtype target_of(const precision *p, const og_node *n)
         const og_value *v = old_value(p, id);
         if (v->kind == OG_VALUE_CONST) {
             wide = wide || !fits(p, v);
-        } else if (kind == OG_PRECISION_FOLLOW && !(p->traits[id] & PASSIVE)) {
+        } else if (kind == OG_PRECISION_FOLLOW && p->traits[id] & PASSIVE) {
+            parameters = parameters || !(p->traits[id] & CONSTANT);
+        } else if (kind == OG_PRECISION_FOLLOW) {
             og_dtype now = p->rw.to->values[p->rw.map[id]]->type.dtype;
             half = half || now == p->half;
             wide = wide || now == OG_FLOAT;
+            products = products && is_product(v);
         }
     }
+    wide = wide || (parameters && !products);
     return !any ? OG_UNDEFINED : half && !wide ? p->half : OG_FLOAT;
 }
 
