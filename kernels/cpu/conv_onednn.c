@@ -148,14 +148,17 @@ static bool make_primitive(og__dnnl *dnnl, og__primitive *p, const og_call *call
                            og__conv_op op, layouts *l)
 {
     og_dtype dtype = call->x[0].type.dtype;
+    og__conv_tensors t = og__conv_tensors_of(call, op);
+    const og_tensor *const tensors[TENSORS] = {t.x, t.w, t.y};
     bool last = channels_last(call, op), ok = true;
     shapes s = shapes_of(c);
     og__md md[TENSORS] = {0};
     for (int i = 0; ok && i < TENSORS; i++) {
         bool settled = last && i != W;
-        ok = describe(&l->lies[i], dtype, s.rank[i], s.dims[i], settled) &&
+        og_dtype type = tensors[i]->type.dtype;
+        ok = describe(&l->lies[i], type, s.rank[i], s.dims[i], settled) &&
              (settled ? og__md_copy(&md[i], og__md_get(&l->lies[i]))
-                      : og__md_any(&md[i], dtype, s.rank[i], s.dims[i]));
+                      : og__md_any(&md[i], type, s.rank[i], s.dims[i]));
     }
     if (ok && op == OG__CONV && og__has(call->nx, call->x, 2))
         ok = og__md_dense(&l->bias, dtype, 1, &c->m);
@@ -338,6 +341,7 @@ const og_kernel og_kernels_cpu_conv_onednn[] = {
     ROW("Conv", forward),
     ROW("ai.ongrad::ConvGradData", grad_data),
     ROW("ai.ongrad::ConvGradWeights", grad_weights),
+    ROW("ai.ongrad::WideConvGradWeights", grad_weights),
     ROW("ConvTranspose", transpose),
     {NULL},
 };

@@ -45,7 +45,8 @@ static bool supports(const og_call *call)
     og__matmul s;
     og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     if (!og__dnnl_dtype(dtype) || call->x[1].type.dtype != dtype ||
-        call->y[0].type.dtype != dtype || !og__matmul_shape(call, &s))
+        (call->y[0].type.dtype != dtype && call->y[0].type.dtype != OG_FLOAT) ||
+        !og__matmul_shape(call, &s))
         return false;
     return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s);
 }
@@ -128,7 +129,7 @@ static void plan_runs(plan *p, const og_call *call)
     p->dnnl.threads = p->runs >= SPREAD ? 1 : threads;
 }
 
-static bool make_primitives(plan *p, og_dtype dtype)
+static bool make_primitives(plan *p, og_dtype dtype, og_dtype result)
 {
     const og__matmul *s = &p->shape;
     int last = s->batch.rank - 1, rank = p->inner > 1 ? 3 : 2, skip = 3 - rank;
@@ -141,7 +142,7 @@ static bool make_primitives(plan *p, og_dtype dtype)
     p->products = calloc((size_t)p->threads, sizeof *p->products);
     bool ok = p->products && og__dnnl_open(&p->dnnl, p->dnnl.threads);
     for (int i = 0; ok && i < 3; i++)
-        ok = og__md_strided(&md[i], dtype, rank, dims[i] + skip, strides[i] + skip);
+        ok = og__md_strided(&md[i], i < 2 ? dtype : result, rank, dims[i] + skip, strides[i] + skip);
     for (int t = 0; ok && t < p->threads; t++)
         ok = og__primitive_matmul(&p->dnnl, &p->products[t], og__md_get(&md[0]), og__md_get(&md[1]),
                                   og__md_get(&md[2]));
@@ -174,7 +175,7 @@ static og_status prepare(og_call *call, og_error *error)
     }
 
     plan_runs(p, call);
-    if (!make_primitives(p, call->x[0].type.dtype)) {
+    if (!make_primitives(p, call->x[0].type.dtype, call->y[0].type.dtype)) {
         release(call);
         return og__dnnl_fail(call, error, "a matrix product");
     }
@@ -184,7 +185,8 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
-static bool run_part(const plan *p, int thread, char *const data[3], int64_t size, char *scratch)
+static bool run_part(const plan *p, int thread, char *const data[3], const int64_t size[3],
+                     char *scratch)
 {
     const og__matmul *s = &p->shape;
     int64_t begin = p->runs * thread / p->threads, end = p->runs * (thread + 1) / p->threads;
@@ -194,7 +196,7 @@ static bool run_part(const plan *p, int thread, char *const data[3], int64_t siz
     for (int64_t i = begin; i < end; i++) {
         void *at[3];
         for (int o = 0; o < 3; o++)
-            at[o] = data[o] + c.offset[o] * size;
+            at[o] = data[o] + c.offset[o] * size[o];
         if (!og__primitive_run(&p->dnnl, &p->products[thread], 3, args, at, scratch))
             return false;
         og__next(&s->batch, p->outer_axes, &c);
@@ -212,7 +214,8 @@ static og_status run(const og_call *call, og_error *error)
             og__copy_dense(call, workspace + p->copy_offset[i], &call->x[i]);
             data[i] = workspace + p->copy_offset[i];
         }
-    int64_t size = (int64_t)og__size(call->x[0].type.dtype);
+    int64_t one = (int64_t)og__size(call->x[0].type.dtype);
+    const int64_t size[3] = {one, one, (int64_t)og__size(call->y[0].type.dtype)};
     char *scratch = workspace + p->scratch_offset;
     int failed = 0;
     if (p->threads == 1)
@@ -226,5 +229,6 @@ static og_status run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_matmul_onednn[] = {
     {"MatMul", "oneDNN", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {"ai.ongrad::WideMatMul", "oneDNN", OG_KERNEL_STRIDED, supports, prepare, run, release},
     {NULL},
 };

@@ -39,7 +39,8 @@ static bool supports(const og_call *call)
     og__matmul s;
     og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
-           call->y[0].type.dtype == dtype && og__matmul_shape(call, &s) && og__matmul_is_large(&s);
+           (call->y[0].type.dtype == dtype || call->y[0].type.dtype == OG_FLOAT) &&
+           og__matmul_shape(call, &s) && og__matmul_is_large(&s);
 }
 
 static void release(og_call *call)
@@ -78,13 +79,14 @@ static void plan_a(plan *p, og_call *call)
 }
 
 /* The primitive for `rows` rows, and in `packed`, if that is empty, how it wants B. */
-static bool make_product(plan *p, og_dtype dtype, int64_t rows, og__md *packed, og__primitive *to)
+static bool make_product(plan *p, og_dtype dtype, og_dtype result, int64_t rows, og__md *packed,
+                         og__primitive *to)
 {
     const og__matmul *s = &p->shape;
     og__md a = {0}, any = {0}, y = {0};
     bool ok = og__md_strided(&a, dtype, 2, (int64_t[]){rows, s->k}, (int64_t[]){s->a_row, 1}) &&
               og__md_any(&any, dtype, 2, (int64_t[]){s->k, s->n}) &&
-              og__md_dense(&y, dtype, 2, (int64_t[]){rows, s->n});
+              og__md_dense(&y, result, 2, (int64_t[]){rows, s->n});
     if (ok && !og__md_get(packed))
         ok = og__matmul_layout(&p->one, og__md_get(&a), og__md_get(&any), og__md_get(&y), packed);
     ok =
@@ -98,11 +100,11 @@ static bool make_product(plan *p, og_dtype dtype, int64_t rows, og__md *packed, 
 static bool make_primitives(plan *p, og_call *call)
 {
     const og__matmul *s = &p->shape;
-    og_dtype dtype = call->x[0].type.dtype;
+    og_dtype dtype = call->x[0].type.dtype, result = call->y[0].type.dtype;
     og__md b = {0}, packed = {0};
     bool ok = true;
     for (int t = 0; ok && t < p->tasks; t++)
-        ok = make_product(p, dtype, og__min(p->rows, s->m - t * p->rows), &packed, &p->products[t]);
+        ok = make_product(p, dtype, result, og__min(p->rows, s->m - t * p->rows), &packed, &p->products[t]);
     ok = ok &&
          og__md_strided(&b, dtype, 2, (int64_t[]){s->k, s->n}, (int64_t[]){s->b_row, s->b_column});
     p->packed = ok && !og__md_equal(og__md_get(&b), og__md_get(&packed));
@@ -150,7 +152,8 @@ static og_status run(const og_call *call, og_error *error)
     plan *p = call->state;
     const og__matmul *s = &p->shape;
     char *workspace = call->workspace, *a = call->x[0].data, *y = call->y[0].data;
-    int64_t size = (int64_t)og__size(call->x[0].type.dtype);
+    int64_t size = (int64_t)og__size(call->x[0].type.dtype),
+            y_size = (int64_t)og__size(call->y[0].type.dtype);
     if (p->copied) {
         a = workspace + p->copy_offset;
         og__copy_dense(call, a, &call->x[0]);
@@ -165,7 +168,7 @@ static og_status run(const og_call *call, og_error *error)
 #pragma omp parallel for num_threads(p->threads) schedule(static) reduction(+ : failed)
     for (int t = 0; t < p->tasks; t++) {
         int64_t row = t * p->rows;
-        void *const data[3] = {a + row * s->a_row * size, b[1], y + row * s->n * size};
+        void *const data[3] = {a + row * s->a_row * size, b[1], y + row * s->n * y_size};
         static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
         failed += !og__primitive_run(&p->one, &p->products[t], 3, args, data,
                                      workspace + p->scratch_offset + (size_t)t * p->scratch_step);
@@ -175,5 +178,6 @@ static og_status run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_matmul_packed_onednn[] = {
     {"MatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {"ai.ongrad::WideMatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release},
     {NULL},
 };

@@ -1,5 +1,6 @@
 /* What mixed precision does after autodiff (precision.c): gradients of parameters that were never
- * rounded to half on their way, and half copies of parameters that outlive a micro-batch. */
+ * rounded to half on their way, products that gradient rules of float32 ops are made of, and half
+ * copies of parameters that outlive a micro-batch. */
 #include "runtime/graph/build.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
@@ -52,7 +53,45 @@ og_val og_widen_gradient(og_val dx)
     return DType(half) == OG_FLOAT16 || DType(half) == OG_BFLOAT16 ? widened(half) : dx;
 }
 
-/* ---- copies */
+/* ---- products and copies */
+
+static bool is_float_product(const og_graph *g, const og_node *n)
+{
+    bool is = n->op->wide && n->n_in == 2 && n->origin && n->origin->role == OG_ROLE_GRADIENT;
+    for (int i = 0; is && i < n->n_in; i++)
+        is = g->values[n->in[i]]->type.dtype == OG_FLOAT;
+    return is;
+}
+
+static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
+{
+    og_graph *to = rw->to;
+    to->origin = n->origin;
+    int in[2];
+    for (int i = 0; i < 2; i++)
+        in[i] = Cast(og_rewrite_value(rw, n->in[i]), half).id;
+    to->origin = n->origin;
+    const og_node *wide = og_graph_add_node(to, og_op_find(OG_DOMAIN, n->op->wide), n->name, in, 2,
+                                            1, n->attrs, n->n_attrs);
+    if (wide)
+        og_rewrite_set(rw, n->out[0], og_val_of(to, wide->out[0]));
+}
+
+og_graph *og_pass_half_products(og_graph *g, og_dtype half)
+{
+    og_rewrite rw;
+    if (!og_rewrite_begin(&rw, g))
+        return NULL;
+    for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
+        if (!rw.live[i])
+            continue;
+        if (is_float_product(g, g->nodes[i]))
+            narrow_product(&rw, g->nodes[i], half);
+        else
+            og_rewrite_copy(&rw, g->nodes[i]);
+    }
+    return og_rewrite_end(&rw);
+}
 
 og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half)
 {

@@ -142,9 +142,11 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
         og_graph_set_state(g, sum, s->accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
     }
     g = checked(s, g);
-    return g && s->half != OG_UNDEFINED
-               ? checked(s, og_pass_half_copies(g, &s->storages, s->half))
-               : g;
+    if (g && s->half != OG_UNDEFINED) {
+        g = checked(s, og_pass_half_products(g, s->half));
+        g = g ? checked(s, og_pass_half_copies(g, &s->storages, s->half)) : NULL;
+    }
+    return g;
 }
 
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena)
