@@ -251,7 +251,7 @@ OG_API og_status og_session_output(const og_session *session, int index, og_tens
 
 typedef struct og_step_result {
     bool updated; /* an optimizer step ended the call; the fields below are of it */
-    bool skipped; /* the gradient was not finite; nothing changed */
+    bool skipped; /* the gradient was not finite; nothing changed but a dynamic loss scale */
     int64_t step; /* optimizer steps so far, skipped ones included */
     double loss;  /* of the effective batch, before the step: Σ weight · mean of the losses */
     /* The mean of each loss, in og_model_loss order; NaN where nothing counted. Valid until the
@@ -317,6 +317,11 @@ typedef struct og_memory_report {
     int micro_steps, update_steps; /* kernel calls */
     double flops;                  /* of one micro-batch, forward and backward */
 } og_memory_report;
+/* Mixed precision of training steps: OG_FLOAT16, OG_BFLOAT16, or OG_UNDEFINED where all is computed
+ * in the model's types. */
+OG_API og_dtype og_session_half(const og_session *session);
+/* What the next micro-batch's loss is multiplied by; 1 without loss scaling. */
+OG_API double og_session_loss_scale(const og_session *session);
 OG_API void og_session_memory(const og_session *session, og_memory_report *report);
 /* One tensor (or a kernel's workspace) of the arena, and why it is there. */
 typedef struct og_tensor_use {

@@ -123,7 +123,9 @@ og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half)
 {
     og_type type = s->items[of].type;
     type.dtype = half;
-    og_val v = og_storage_state(g, s, OG_STORAGE_HALF, s->items[of].name, &type, NULL, 0);
+    const char *name = og_arena_printf(g->arena, "%s.half", s->items[of].name);
+    og_val v =
+        name ? og_storage_state(g, s, OG_STORAGE_HALF, name, &type, NULL, 0) : (og_val){NULL, -1};
     if (v.g)
         s->items[og_value_of(v)->storage].of = of;
     return v;

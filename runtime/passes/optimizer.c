@@ -21,7 +21,7 @@ static og_val scalar_state(og_graph *g, og_storages *storages, const char *name,
 
 og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling)
 {
-    return scalar_state(g, storages, "loss_scale", scaling->start);
+    return scalar_state(g, storages, OG_STATE_SCALE, scaling->start);
 }
 
 /* scale' = scale · backoff after a skipped update, scale · growth after `interval` clean ones in a

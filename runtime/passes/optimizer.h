@@ -28,7 +28,8 @@ typedef struct og_optimizer {
     og_scaling scaling;
 } og_optimizer;
 
-/* The loss scale, a float64 scalar. */
+/* The loss scale, a float64 scalar of this name. */
+#define OG_STATE_SCALE "loss_scale"
 og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling);
 
 /* "adagrad, adam, …" */

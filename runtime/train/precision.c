@@ -76,6 +76,19 @@ og_status og__check_scale(og_session *s, double scale)
                    s->half == OG_FLOAT16 ? "" : " (or look for NaN in the data)");
 }
 
+og_dtype og_session_half(const og_session *s)
+{
+    return s->half;
+}
+
+double og_session_loss_scale(const og_session *s)
+{
+    for (int i = 0; i < s->storages.n; i++)
+        if (strcmp(s->storages.items[i].name, OG_STATE_SCALE) == 0)
+            return *(const double *)((const char *)s->states + s->storages.items[i].offset);
+    return 1;
+}
+
 void og__renew_half_copies(og_session *s, int storage)
 {
     for (int i = 0; i < s->storages.n; i++) {

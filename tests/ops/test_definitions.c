@@ -501,6 +501,12 @@ TEST(random_numbers)
     RUN(cases);
 }
 
+/* Those of half operands, which cannot be compared in double: kernels/test_products does. */
+static bool is_wide(const og_op *op)
+{
+    return strncmp(op->name, "Wide", 4) == 0;
+}
+
 /* Standard ONNX has none of the internal ops: each has a definition, and each that also has a
  * kernel was compared above. */
 TEST(internal_ops_are_defined)
@@ -513,7 +519,7 @@ TEST(internal_ops_are_defined)
                 continue;
             TEST_CASE(op->name);
             CHECK(op->expand);
-            bool compared = !n_covered || !og_device_has(device, op);
+            bool compared = !n_covered || is_wide(op) || !og_device_has(device, op);
             for (int k = 0; k < n_covered && k < TABLE; k++)
                 compared |= covered[k] == op;
             CHECK(compared);

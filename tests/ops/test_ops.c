@@ -62,7 +62,8 @@ TEST(names_are_unique)
     CHECK_STR(og_op_nearest("Convv"), "Conv");
 }
 
-/* Every scalar instruction but Const is the instruction of exactly one row. */
+/* Every scalar instruction but Const and Round…, which stand for no op, is the instruction of exactly
+ * one row. */
 TEST(every_scalar_has_a_row)
 {
     for (int s = OG_SCALAR_NONE + 1; s < OG_SCALAR_COUNT; s++) {
@@ -71,7 +72,8 @@ TEST(every_scalar_has_a_row)
             for (const og_op *op = t->ops; op->name; op++)
                 rows += op->scalar == (og_scalar)s;
         TEST_CASE(og_scalar_name((og_scalar)s));
-        CHECK_INT(rows, s != OG_SCALAR_Const);
+        CHECK_INT(rows, s != OG_SCALAR_Const && s != OG_SCALAR_RoundFloat16 &&
+                            s != OG_SCALAR_RoundBfloat16);
     }
     TEST_CASE("");
 }

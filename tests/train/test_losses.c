@@ -33,6 +33,7 @@ static bool set_up(fixture *f)
     for (int i = 0; i < BATCH; i++)
         twos[i] = 2;
     return f->model && f->options &&
+           og_options_set(f->options, "amp", "off") == OG_OK &&
            og_options_set(f->options, "loss", "mse,target=two,weight=0.5") == OG_OK &&
            og_options_set(f->options, "loss", "l1,target=zero") == OG_OK;
 }
@@ -185,6 +186,7 @@ TEST(labels_in_the_other_order)
     f.model = og_model_load(f.context, OG_TEST_SOURCE_DIR "/../fixtures/fashion_cnn/model.onnx");
     f.options = og_options_new(f.context);
     REQUIRE(f.model && f.options);
+    og_options_set(f.options, "amp", "off");
     og_options_set(f.options, "loss", "cross_entropy,target=labels");
     og_options_set(f.options, "loss", "mse,target=scores");
     og_session *s = og_session_new(f.model, f.options, &in, 1, declared, 2);

@@ -160,7 +160,7 @@ class Run:
             folder = out / "case"
             MADE[case](folder)
         loss = json.loads((folder / "expect.json").read_text())["loss"]
-        command = [save_step(), str(folder), str(out), str(steps), f"loss={loss}", *settings]
+        command = [save_step(), str(folder), str(out), str(steps), f"loss={loss}", "amp=off", *settings]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         self.out = out

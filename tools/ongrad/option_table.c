@@ -148,6 +148,11 @@ static const struct {
     {"freeze", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
     {"trainable", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
     {"amp", WITH_SESSION, precision},
+    {"loss_scale", OG__TRAIN | OG__PLAN, precision},
+    {"loss_scale_start", OG__TRAIN | OG__PLAN, precision},
+    {"loss_scale_growth", OG__TRAIN | OG__PLAN, precision},
+    {"loss_scale_backoff", OG__TRAIN | OG__PLAN, precision},
+    {"loss_scale_interval", OG__TRAIN | OG__PLAN, precision},
     {"allow_tf32", WITH_SESSION, precision},
     {"seed", OG__TRAIN | OG__CHECK, run},
 };

@@ -141,6 +141,24 @@ static void say_optimizer(const og__run *run)
     og_text_free(&text);
 }
 
+static void say_precision(const og__run *run)
+{
+    og_dtype half = og_session_half(run->session);
+    double scale = og_session_loss_scale(run->session);
+    og_text text = {0};
+    if (half == OG_UNDEFINED)
+        og_text_add(&text, "mixed precision off (float32)");
+    else
+        og_text_printf(&text,
+                       "mixed precision %s: products and convolutions in %s, the rest, weights "
+                       "included, in float32; saved in float32",
+                       half == OG_FLOAT16 ? "fp16" : "bf16", og_dtype_name(half));
+    if (scale != 1)
+        og_text_printf(&text, "; loss scale %g", scale);
+    og__say("  %-11s %s", "precision", text.s ? text.s : "");
+    og_text_free(&text);
+}
+
 /* ", trains focal/gamma": the trained tensors of a loss model. */
 static void add_trained(const og__run *run, const og_loss_info *loss, og_text *text)
 {
@@ -198,7 +216,7 @@ void og__report_start(const og__report *r)
     say_optimizer(run);
     og__say("  %-11s batch_size=%" PRId64 ", accumulation=%" PRId64 ", effective batch=%" PRId64,
             "batch", run->batch_size, r->accumulation, run->batch_size * r->accumulation);
-    og__say("  %-11s mixed precision off (float32)", "precision");
+    say_precision(run);
     say_memory(run);
     og__say("  %-11s %" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
             " samples, shuffle %s, %d loader thread%s",

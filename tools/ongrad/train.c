@@ -171,6 +171,11 @@ static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, 
     og__progress_step(&t->progress,
                       &(og__progress_state){result->step, epoch, t->epochs, result->loss,
                                             result->grad_norm, result->lr, rate});
+    if (result->skipped && !t->run.quiet) {
+        og__progress_clear(&t->progress);
+        og__say("step %" PRId64 " skipped: not finite at a loss scale of %g; the next has %g",
+                result->step, result->loss_scale, og_session_loss_scale(t->run.session));
+    }
     t->last = *result;
     t->step_samples = 0;
     int status = validates ? validate(t, epoch) : OG__EXIT_DONE;
