@@ -2,8 +2,8 @@
  * rounded to half on their way, products that gradient rules of float32 ops are made of, and half
  * copies of parameters that outlive a micro-batch. */
 #include "runtime/graph/build.h"
+#include "runtime/passes/match.h"
 #include "runtime/passes/passes.h"
-#include "runtime/passes/rewrite.h"
 
 static bool is_cast(const og_node *n)
 {
@@ -77,18 +77,45 @@ static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
         og_rewrite_set(rw, n->out[0], og_val_of(to, wide->out[0]));
 }
 
+/* The product of halves that a Cast to float32 alone reads; NULL if the node is something else. */
+static const og_node *cast_product(const og_match *m, const og_node *n)
+{
+    const og_value *x = is_cast(n) ? m->g->values[n->in[0]] : NULL;
+    bool is = x && m->g->values[n->out[0]]->type.dtype == OG_FLOAT && x->producer &&
+              x->producer->op->wide && m->uses[x->id] == 1 &&
+              (x->type.dtype == OG_FLOAT16 || x->type.dtype == OG_BFLOAT16);
+    return is ? x->producer : NULL;
+}
+
+static void widen_product(og_rewrite *rw, const og_node *product, const og_node *cast)
+{
+    og_graph *to = rw->to;
+    const int in[2] = {og_rewrite_value(rw, product->in[0]).id,
+                       og_rewrite_value(rw, product->in[1]).id};
+    to->origin = product->origin;
+    const og_node *wide = og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide),
+                                            product->name, in, 2, 1, product->attrs,
+                                            product->n_attrs);
+    if (wide)
+        og_rewrite_set(rw, cast->out[0], og_val_of(to, wide->out[0]));
+}
+
 og_graph *og_pass_half_products(og_graph *g, og_dtype half)
 {
     og_rewrite rw;
-    if (!og_rewrite_begin(&rw, g))
+    og_match match;
+    if (!og_rewrite_begin(&rw, g) || !og_match_begin(&match, g, rw.live))
         return NULL;
     for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
+        const og_node *n = g->nodes[i], *product = rw.live[i] ? cast_product(&match, n) : NULL;
         if (!rw.live[i])
             continue;
-        if (is_float_product(g, g->nodes[i]))
-            narrow_product(&rw, g->nodes[i], half);
+        if (product)
+            widen_product(&rw, product, n);
+        else if (is_float_product(g, n))
+            narrow_product(&rw, n, half);
         else
-            og_rewrite_copy(&rw, g->nodes[i]);
+            og_rewrite_copy(&rw, n);
     }
     return og_rewrite_end(&rw);
 }
