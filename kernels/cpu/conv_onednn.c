@@ -59,6 +59,13 @@ static bool is_product(const og__conv *c, og__conv_op op, og_dtype dtype)
     return plain && og__product(c->out, 0, OG__SPATIAL) >= 256;
 }
 
+/* oneDNN sums the gradients of many channels' small windows up several times slower from bfloat16
+ * than from float: casts cost less. */
+static bool is_slow(const og__conv *c, og__conv_op op, og_dtype dtype)
+{
+    return op == OG__CONV_GRAD_WEIGHTS && dtype == OG_BFLOAT16 && c->group > 1;
+}
+
 static int conv_threads(const og_call *call, const og__conv *c)
 {
     int64_t window = og__product(c->kernel, 0, OG__SPATIAL) * c->c / c->group;
@@ -185,6 +192,7 @@ static bool supports(const og_call *call, og__conv_op op)
     og_dtype dtype = call->nx > 0 ? call->x[0].type.dtype : OG_UNDEFINED;
     bool last = channels_last(call, op);
     if (!og__conv_of(call, op, &c) || !og__dnnl_dtype(dtype) ||
+        is_slow(&c, op, dtype) ||
         (!last && is_product(&c, op, dtype)))
         return false;
     for (int i = 0; i < call->nx; i++)

@@ -63,13 +63,23 @@ static bool is_float_product(const og_graph *g, const og_node *n)
     return is;
 }
 
+/* Views of the cast rather than a cast of views, which may lie in any order. */
+static og_val narrowed(og_val v, og_dtype half)
+{
+    og_graph *g = v.g;
+    const og_node *n = og_value_of(v)->producer;
+    bool view = n && n->op->view && !is_cast(n) && n->n_out == 1 && n->n_in <= 8 &&
+                DType(og_val_of(g, n->in[0])) == OG_FLOAT;
+    return view ? again(g, n, n->op, narrowed(og_val_of(g, n->in[0]), half)) : Cast(v, half);
+}
+
 static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
 {
     og_graph *to = rw->to;
     to->origin = n->origin;
     int in[2];
     for (int i = 0; i < 2; i++)
-        in[i] = Cast(og_rewrite_value(rw, n->in[i]), half).id;
+        in[i] = narrowed(og_rewrite_value(rw, n->in[i]), half).id;
     to->origin = n->origin;
     const og_node *wide = og_graph_add_node(to, og_op_find(OG_DOMAIN, n->op->wide), n->name, in, 2,
                                             1, n->attrs, n->n_attrs);

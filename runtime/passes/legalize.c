@@ -1,6 +1,6 @@
 /* legalize: a composite or internal op stays if the device has a kernel that supports it, else it
- * is expanded; what has neither is reported, all of it at once. A node of half types that only has
- * a kernel in float32 is computed in that, between casts. */
+ * is expanded; what has neither is reported, all of it at once. A node of half types that has a
+ * kernel, or one better than the plain one, only in float32 is computed in that, between casts. */
 #include <string.h>
 
 #include "runtime/graph/build.h"
@@ -51,6 +51,19 @@ static bool has_half(const og_graph *g, const og_node *n)
     return false;
 }
 
+/* Is the node's kernel in float32 better than the one for its half types? */
+static bool better_wide(const og_graph *g, const og_device *device, const og_node *n)
+{
+    og_call call;
+    if (!has_half(g, n))
+        return false;
+    const og_kernel *half = dense_kernel(g, device, n, false, &call);
+    if (half && !(half->flags & OG_KERNEL_REFERENCE))
+        return false;
+    const og_kernel *wide = dense_kernel(g, device, n, true, &call);
+    return wide && (!half || !(wide->flags & OG_KERNEL_REFERENCE));
+}
+
 /* The node in float32, between casts. */
 static void widen(og_rewrite *rw, const og_node *n)
 {
@@ -88,11 +101,11 @@ static og_graph *expand_round(og_graph *g, const og_device *device, bool *change
             continue;
         bool keep = device ? n->op->view || dense_kernel(g, device, n, false, &call)
                            : !n->op->domain || strcmp(n->op->domain, OG_DOMAIN) != 0;
-        if (keep) {
-            og_rewrite_copy(&rw, n);
-        } else if (device && has_half(g, n) && dense_kernel(g, device, n, true, &call)) {
+        if (device && !n->op->view && better_wide(g, device, n)) {
             widen(&rw, n);
             *changed = true;
+        } else if (keep) {
+            og_rewrite_copy(&rw, n);
         } else if (n->op->expand) {
             og_rewrite_expand(&rw, n);
             *changed = true;
