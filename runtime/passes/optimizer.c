@@ -149,7 +149,7 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     og_graph_add_output(g, "loss", losses.loss);
     og_graph_add_output(g, "grad_norm", norm);
     og_graph_add_output(g, "finite", u.finite);
-    og_graph_add_output(g, "loss_scale", Identity(scale));
+    og_graph_add_output(g, "scale", Identity(scale));
     for (int i = 0; i < total->n; i++) {
         const char *name = og_arena_printf(arena, "loss.%s", total->losses[i].label);
         og_graph_add_output(g, name ? name : "", means[i]);
