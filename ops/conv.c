@@ -345,10 +345,9 @@ static bool wide_grad_weights_infer(og_infer *i)
 
 static void wide_grad_weights_expand(og_expand *e)
 {
-    e->y[0] = Cast(og_ops_like(OG_HERE, OG_DOMAIN "::ConvGradWeights", 1, In(e->x[0], e->x[1]),
-                               e->node)
-                       .y[0],
-                   OG_FLOAT);
+    e->y[0] = Cast(
+        og_ops_like(OG_HERE, OG_DOMAIN "::ConvGradWeights", 1, In(e->x[0], e->x[1]), e->node).y[0],
+        OG_FLOAT);
 }
 
 const og_op og_ops_conv[] = {

@@ -191,8 +191,7 @@ static bool supports(const og_call *call, og__conv_op op)
     og__conv c;
     og_dtype dtype = call->nx > 0 ? call->x[0].type.dtype : OG_UNDEFINED;
     bool last = channels_last(call, op);
-    if (!og__conv_of(call, op, &c) || !og__dnnl_dtype(dtype) ||
-        is_slow(&c, op, dtype) ||
+    if (!og__conv_of(call, op, &c) || !og__dnnl_dtype(dtype) || is_slow(&c, op, dtype) ||
         (!last && is_product(&c, op, dtype)))
         return false;
     for (int i = 0; i < call->nx; i++)

@@ -50,7 +50,8 @@ bool og__conv_of(const og_call *call, og__conv_op op, og__conv *c)
     const og_type *x = &t.x->type, *w = &t.w->type, *y = &t.y->type;
     int spatial = x->rank - 2;
     if (spatial < 1 || spatial > OG__SPATIAL || w->rank != x->rank || y->rank != x->rank ||
-        (w->dtype != x->dtype && (op != OG__CONV_GRAD_WEIGHTS || w->dtype != OG_FLOAT)) || y->dtype != x->dtype || (t.bias && t.bias->type.dtype != x->dtype))
+        (w->dtype != x->dtype && (op != OG__CONV_GRAD_WEIGHTS || w->dtype != OG_FLOAT)) ||
+        y->dtype != x->dtype || (t.bias && t.bias->type.dtype != x->dtype))
         return false;
     const og_node *node = call->node;
     *c = (og__conv){.spatial = spatial,

@@ -142,7 +142,8 @@ static bool make_primitives(plan *p, og_dtype dtype, og_dtype result)
     p->products = calloc((size_t)p->threads, sizeof *p->products);
     bool ok = p->products && og__dnnl_open(&p->dnnl, p->dnnl.threads);
     for (int i = 0; ok && i < 3; i++)
-        ok = og__md_strided(&md[i], i < 2 ? dtype : result, rank, dims[i] + skip, strides[i] + skip);
+        ok =
+            og__md_strided(&md[i], i < 2 ? dtype : result, rank, dims[i] + skip, strides[i] + skip);
     for (int t = 0; ok && t < p->threads; t++)
         ok = og__primitive_matmul(&p->dnnl, &p->products[t], og__md_get(&md[0]), og__md_get(&md[1]),
                                   og__md_get(&md[2]));

@@ -104,7 +104,8 @@ static bool make_primitives(plan *p, og_call *call)
     og__md b = {0}, packed = {0};
     bool ok = true;
     for (int t = 0; ok && t < p->tasks; t++)
-        ok = make_product(p, dtype, result, og__min(p->rows, s->m - t * p->rows), &packed, &p->products[t]);
+        ok = make_product(p, dtype, result, og__min(p->rows, s->m - t * p->rows), &packed,
+                          &p->products[t]);
     ok = ok &&
          og__md_strided(&b, dtype, 2, (int64_t[]){s->k, s->n}, (int64_t[]){s->b_row, s->b_column});
     p->packed = ok && !og__md_equal(og__md_get(&b), og__md_get(&packed));

@@ -63,10 +63,10 @@ typedef struct og_kernel_table {
 } og_kernel_table;
 
 struct og_device {
-    const char *name;              /* "cpu" */
-    int threads;                   /* of the compute thread's OpenMP pool */
-    og_dtype half; /* in which products are faster than in float32: what --amp auto takes;
-                      OG_UNDEFINED: none */
+    const char *name; /* "cpu" */
+    int threads;      /* of the compute thread's OpenMP pool */
+    og_dtype half;    /* in which products are faster than in float32: what --amp auto takes;
+                         OG_UNDEFINED: none */
     const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
     /* Total and free bytes, as the user understands them: the card's, or what this process may
      * still use. */

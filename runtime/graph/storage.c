@@ -96,6 +96,27 @@ bool og_storages_gather(og_storages *s, og_storage_kind kind, size_t alignment)
     return true;
 }
 
+bool og_storages_gather_halves(og_storages *s)
+{
+    for (int i = 0, n = s->n; i < n; i++) {
+        og_storage *item = &s->items[i];
+        int owners = item->kind == OG_STORAGE_HALF ? s->items[item->of].slab : -1;
+        if (owners < 0 || item->slab >= 0)
+            continue;
+        og_type type = s->items[owners].type;
+        type.dtype = item->type.dtype;
+        int slab = og_storage_get(s, OG_STORAGE_HALF, s->items[owners].name, &type, NULL, 0);
+        if (slab < 0)
+            return false;
+        item = &s->items[i];
+        s->items[slab].of = owners;
+        item->slab = slab;
+        item->within = s->items[item->of].within * (size_t)og_dtype_bits(type.dtype) /
+                       (size_t)og_dtype_bits(s->items[owners].type.dtype);
+    }
+    return true;
+}
+
 og_storages og_storages_apart(const og_storages *s, og_arena *arena)
 {
     og_storages apart = {.arena = arena, .n = s->n, .capacity = (size_t)s->n + 1};
@@ -133,7 +154,7 @@ og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half)
 
 const char *og_storage_kind_name(og_storage_kind kind)
 {
-    static const char *const names[] = {"parameters", "buffers",     "staged statistics",
+    static const char *const names[] = {"parameters",    "buffers", "staged statistics",
                                         "gradient sums", "moments", "half copies",
                                         "scalars"};
     return names[kind];

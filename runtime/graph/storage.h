@@ -53,6 +53,9 @@ og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int
  * slabs treats all tensors at once. Call it before anything is placed, once a kind. false: out of
  * memory. */
 bool og_storages_gather(og_storages *s, og_storage_kind kind, size_t alignment);
+/* The same of half copies, after their parameters: a slab that is the parameters' in half, element
+ * by element, at half their alignment. */
+bool og_storages_gather_halves(og_storages *s);
 /* A table with the same tensors, each in memory of its own, and no slabs nor what belongs to them:
  * for graphs that name every tensor. `items` NULL: out of memory. */
 og_storages og_storages_apart(const og_storages *s, og_arena *arena);

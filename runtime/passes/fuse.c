@@ -60,8 +60,8 @@ static bool loadable(og_dtype d)
  * that does. */
 static bool is_float_cast(const og_node *n, og_dtype from, og_dtype to)
 {
-    bool half = (to == OG_FLOAT16 || to == OG_BFLOAT16) &&
-                (from == OG_BOOL || domain_of(from) == OG_FLOAT);
+    bool half =
+        (to == OG_FLOAT16 || to == OG_BFLOAT16) && (from == OG_BOOL || domain_of(from) == OG_FLOAT);
     return (to == OG_FLOAT || to == OG_DOUBLE || half) &&
            (og_op_is(n->op, NULL, "Cast") || og_op_is(n->op, NULL, "CastLike"));
 }

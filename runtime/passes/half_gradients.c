@@ -103,9 +103,9 @@ static void widen_product(og_rewrite *rw, const og_node *product, const og_node 
     const int in[2] = {og_rewrite_value(rw, product->in[0]).id,
                        og_rewrite_value(rw, product->in[1]).id};
     to->origin = product->origin;
-    const og_node *wide = og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide),
-                                            product->name, in, 2, 1, product->attrs,
-                                            product->n_attrs);
+    const og_node *wide =
+        og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide), product->name, in, 2, 1,
+                          product->attrs, product->n_attrs);
     if (wide)
         og_rewrite_set(rw, cast->out[0], og_val_of(to, wide->out[0]));
 }

@@ -35,8 +35,7 @@ static void renew_scale(og__update *u, og_val scale)
     og_val count = Add(clean, One(clean));
     og_val full = GreaterOrEqual(count, Scalar(count, (double)s->interval));
     og_val grown = Where(full, Mul(scale, Scalar(scale, s->growth)), scale);
-    og_graph_set_state(u->g, scale,
-                       Where(u->finite, grown, Mul(scale, Scalar(scale, s->backoff))));
+    og_graph_set_state(u->g, scale, Where(u->finite, grown, Mul(scale, Scalar(scale, s->backoff))));
     og_graph_set_state(u->g, clean, Where(And(u->finite, Not(full)), count, Zero(count)));
 }
 
@@ -45,15 +44,16 @@ static void renew_copies(og__update *u)
 {
     for (int i = 0; i < u->storages->n; i++) {
         const og_storage s = u->storages->items[i];
-        if (s.kind != OG_STORAGE_HALF)
+        if (s.kind != OG_STORAGE_HALF || s.slab >= 0)
             continue;
         for (int k = 0; k < u->g->n_states; k++) {
             const og_state *w = &u->g->states[k];
             if (w->storage != s.of || w->out < 0)
                 continue;
             og_val renewed = Cast(og_val_of(u->g, w->out), s.type.dtype);
-            og_val copy = og_storage_half_copy(u->g, u->storages, s.of, s.type.dtype);
-            og_graph_set_state(u->g, copy, renewed);
+            og_graph_set_state(
+                u->g, og_storage_state(u->g, u->storages, s.kind, s.name, &s.type, NULL, 0),
+                renewed);
             break;
         }
     }

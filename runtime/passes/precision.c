@@ -52,8 +52,7 @@ static bool is_float32(const precision *p, int id)
 
 static bool is_view(const og_node *n)
 {
-    return n->op->view && n->op->precision == OG_PRECISION_FOLLOW &&
-           !og_op_is(n->op, NULL, "Cast");
+    return n->op->view && n->op->precision == OG_PRECISION_FOLLOW && !og_op_is(n->op, NULL, "Cast");
 }
 
 /* ---- constants */
@@ -218,9 +217,9 @@ static void write_node(precision *p, const og_node *n)
     to->origin = n->origin;
     for (int i = 0; i < n->n_in; i++) {
         bool cast = is_float32(p, n->in[i]) && reads_elements(n, i);
-        in[i] = (!cast                 ? og_rewrite_value(&p->rw, n->in[i])
+        in[i] = (!cast               ? og_rewrite_value(&p->rw, n->in[i])
                  : target == p->half ? in_half(p, n->in[i])
-                                       : in_float(p, n->in[i]))
+                                     : in_float(p, n->in[i]))
                     .id;
     }
     to->origin = n->origin;

@@ -33,7 +33,8 @@ static bool is_product(const og_op *op)
     return op == matmul || op == og_op_find(OG_DOMAIN, matmul->wide);
 }
 
-/* The node that made `value`, if it is a live product of matrices (no vectors) that is read once. */
+/* The node that made `value`, if it is a live product of matrices (no vectors) that is read once.
+ */
 static const og_node *single_product(const products *p, int value)
 {
     const og_node *m = value < 0 ? NULL : p->g->values[value]->producer;

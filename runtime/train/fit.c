@@ -15,7 +15,8 @@ static bool gather_states(og_session *s)
 {
     return og_storages_gather(&s->storages, OG_STORAGE_STAGED, OG_ALIGNMENT) &&
            (og_optimizer_is_by_tensor(s->optimizer.name) ||
-            og_storages_gather(&s->storages, OG_STORAGE_GRADIENT, OG_ALIGNMENT));
+            (og_storages_gather(&s->storages, OG_STORAGE_GRADIENT, OG_ALIGNMENT) &&
+             og_storages_gather_halves(&s->storages)));
 }
 
 /* A micro-batch's plan; its recompute's outputs are in s->recomputed. NULL on error. */

@@ -52,11 +52,13 @@ static const og_option_info table[] = {
     {"warmup_steps", OG_OPTION_INT, "0", "N",
      "optimizer steps during which the learning rate rises from 0"},
     {"amp", OG_OPTION_TEXT, "auto", "MODE",
-     "mixed precision of training: fp16, bf16, off, or auto: the one the device computes faster in, "
+     "mixed precision of training: fp16, bf16, off, or auto: the one the device computes faster "
+     "in, "
      "on a CPU bf16 if it has AVX512-BF16 or AMX, else off. Saved weights are float32 in any case, "
      "and evaluation and prediction compute in it"},
     {"loss_scale", OG_OPTION_TEXT, "auto", "N",
-     "factor of the loss that keeps small gradients from vanishing in fp16: a number, dynamic, off, "
+     "factor of the loss that keeps small gradients from vanishing in fp16: a number, dynamic, "
+     "off, "
      "or auto, which is dynamic for fp16, else off"},
     {"loss_scale_start", OG_OPTION_FLOAT, "65536", "X", "what a dynamic loss scale begins with"},
     {"loss_scale_growth", OG_OPTION_FLOAT, "2", "X",

@@ -93,7 +93,7 @@ void og__renew_half_copies(og_session *s, int storage)
 {
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *copy = &s->storages.items[i];
-        if (copy->kind != OG_STORAGE_HALF || (storage >= 0 && copy->of != storage))
+        if (copy->kind != OG_STORAGE_HALF || (storage >= 0 ? copy->of != storage : copy->slab >= 0))
             continue;
         const og_storage *w = &s->storages.items[copy->of];
         const float *from = (const float *)((const char *)s->states + w->offset);

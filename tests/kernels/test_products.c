@@ -471,7 +471,8 @@ static void check_conv(const char *op, const char *name, og_dtype dtype, int to,
             call.attrs[call.n_attrs++] = (og_attr){
                 .name = "output_padding", .kind = OG_ATTR_INTS, .n = k.spatial, .ints = extra};
 
-        memset(call.y[0].data, 0xff, (size_t)og__elements(&call.y[0]) * og__size(call.y[0].type.dtype));
+        memset(call.y[0].data, 0xff,
+               (size_t)og__elements(&call.y[0]) * og__size(call.y[0].type.dtype));
         og_tensor images[3] = {0};
         og_tensor *operands[3] = {&call.x[0], &call.x[1], &call.y[0]};
         for (int t = 0; last && t < 3; t++)

@@ -62,8 +62,8 @@ TEST(names_are_unique)
     CHECK_STR(og_op_nearest("Convv"), "Conv");
 }
 
-/* Every scalar instruction but Const and Round…, which stand for no op, is the instruction of exactly
- * one row. */
+/* Every scalar instruction but Const and Round…, which stand for no op, is the instruction of
+ * exactly one row. */
 TEST(every_scalar_has_a_row)
 {
     for (int s = OG_SCALAR_NONE + 1; s < OG_SCALAR_COUNT; s++) {

@@ -32,8 +32,7 @@ static bool set_up(fixture *f)
         x[i] = (float)(i % 7) / 7 - 0.4f;
     for (int i = 0; i < BATCH; i++)
         twos[i] = 2;
-    return f->model && f->options &&
-           og_options_set(f->options, "amp", "off") == OG_OK &&
+    return f->model && f->options && og_options_set(f->options, "amp", "off") == OG_OK &&
            og_options_set(f->options, "loss", "mse,target=two,weight=0.5") == OG_OK &&
            og_options_set(f->options, "loss", "l1,target=zero") == OG_OK;
 }
