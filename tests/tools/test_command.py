@@ -357,7 +357,7 @@ class Profile(Case):
         npy(self.path("t.npy"), "<i8", (self.ROWS,), [i % 3 for i in range(self.ROWS)])
 
     def profile(self, *more, steps=8):
-        return self.train("--batch_size", str(self.ROWS), "--steps", str(steps), "--log", "run.jsonl", *more).stderr
+        return self.train("--no_amp", "--batch_size", str(self.ROWS), "--steps", str(steps), "--log", "run.jsonl", *more).stderr
 
     def table(self, text):
         """(ms of a step as the heading says it, rows as dictionaries)."""
