@@ -51,7 +51,7 @@ static const og_option_info table[] = {
     {"scheduler", OG_OPTION_TEXT, NULL, "NAME", "constant, linear or cosine"},
     {"warmup_steps", OG_OPTION_INT, "0", "N",
      "optimizer steps during which the learning rate rises from 0"},
-    {"amp", OG_OPTION_TEXT, "auto", "MODE",
+    {"amp", OG_OPTION_TEXT, "off", "MODE",
      "mixed precision of training: fp16, bf16, off, or auto: the one the device computes faster "
      "in, "
      "on a CPU bf16 if it has AVX512-BF16 or AMX, else off. Saved weights are float32 in any case, "
