@@ -20,9 +20,15 @@ typedef struct caller {
 } caller;
 
 static atomic_bool counting;
-static atomic_flag busy = ATOMIC_FLAG_INIT;
 static caller callers[MOST_CALLERS];
 static int n_callers;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
+enum { CAN_INTERPOSE = false };
+#else
+enum { CAN_INTERPOSE = true };
+
+static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static void note(const void *from, size_t bytes)
 {
@@ -47,11 +53,6 @@ static void note(const void *from, size_t bytes)
     atomic_flag_clear(&busy);
     inside = false;
 }
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || !defined(__GLIBC__)
-enum { CAN_INTERPOSE = false };
-#else
-enum { CAN_INTERPOSE = true };
 
 void *__libc_malloc(size_t bytes);
 void *__libc_calloc(size_t count, size_t size);
