@@ -41,8 +41,8 @@ og_status og__npy_header(og__bytes header, size_t total, og_array *array, size_t
 og_status og__array_bytes(const og_array *array, size_t *bytes, og_error *error);
 /* Take the elements at `data`, within the map: in place where aligned, else as a copy. */
 og_status og__array_place(og_array *array, const uint8_t *data, size_t bytes, og_error *error);
-/* Elements at `data` were read and are not needed for now: where they lie in the map, their pages
- * leave the process and are read again when next touched. Any thread. */
+/* Elements at `data` were read and are not needed until they are next read: where they lie in the
+ * map, their pages leave the process and are read again when next touched. Any thread. */
 void og__array_forget(const og_array *array, const void *data, size_t bytes);
 /* array->owned of `bytes` bytes, also array->data. Refuses more than the machine's memory. */
 og_status og__array_own(og_array *array, size_t bytes, og_error *error);

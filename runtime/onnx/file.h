@@ -18,8 +18,8 @@ typedef struct og__file {
 og_status og__file_map(const char *path, const char *what, size_t limit, og__file *file,
                        og_error *error);
 void og__file_unmap(og__file *file);
-/* What lies at `data` is not needed for now: its pages leave the process and are read again when
- * they are next touched. Does nothing where `data` is not in the mapping. */
+/* What lies at `data` is not needed until it is next read: its pages leave the process and are read
+ * again when they are next touched. Does nothing where `data` is not in the mapping. */
 void og__file_forget(const og__file *file, const void *data, size_t bytes);
 /* What stands before the last '/', "." if there is none; malloc'd, NULL when out of memory. */
 char *og__path_folder(const char *path);

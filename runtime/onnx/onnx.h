@@ -26,8 +26,9 @@ int64_t og_onnx_ir_version(const og_onnx *onnx);
 int og_onnx_opset(const og_onnx *onnx); /* of ONNX's own domain */
 const char *og_onnx_producer(const og_onnx *onnx);
 
-/* What lies at `data`, an initializer's content, is not needed for now: where it is part of a
- * mapped file its memory is given back, and read again from the file when next touched. */
+/* What lies at `data`, an initializer's content, is not needed until it is next read: where it is
+ * part of a mapped file its memory is given back, and read again from the file when next touched.
+ */
 void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes);
 
 /* New content for an initializer: same type as in the file, row-major. */
