@@ -5,17 +5,12 @@
  * walks its rows of scores block by block:
  *     s = scale Q Kᵀ + mask,  p = exp(s - top),  o = o exp(top before - top) + p V,  y = o / Σ p
  * Blocks are the same whatever the number of threads. */
-#include <stdlib.h>
-
 #include "kernels/cpu/attention.h"
 
 typedef struct plan {
-    og__attention shape; /* of the call that was planned: its tensors are not read */
-    int threads;
+    og__attention_plan both;
     int64_t parts;                 /* tasks of a unit */
-    size_t task_bytes;             /* workspace of a thread, and before them all the map */
     size_t key_bytes, value_bytes; /* of a packed block */
-    og__block *map;                /* of a constant mask */
 } plan;
 
 /* Workspace of a task, in turn. */
@@ -30,7 +25,7 @@ typedef struct task {
 
 static size_t lay_out(const plan *p, char *base, task *t)
 {
-    const og__attention *a = &p->shape;
+    const og__attention *a = &p->both.shape;
     size_t at = 0, size = (size_t)a->size, rows = OG__ATTENTION_ROWS;
     t->keys = og__attention_take(base, &at, p->key_bytes * (size_t)a->column_blocks);
     t->values = og__attention_take(base, &at, p->value_bytes * (size_t)a->column_blocks);
@@ -48,38 +43,20 @@ static bool supports(const og_call *call)
     return og__attention_supports(call, 0, 3);
 }
 
-static void release(og_call *call)
-{
-    plan *p = call->state;
-    if (p)
-        free(p->map);
-    free(p);
-    call->state = NULL;
-}
-
 static og_status prepare(og_call *call, og_error *error)
 {
-    plan *p = calloc(1, sizeof *p);
-    if (!p)
-        return og_fail_memory(error, sizeof *p, "attention");
-    call->state = p;
-    og__attention *a = &p->shape;
     task t;
-    og__attention_shape(call, 0, 3, a);
-    if (!og__attention_constant_map(call, a, &p->map)) {
-        size_t bytes = a->map_bytes;
-        release(call);
-        return og_fail_memory(error, bytes, "the blocks of a mask");
-    }
+    OG_TRY(og__attention_begin(call, sizeof(plan), 0, 3, error));
+    plan *p = call->state;
+    const og__attention *a = &p->both.shape;
     p->key_bytes = og__gemm_packed_bytes(a->dtype, OG__ATTENTION_COLUMNS, a->D);
     p->value_bytes = og__gemm_packed_bytes(a->dtype, a->E, OG__ATTENTION_COLUMNS);
     /* Two tasks a thread at least: rows of a causal mask have unequal work. */
     int64_t wanted = 2 * (call->device ? call->device->threads : 1);
     p->parts = og__max(1, og__min(a->row_blocks, (wanted + a->B * a->H - 1) / (a->B * a->H)));
-    p->threads = (int)og__min(a->B * a->H * p->parts,
-                              og__product_threads(call, a->B * a->H * a->S * a->T * (a->D + a->E)));
-    p->task_bytes = lay_out(p, NULL, &t);
-    call->workspace_bytes = (a->map_bytes + 255) / 256 * 256 + (size_t)p->threads * p->task_bytes;
+    int64_t work = a->B * a->H * a->S * a->T * (a->D + a->E);
+    int threads = (int)og__min(a->B * a->H * p->parts, og__product_threads(call, work));
+    og__attention_end(call, threads, lay_out(p, NULL, &t));
     return OG_OK;
 }
 
@@ -168,16 +145,16 @@ static og_status run(const og_call *call, og_error *error)
     const plan *p = call->state;
     og__attention a;
     og__attention_shape(call, 0, 3, &a);
-    og__block *map = p->map ? p->map : call->workspace;
-    if (a.mask && !p->map)
+    og__block *map = p->both.map ? p->both.map : call->workspace;
+    if (a.mask && !p->both.map)
         og__attention_map(call, &a, map);
     char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
     int64_t n = a.B * a.H * p->parts;
-#pragma omp parallel for num_threads(p->threads) schedule(static)
-    for (int i = 0; i < p->threads; i++) {
+#pragma omp parallel for num_threads(p->both.threads) schedule(static)
+    for (int i = 0; i < p->both.threads; i++) {
         task t;
-        lay_out(p, tasks + (size_t)i * p->task_bytes, &t);
-        for (int64_t k = n * i / p->threads; k < n * (i + 1) / p->threads; k++) {
+        lay_out(p, tasks + (size_t)i * p->both.task_bytes, &t);
+        for (int64_t k = n * i / p->both.threads; k < n * (i + 1) / p->both.threads; k++) {
             int64_t unit = k / p->parts, part = k % p->parts, b = unit / a.H, h = unit % a.H;
             const og__block *blocks =
                 a.mask ? map + og__attention_mask_of(&a, b, h) * a.row_blocks * a.column_blocks
@@ -193,6 +170,6 @@ static og_status run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_attention[] = {
     {"ai.ongrad::AttentionHeads", "blocks", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports,
-     prepare, run, release},
+     prepare, run, og__attention_release},
     {NULL},
 };

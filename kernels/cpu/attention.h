@@ -46,9 +46,20 @@ bool og__attention_supports(const og_call *call, int first, int mask);
  * rows has one above -1e20 elsewhere: scores, unless they overflow a float's square, cannot make up
  * for that, and exp gives 0 exactly. */
 void og__attention_map(const og_call *call, const og__attention *a, og__block *map);
-/* Of a mask that is constant, known while planning: its map, malloc'd; else *map is NULL. False
- * when out of memory. */
-bool og__attention_constant_map(const og_call *call, const og__attention *a, og__block **map);
+/* What both kernels plan: their call->state begins with it. */
+typedef struct og__attention_plan {
+    og__attention shape; /* of the call that was planned: its tensors are not read */
+    int threads;
+    size_t task_bytes; /* workspace of a thread, and before them all the map */
+    og__block *map;    /* of a constant mask */
+} og__attention_plan;
+
+/* call->state becomes `size` zeroed bytes that begin with a plan, whose shape and map are set;
+ * og__attention_release frees it, also on error. first, mask: as for og__attention_shape. */
+og_status og__attention_begin(og_call *call, size_t size, int first, int mask, og_error *error);
+/* The plan's last two figures, and the call's workspace from them. */
+void og__attention_end(og_call *call, int threads, size_t task_bytes);
+void og__attention_release(og_call *call);
 /* Block (i, j) of one mask's map; NULL: there is no mask. */
 static inline og__block og__attention_block(const og__attention *a, const og__block *map, int64_t i,
                                             int64_t j)

@@ -6,8 +6,6 @@
  *     p = exp(scale Q Kᵀ + mask - top - log_sum),  ds = p (dY Vᵀ - delta)
  *     dV += Pᵀ dY,  dK += dSᵀ (scale Q),  dQ += scale dS K
  * in one order, whatever the number of threads. */
-#include <stdlib.h>
-
 #include "kernels/cpu/attention.h"
 
 /* Two blocks of rows are taken together: sums over rows are then long enough for the inner kernel
@@ -15,11 +13,8 @@
 enum { ROWS = 2 * OG__ATTENTION_ROWS, COLUMNS = OG__ATTENTION_COLUMNS };
 
 typedef struct plan {
-    og__attention shape; /* of the call that was planned: its tensors are not read */
-    int threads;
-    size_t task_bytes;
+    og__attention_plan both;
     size_t row_bytes[2]; /* of a packed block of queries, and of dy */
-    og__block *map;      /* of a constant mask */
 } plan;
 
 /* Workspace of a task. A block of keys has three packed forms. */
@@ -40,7 +35,7 @@ static int64_t row_blocks(const og__attention *a)
 
 static size_t lay_out(const plan *p, char *base, task *t)
 {
-    const og__attention *a = &p->shape;
+    const og__attention *a = &p->both.shape;
     size_t at = 0, size = (size_t)a->size, blocks = (size_t)row_blocks(a);
     size_t S = (size_t)a->S, d_pitch = (size_t)og__attention_pitch(a->D) * size,
            e_pitch = (size_t)og__attention_pitch(a->E) * size;
@@ -67,35 +62,17 @@ static bool supports(const og_call *call)
            og_tensor_is_dense(&call->x[6]);
 }
 
-static void release(og_call *call)
-{
-    plan *p = call->state;
-    if (p)
-        free(p->map);
-    free(p);
-    call->state = NULL;
-}
-
 static og_status prepare(og_call *call, og_error *error)
 {
-    plan *p = calloc(1, sizeof *p);
-    if (!p)
-        return og_fail_memory(error, sizeof *p, "the gradient of attention");
-    call->state = p;
-    og__attention *a = &p->shape;
     task t;
-    og__attention_shape(call, 1, 7, a);
-    if (!og__attention_constant_map(call, a, &p->map)) {
-        size_t bytes = a->map_bytes;
-        release(call);
-        return og_fail_memory(error, bytes, "the blocks of a mask");
-    }
+    OG_TRY(og__attention_begin(call, sizeof(plan), 1, 7, error));
+    plan *p = call->state;
+    const og__attention *a = &p->both.shape;
     p->row_bytes[0] = og__gemm_packed_bytes(a->dtype, a->D, ROWS);
     p->row_bytes[1] = og__gemm_packed_bytes(a->dtype, a->E, ROWS);
     int64_t work = a->B * a->H * a->S * a->T * (3 * a->D + 2 * a->E);
-    p->threads = (int)og__min(a->B * a->H, og__product_threads(call, work));
-    p->task_bytes = lay_out(p, NULL, &t);
-    call->workspace_bytes = (a->map_bytes + 255) / 256 * 256 + (size_t)p->threads * p->task_bytes;
+    int threads = (int)og__min(a->B * a->H, og__product_threads(call, work));
+    og__attention_end(call, threads, lay_out(p, NULL, &t));
     return OG_OK;
 }
 
@@ -244,16 +221,16 @@ static og_status run(const og_call *call, og_error *error)
     const plan *p = call->state;
     og__attention a;
     og__attention_shape(call, 1, 7, &a);
-    og__block *map = p->map ? p->map : call->workspace;
-    if (a.mask && !p->map)
+    og__block *map = p->both.map ? p->both.map : call->workspace;
+    if (a.mask && !p->both.map)
         og__attention_map(call, &a, map);
     char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
     int64_t units = a.B * a.H;
-#pragma omp parallel for num_threads(p->threads) schedule(static)
-    for (int i = 0; i < p->threads; i++) {
+#pragma omp parallel for num_threads(p->both.threads) schedule(static)
+    for (int i = 0; i < p->both.threads; i++) {
         task t;
-        lay_out(p, tasks + (size_t)i * p->task_bytes, &t);
-        for (int64_t u = units * i / p->threads; u < units * (i + 1) / p->threads; u++) {
+        lay_out(p, tasks + (size_t)i * p->both.task_bytes, &t);
+        for (int64_t u = units * i / p->both.threads; u < units * (i + 1) / p->both.threads; u++) {
             int64_t b = u / a.H, h = u % a.H;
             const og__block *blocks =
                 a.mask ? map + og__attention_mask_of(&a, b, h) * a.row_blocks * a.column_blocks
@@ -266,6 +243,6 @@ static og_status run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_attention_grad[] = {
     {"ai.ongrad::AttentionHeadsGrad", "blocks", OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE, supports,
-     prepare, run, release},
+     prepare, run, og__attention_release},
     {NULL},
 };

@@ -87,13 +87,38 @@ void og__attention_map(const og_call *call, const og__attention *a, og__block *m
         map_rows(a, fns, i / a->row_blocks, i % a->row_blocks, map + i * a->column_blocks);
 }
 
-bool og__attention_constant_map(const og_call *call, const og__attention *a, og__block **map)
+og_status og__attention_begin(og_call *call, size_t size, int first, int mask, og_error *error)
 {
-    *map = NULL;
+    og__attention_plan *p = call->state = calloc(1, size);
+    if (!p)
+        return og_fail_memory(error, size, "attention");
+    og__attention *a = &p->shape;
+    og__attention_shape(call, first, mask, a);
     if (!a->mask || !a->mask->data)
-        return true;
-    *map = malloc(a->map_bytes);
-    if (*map)
-        og__attention_map(call, a, *map);
-    return *map;
+        return OG_OK;
+    p->map = malloc(a->map_bytes);
+    if (!p->map) {
+        og_fail_memory(error, a->map_bytes, "the blocks of a mask");
+        og__attention_release(call);
+        return error->status;
+    }
+    og__attention_map(call, a, p->map);
+    return OG_OK;
+}
+
+void og__attention_end(og_call *call, int threads, size_t task_bytes)
+{
+    og__attention_plan *p = call->state;
+    p->threads = threads;
+    p->task_bytes = task_bytes;
+    call->workspace_bytes = (p->shape.map_bytes + 255) / 256 * 256 + (size_t)threads * task_bytes;
+}
+
+void og__attention_release(og_call *call)
+{
+    og__attention_plan *p = call->state;
+    if (p)
+        free(p->map);
+    free(p);
+    call->state = NULL;
 }
