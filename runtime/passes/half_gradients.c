@@ -73,6 +73,18 @@ static og_val narrowed(og_val v, og_dtype half)
     return view ? again(g, n, n->op, narrowed(og_val_of(g, n->in[0]), half)) : Cast(v, half);
 }
 
+/* The product with a float32 result, of `in`, stands for the value `out` of the old graph. */
+static void set_wide(og_rewrite *rw, const og_node *product, const int in[2], int out)
+{
+    og_graph *to = rw->to;
+    to->origin = product->origin;
+    const og_node *wide =
+        og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide), product->name, in, 2, 1,
+                          product->attrs, product->n_attrs);
+    if (wide)
+        og_rewrite_set(rw, out, og_val_of(to, wide->out[0]));
+}
+
 static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
 {
     og_graph *to = rw->to;
@@ -80,11 +92,7 @@ static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
     int in[2];
     for (int i = 0; i < 2; i++)
         in[i] = narrowed(og_rewrite_value(rw, n->in[i]), half).id;
-    to->origin = n->origin;
-    const og_node *wide = og_graph_add_node(to, og_op_find(OG_DOMAIN, n->op->wide), n->name, in, 2,
-                                            1, n->attrs, n->n_attrs);
-    if (wide)
-        og_rewrite_set(rw, n->out[0], og_val_of(to, wide->out[0]));
+    set_wide(rw, n, in, n->out[0]);
 }
 
 /* The product of halves that a Cast to float32 alone reads; NULL if the node is something else. */
@@ -99,15 +107,9 @@ static const og_node *cast_product(const og_match *m, const og_node *n)
 
 static void widen_product(og_rewrite *rw, const og_node *product, const og_node *cast)
 {
-    og_graph *to = rw->to;
     const int in[2] = {og_rewrite_value(rw, product->in[0]).id,
                        og_rewrite_value(rw, product->in[1]).id};
-    to->origin = product->origin;
-    const og_node *wide =
-        og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide), product->name, in, 2, 1,
-                          product->attrs, product->n_attrs);
-    if (wide)
-        og_rewrite_set(rw, cast->out[0], og_val_of(to, wide->out[0]));
+    set_wide(rw, product, in, cast->out[0]);
 }
 
 og_graph *og_pass_half_products(og_graph *g, og_dtype half)
