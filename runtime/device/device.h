@@ -62,11 +62,60 @@ typedef struct og_kernel_table {
     const og_kernel *kernels; /* ends with a NULL op */
 } og_kernel_table;
 
+/* How the host reaches a device that has memory of its own and works behind the host: kernels' run
+ * and the functions below queue work, which is done in the order of queueing. What queued work runs
+ * into may be reported by any later call. */
+typedef struct og_copy {
+    void *to;
+    const void *from;
+    size_t bytes;
+} og_copy;
+
+enum { OG_MARKS = 4 };
+
+typedef struct og_remote {
+    /* host -> device; `from` may be reused on return */
+    og_status (*upload)(og_device *device, void *to, const void *from, size_t bytes,
+                        og_error *error);
+    /* device -> host; on return it has arrived */
+    og_status (*download)(og_device *device, void *to, const void *from, size_t bytes,
+                          og_error *error);
+    /* device -> device, not overlapping */
+    og_status (*copy)(og_device *device, void *to, const void *from, size_t bytes, og_error *error);
+    og_status (*clear)(og_device *device, void *at, size_t bytes, og_error *error);
+    /* Waits until all queued work is done. */
+    og_status (*finish)(og_device *device, og_error *error);
+
+    /* Inputs of steps: like n uploads, which travel while earlier work still runs. What they pass
+     * through on the device is the memory that `reserve` was given: twice the bytes of the largest
+     * call, each copy rounded up to 256. Without it, or where that is too little, they are uploads.
+     */
+    og_status (*reserve)(og_device *device, void *memory, size_t bytes, og_error *error);
+    og_status (*feed)(og_device *device, const og_copy *copies, int n, og_error *error);
+
+    /* Results read later: queued copies into memory from host_alloc, there once a mark that was set
+     * behind them has been waited for. Setting a mark again moves it. */
+    void *(*host_alloc)(og_device *device, size_t bytes); /* NULL when refused */
+    void (*host_free)(og_device *device, void *memory);
+    og_status (*fetch)(og_device *device, void *to, const void *from, size_t bytes,
+                       og_error *error);
+    og_status (*mark)(og_device *device, int mark, og_error *error); /* 0 … OG_MARKS - 1 */
+    og_status (*wait)(og_device *device, int mark, og_error *error);
+
+    /* What kernels' run queue between record and recorded is not done but recorded, and done by
+     * each replay. Only kernels may be called in between. */
+    og_status (*record)(og_device *device, og_error *error);
+    og_status (*recorded)(og_device *device, void **recording, og_error *error);
+    og_status (*replay)(og_device *device, void *recording, og_error *error);
+    void (*forget)(og_device *device, void *recording);
+} og_remote;
+
 struct og_device {
-    const char *name; /* "cpu" */
-    int threads;      /* of the compute thread's OpenMP pool */
-    og_dtype half;    /* in which products are faster than in float32: what --amp auto takes;
-                         OG_UNDEFINED: none */
+    const char *name;        /* "cpu" */
+    const og_remote *remote; /* NULL: the host's memory; a call's work is done when it returns */
+    int threads;             /* of the compute thread's OpenMP pool */
+    og_dtype half;           /* in which products are faster than in float32: what --amp auto takes;
+                                OG_UNDEFINED: none */
     const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
     /* Total and free bytes, as the user understands them: the card's, or what this process may
      * still use. */
