@@ -94,8 +94,10 @@ typedef enum og_log_level { OG_LOG_DEBUG, OG_LOG_INFO, OG_LOG_WARNING } og_log_l
 typedef void og_log_fn(void *user, og_log_level level, const char *message);
 
 typedef struct og_context_config {
-    int threads;    /* compute threads; 0 = as many as the process may run on */
-    og_log_fn *log; /* NULL: messages are dropped */
+    int threads;      /* compute threads; 0 = as many as the process may run on */
+    bool pin_threads; /* bind each but the first to a processor, for threads of the process that
+                         calls og_context_new: on a machine that nothing else uses */
+    og_log_fn *log;   /* NULL: messages are dropped */
     void *log_user;
 } og_context_config;
 

@@ -150,7 +150,7 @@ static og_status run(const og_call *call, og_error *error)
         og__attention_map(call, &a, map);
     char *tasks = (char *)call->workspace + (a.map_bytes + 255) / 256 * 256;
     int64_t n = a.B * a.H * p->parts;
-#pragma omp parallel for num_threads(p->both.threads) schedule(static)
+#pragma omp parallel for num_threads(og__team(call, p->both.threads)) schedule(static)
     for (int i = 0; i < p->both.threads; i++) {
         task t;
         lay_out(p, tasks + (size_t)i * p->both.task_bytes, &t);

@@ -196,6 +196,26 @@ bool og__has_bfloat16(void)
 #endif
 }
 
+void og_cpu_pin_threads(const og_device *device)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 ||
+        CPU_COUNT(&allowed) < device->threads)
+        return;
+#pragma omp parallel num_threads(device->threads)
+    {
+        int wanted = omp_get_thread_num(), cpu = 0;
+        for (int seen = -1; cpu < CPU_SETSIZE; cpu++)
+            if (CPU_ISSET(cpu, &allowed) && ++seen == wanted)
+                break;
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(cpu, &one);
+        if (wanted > 0)
+            (void)sched_setaffinity(0, sizeof one, &one); /* a refusal only costs speed */
+    }
+}
+
 /* bfloat16, if the processor multiplies it and there are kernels that make it do so. */
 static og_dtype half_type(void)
 {

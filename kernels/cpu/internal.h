@@ -16,14 +16,22 @@
 
 /* ---- threads */
 
-/* Threads worth starting for `work` scalar operations: one for each 32768 of them, at most the
- * device's. */
+/* How many threads to use for `work` scalar operations: all of the device's, if there are 32768
+ * operations for half of them, else one. Never some: OpenMP ends the threads that a smaller team
+ * leaves out and starts new ones for the next larger one. */
 #define OG__GRAIN 32768
 static inline int og__threads(const og_call *call, int64_t work)
 {
     int64_t useful = work / OG__GRAIN;
     int most = call->device ? call->device->threads : 1;
-    return useful < 2 || most < 2 ? 1 : useful < most ? (int)useful : most;
+    return useful < 2 || most < 2 || 2 * useful < most ? 1 : most;
+}
+
+/* The team for a loop over `parts` that have scratch memory of their own, which may be fewer than
+ * the device's threads. */
+static inline int og__team(const og_call *call, int parts)
+{
+    return parts < 2 || !call->device ? 1 : call->device->threads;
 }
 
 /* The same for products, whose multiply-adds are much cheaper each: below about 20 µs of work a

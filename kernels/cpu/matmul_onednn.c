@@ -222,7 +222,7 @@ static og_status run(const og_call *call, og_error *error)
     if (p->threads == 1)
         failed = !run_part(p, 0, data, size, scratch);
     else
-#pragma omp parallel for num_threads(p->threads) schedule(static) reduction(+ : failed)
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static) reduction(+ : failed)
         for (int t = 0; t < p->threads; t++)
             failed += !run_part(p, t, data, size, scratch + (size_t)t * p->scratch_step);
     return failed ? og__dnnl_fail(call, error, "to run a matrix product") : OG_OK;

@@ -166,7 +166,7 @@ static og_status run(const og_call *call, og_error *error)
         failed = !og__primitive_run(&p->all, &p->pack, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO},
                                     b, workspace + p->pack_scratch_offset);
     }
-#pragma omp parallel for num_threads(p->threads) schedule(static) reduction(+ : failed)
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static) reduction(+ : failed)
     for (int t = 0; t < p->tasks; t++) {
         int64_t row = t * p->rows;
         void *const data[3] = {a + row * s->a_row * size, b[1], y + row * s->n * y_size};

@@ -114,10 +114,11 @@ static void *packed_input(const plan *p, const og_call *call)
     return (char *)call->workspace + p->product_bytes;
 }
 
-static void pack(const plan *p, const og__gemm *product, const void *weights, void *packed)
+static void pack(const og_call *call, const og__gemm *product, const void *weights, void *packed)
 {
+    const plan *p = call->state;
     int64_t groups = og__gemm_packed_groups(product->n);
-#pragma omp parallel for num_threads(p->threads) schedule(static)
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int64_t i = 0; i < groups; i++)
         OG__PICK(og__gemm_pack)(product, weights, packed, i, i + 1);
 }
@@ -272,9 +273,9 @@ static og_status run(const og_call *call, og_error *error)
         biases_double(p, call->x[BIAS].data, (double *)(void *)bias);
     else
         biases_float(p, call->x[BIAS].data, (float *)(void *)bias);
-    pack(p, &p->product, call->x[R].data, call->workspace);
-    pack(p, &p->input, call->x[W].data, packed_input(p, call));
-#pragma omp parallel for num_threads(p->threads) schedule(static)
+    pack(call, &p->product, call->x[R].data, call->workspace);
+    pack(call, &p->input, call->x[W].data, packed_input(p, call));
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         scratch s = scratch_of(p, call, t);
         for (int64_t i = p->tasks * t / p->threads; i < p->tasks * (t + 1) / p->threads; i++)
@@ -390,8 +391,8 @@ static og_status run_back(const og_call *call, og_error *error)
     const int32_t *lens;
     OG_TRY(lens_of(p, call, places_of(p->unit).lens, &lens, error));
     memset(shared_part(p, call), 0, p->shared_bytes);
-    pack(p, &p->product, call->x[0].data, call->workspace);
-#pragma omp parallel for num_threads(p->threads) schedule(static)
+    pack(call, &p->product, call->x[0].data, call->workspace);
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         scratch s = scratch_of(p, call, t);
         for (int64_t i = p->tasks * t / p->threads; i < p->tasks * (t + 1) / p->threads; i++)

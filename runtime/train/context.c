@@ -15,6 +15,8 @@ og_context *og_context_new(const og_context_config *config)
         free(c);
         return NULL;
     }
+    if (config && config->pin_threads)
+        og_cpu_pin_threads(c->device);
     if (config) {
         c->log = config->log;
         c->log_user = config->log_user;

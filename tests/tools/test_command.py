@@ -247,8 +247,9 @@ class Train(Case):
             losses.append([s["loss"] for s in self.log()[:-1]])
         self.assertEqual(losses[0], losses[1])
         self.assertNotEqual(losses[0], losses[2])
-        self.train("--batch_size", "8", "--num_workers", "3", "--log", "run.jsonl", "-q")
-        self.assertEqual(losses[0], [s["loss"] for s in self.log()[:-1]])
+        for more in (["--num_workers", "3"], ["--pin_threads"]):
+            self.train("--batch_size", "8", *more, "--log", "run.jsonl", "-q")
+            self.assertEqual(losses[0], [s["loss"] for s in self.log()[:-1]])
 
     def test_schedule(self):
         self.train("--steps", "4", "--scheduler", "linear", "--lr", "1", "--log", "run.jsonl", "-q")

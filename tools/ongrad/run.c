@@ -51,7 +51,10 @@ int og__run_open(og__run *run, const og__arguments *a)
     if (threads > MOST_THREADS)
         return og__say_error(run->command, OG__EXIT_USAGE, "--threads is %lld, expected at most %d",
                              (long long)threads, MOST_THREADS);
-    og_context_config config = {.threads = (int)threads, .log = on_log, .log_user = run};
+    og_context_config config = {.threads = (int)threads,
+                                .pin_threads = og__argument_flag(a, "pin_threads"),
+                                .log = on_log,
+                                .log_user = run};
     run->context = og_context_new(&config);
     if (!run->context)
         return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the device");
