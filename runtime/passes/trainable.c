@@ -49,6 +49,24 @@ static void mark_statistics(const og_graph *g, bool *statistic)
     }
 }
 
+/* Initializers of one element that are read as exponents alone: tools that export x² and the like
+ * as Pow leave such constants behind, and their gradient is NaN where the base is negative. */
+static void mark_exponents(const og_graph *g, bool *exponent)
+{
+    for (int pass = 0; pass < 2;
+         pass++) /* what a Pow reads; then, without what is read otherwise */
+        for (int i = 0; i < g->n_nodes; i++) {
+            const og_node *n = g->nodes[i];
+            bool power = og_op_is(n->op, NULL, "Pow");
+            for (int k = 0; k < n->n_in; k++) {
+                bool is_exponent = power && k == 1;
+                if (n->in[k] >= 0 && is_exponent == (pass == 0))
+                    exponent[n->in[k]] =
+                        is_exponent && og_type_elements(&g->values[n->in[k]]->type) == 1;
+            }
+        }
+}
+
 int og_folded_norms(const og_graph *g, char first[128])
 {
     static const char kind[] = "BUFFER target='", suffix[] = ".running_mean'";
@@ -120,9 +138,11 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
     size_t n_values = (size_t)g->n_values + 1;
     bool *statistic = og_arena_array(arena, n_values, sizeof(bool));
     bool *used = og_arena_array(arena, n_values, sizeof(bool));
-    if (!statistic || !used)
+    bool *exponent = og_arena_array(arena, n_values, sizeof(bool));
+    if (!statistic || !used || !exponent)
         return og_fail_memory(error, n_values, "the list of parameters");
     mark_statistics(g, statistic);
+    mark_exponents(g, exponent);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i]->n_in; k++)
             if (g->nodes[i]->in[k] >= 0)
@@ -159,6 +179,8 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
             p.reason = "computed by the exporter from a parameter of its signature";
         } else if (signature_helps && !signature_has(signature, "PARAMETER", v->name)) {
             p.reason = "not among the parameters of the exporter's signature";
+        } else if (exponent[i] && !signature_helps && !o->n_trainable) {
+            p.reason = "the exponent of a Pow; --trainable trains it";
         } else {
             p.trained = true;
             p.reason =

@@ -247,3 +247,18 @@ def test_unused_input(folder):
     assert done.returncode == 2 and '"mask"' in done.stderr
     done = folder.run(*arguments, "--data", "mask=k.npy", "--epochs", "1")
     assert done.returncode == 0, done.stderr
+
+
+def test_exponents_are_constants(folder):
+    """x^2 w with the exponent among the initializers: negative x would make its gradient NaN. --trainable has the last word."""
+    m = model([node("Pow", ["x", "two"], ["s"]), node("Mul", ["s", "w"], ["y"])], [value("x", BATCH)],
+              [value("y", BATCH)], [tensor("two", np.array(2, np.float32)), tensor("w", floats(3))])
+    x = floats(SAMPLES, 3)
+    assert x.min() < 0
+    losses = fit(folder, m, x, 3 * x * x, "--epochs", "40")
+    assert losses[-1] < losses[0]
+    trained = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(folder / "out.onnx").graph.initializer}
+    assert trained["two"] == 2 and "the exponent of a Pow" in folder.run("check", "m.onnx").stdout
+    fit(folder, m, abs(x), abs(x) ** 3, "--trainable", "two", "--epochs", "10")
+    trained = {i.name: onnx.numpy_helper.to_array(i) for i in onnx.load(folder / "out.onnx").graph.initializer}
+    assert trained["two"] > 2
