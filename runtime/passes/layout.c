@@ -199,6 +199,7 @@ static void place_kernel(layout_pass *l, const og_node *from)
     const form *forms = best && now != best ? copied : as_is;
     if (!best)
         best = now;
+    to->origin = from->origin; /* of copies, too */
     for (int i = 0; i < from->n_in; i++) {
         in[i] = in_form(l, in[i], forms[i]);
         if (forms[i] == DENSE && from->in[i] >= 0 && !l->channels.values[from->in[i]])
