@@ -306,7 +306,9 @@ typedef struct og_memory_report {
     /* bytes, as the device reports them; budget = min(memory_fraction × total, available,
      * memory_budget) */
     uint64_t total, available, budget;
-    uint64_t parameters, gradients, optimizer, other_state; /* persistent */
+    /* persistent; derived: what depends on weights alone, kept where several micro-batches or
+     * predictions share it and the budget allows */
+    uint64_t parameters, gradients, optimizer, derived, other_state;
     /* the arena that micro and update plans share, workspaces included; it grows, within the
      * budget, if evaluation needs more */
     uint64_t activations;
@@ -341,7 +343,7 @@ OG_API int og_session_peak_tensor_count(og_session *session);
 /* Of the last og_session_peak_tensor_count. */
 OG_API og_status og_session_peak_tensor(const og_session *session, int index, og_tensor_use *use);
 /* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its
- * result lies. */
+ * result lies; at the end what is packed of weights, once an update. */
 OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write,
                                        void *user);
 /* The step as standard ONNX: "micro", "update" or "forward"; internal ops are expanded. */
@@ -359,7 +361,9 @@ typedef enum og_profile_by {
 typedef struct og_profile_row {
     const char *op;       /* of the planned graph: "Conv", "Fused", "ConvGradData" */
     const char *kernel;   /* which of the op's kernels ran */
-    const char *role;     /* "forward", "loss", "recompute", "gradient", "accumulate", "update" */
+    const char *role;     /* "forward", "loss", "recompute", "gradient", "accumulate", "update";
+                             "weights": what depends on weights alone, and their packing for a
+                             kernel, where it is done once for several micro-batches */
     const char *node;     /* the model's node (its op where it has no name); "" by op, or if none */
     const char *shapes;   /* by call: types of inputs and outputs, instructions of Fused; else "" */
     int64_t calls;        /* made */

@@ -3,13 +3,17 @@
  *
  * A kernel is prepared once for each node when the plan is made (types, layouts and constants are
  * known, other data is not) and says then what workspace it needs; it is granted that workspace
- * whenever it runs and allocates nothing while a step runs. */
+ * whenever it runs and allocates nothing while a step runs. Where the planner says that an input
+ * seldom changes (weights while gradients are summed up), a kernel that has to bring it into
+ * another form first may do so apart, in `pack`. */
 #ifndef OG_DEVICE_DEVICE_H
 #define OG_DEVICE_DEVICE_H
 
 #include "runtime/graph/op.h"
 
 typedef struct og_device og_device;
+
+enum { OG_MOST_STEADY = 32 }; /* inputs of a call that can be */
 
 /* A tensor as a kernel sees it. */
 typedef struct og_tensor {
@@ -25,9 +29,13 @@ typedef struct og_call {
     const og_device *device;
     int nx, ny;
     og_tensor *x, *y;
+    uint32_t steady;        /* set by the planner: bit k: input k seldom changes, and `pack` runs
+                               whenever it has */
     void *state;            /* what prepare left */
     void *workspace;        /* workspace_bytes bytes, 256-byte aligned; contents undefined */
     size_t workspace_bytes; /* set by prepare */
+    void *packed;           /* packed_bytes bytes, 256-byte aligned, which only `pack` writes */
+    size_t packed_bytes;    /* set by prepare, where an input is steady: what pack makes of it */
 } og_call;
 
 enum og_kernel_flags {
@@ -55,6 +63,10 @@ typedef struct og_kernel {
     og_status (*prepare)(og_call *call, og_error *error); /* NULL: nothing to do */
     og_status (*run)(const og_call *call, og_error *error);
     void (*release)(og_call *call); /* undoes prepare; NULL: nothing to do */
+    /* Brings steady inputs, which alone it reads, into the form that run wants, in call->packed.
+     * The same for calls of one kernel with the same types, layouts and attributes. NULL: prepare
+     * never asks for packed_bytes. */
+    og_status (*pack)(const og_call *call, og_error *error);
 } og_kernel;
 
 typedef struct og_kernel_table {

@@ -67,7 +67,9 @@ static og_status run_step(og_plan *plan, int i, region *states, region *activati
     char text[256];
     snapshot(states);
     snapshot(activations);
-    for (int k = 0; k < s->call.ny; k++) {
+    if (s->packs >= 0)
+        allow(states, s->call.packed, s->call.packed_bytes);
+    for (int k = 0; s->packs < 0 && k < s->call.ny; k++) {
         size_t bytes = (size_t)og_type_bytes(&s->call.y[k].type);
         allow(states, s->call.y[k].data, bytes);
         allow(activations, s->call.y[k].data, bytes);
@@ -98,10 +100,12 @@ og_status og_plan_run_checked(og_plan *plan, size_t state_bytes, og_error *error
         have ? OG_OK : og_fail_memory(error, 2 * plan->activation_bytes, "a checked run");
     if (have)
         memset(activations.base, POISON, activations.bytes);
-    for (int i = 0; i < plan->n_steps && status == OG_OK; i++) {
+    for (int i = og_plan_first(plan); i >= 0 && status == OG_OK; i = og_plan_next(plan, i)) {
         status = run_step(plan, i, &states, &activations, error);
-        poison_dead(plan, i);
+        if (plan->steps[i].packs < 0)
+            poison_dead(plan, i);
     }
+    plan->fresh = status == OG_OK;
     free_region(&states);
     free_region(&activations);
     return status;

@@ -6,8 +6,9 @@
 
 #include "runtime/plan/plan.h"
 
-/* Run all steps in order. cancel: checked between steps; NULL = never. An error names the node;
- * states may then be half written, so that the session must not go on. */
+/* Run all steps in order, those of what the plan keeps only where it is not fresh, which it is
+ * then. cancel: checked between steps; NULL = never. An error names the node; states may then be
+ * half written, so that the session must not go on. */
 og_status og_plan_run(og_plan *plan, const atomic_bool *cancel, og_error *error);
 
 /* One step of it. */

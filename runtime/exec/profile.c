@@ -45,8 +45,8 @@ void og_profile_free(og_profile *p)
 
 static void reset_timing(og__timing *t)
 {
-    t->runs = 0;
-    for (int i = 0; i < t->plan->n_steps; i++) {
+    t->runs = t->renewals = 0;
+    for (int i = 0; i < t->plan->n_steps + t->plan->n_packs; i++) {
         t->seconds[i] = 0;
         t->least[i] = INFINITY;
     }
@@ -110,7 +110,7 @@ static og__timing *timing_of(og_profile *p, const og_plan *plan, og_error *error
     for (int i = 0; i < p->n_timings; i++)
         if (p->timings[i].plan == plan)
             return &p->timings[i];
-    size_t n = (size_t)plan->n_steps;
+    size_t n = (size_t)plan->n_steps + (size_t)plan->n_packs;
     og__timing *grown = realloc(p->timings, sizeof(*grown) * (size_t)(p->n_timings + 1));
     if (grown)
         p->timings = grown;
@@ -128,7 +128,7 @@ static og__timing *timing_of(og_profile *p, const og_plan *plan, og_error *error
 /* Room for a run of the plan: its calls, itself, and its step. */
 static bool reserve_events(og_profile *p, const og_plan *plan)
 {
-    size_t wanted = p->n_events + (size_t)plan->n_steps + 2;
+    size_t wanted = p->n_events + (size_t)plan->n_steps + (size_t)plan->n_packs + 2;
     if (wanted <= p->events_capacity)
         return true;
     wanted *= 2;
@@ -138,6 +138,11 @@ static bool reserve_events(og_profile *p, const og_plan *plan)
     p->events = grown;
     p->events_capacity = wanted;
     return true;
+}
+
+int64_t og__step_runs(const og__timing *t, int step)
+{
+    return og_plan_runs_once(t->plan, step) ? t->renewals : t->runs;
 }
 
 og_status og_plan_run_profiled(og_plan *plan, og_profile *p, const atomic_bool *cancel,
@@ -150,7 +155,7 @@ og_status og_plan_run_profiled(og_plan *plan, og_profile *p, const atomic_bool *
     if (trace && !reserve_events(p, plan))
         return og_fail_memory(error, sizeof(og__event) * (size_t)plan->n_steps, "a trace");
     double begin = now(p), start = begin;
-    for (int i = 0; i < plan->n_steps; i++) {
+    for (int i = og_plan_first(plan); i >= 0; i = og_plan_next(plan, i)) {
         OG_TRY(og__run_step(&plan->steps[i], cancel, error));
         double end = now(p), seconds = end - start;
         t->seconds[i] += seconds;
@@ -160,6 +165,8 @@ og_status og_plan_run_profiled(og_plan *plan, og_profile *p, const atomic_bool *
         start = end;
     }
     t->runs++;
+    t->renewals += !plan->fresh;
+    plan->fresh = true;
     if (trace)
         add_event(p, plan, -1, begin, start);
     return OG_OK;

@@ -39,12 +39,12 @@ void og_profile_trace(const og_profile *profile, og_text *out);
 
 /* ---- between profile.c, profile_report.c and trace.c */
 
-/* The counters of one plan; by step of the plan. */
+/* The counters of one plan; by step of the plan, its packs behind the others. */
 typedef struct og__timing {
     const og_plan *plan;
-    int64_t runs;
-    double *seconds; /* of all runs */
-    double *least;   /* of the fastest run */
+    int64_t runs, renewals; /* of them, those that were not fresh */
+    double *seconds;        /* of all runs */
+    double *least;          /* of the fastest run */
 } og__timing;
 
 /* Something that took time. */
@@ -68,6 +68,9 @@ struct og_profile {
     og_arena *arena;         /* of the last report */
     og_profile_row *rows;
 };
+
+/* How often the step ran. */
+int64_t og__step_runs(const og__timing *t, int step);
 
 /* What one call does: floating-point operations, and the bytes of its inputs and outputs as if each
  * were read or written once. */

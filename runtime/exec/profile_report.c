@@ -10,7 +10,7 @@
 
 double og__call_flops(const og_plan *plan, const og_step *step)
 {
-    return og_node_flops(plan->graph, step->call.node);
+    return step->packs >= 0 ? 0 : og_node_flops(plan->graph, step->call.node);
 }
 
 static double tensor_bytes(const og_tensor *t)
@@ -23,6 +23,8 @@ double og__call_bytes(const og_step *step)
 {
     const og_call *call = &step->call;
     double sum = 0;
+    if (step->packs >= 0)
+        return 2 * (double)call->packed_bytes;
     for (int i = 0; i < call->nx; i++)
         if (i >= 8 || !(call->node->op->type_only >> i & 1))
             sum += tensor_bytes(&call->x[i]);
@@ -33,7 +35,8 @@ double og__call_bytes(const og_step *step)
 
 const char *og__call_role(const og_step *step)
 {
-    return og_role_name(step->call.node->origin ? step->call.node->origin->role : OG_ROLE_FORWARD);
+    const og_origin *o = step->call.node->origin;
+    return og_role_name(step->packs >= 0 ? OG_ROLE_WEIGHTS : o ? o->role : OG_ROLE_FORWARD);
 }
 
 const char *og__call_node(const og_step *step)
@@ -90,15 +93,15 @@ static bool shapes_of(og_profile *p, const og_step *step, og_profile_row *row)
 static bool add_call(og_profile *p, const og__timing *t, int i, og_profile_by by, int *n)
 {
     const og_step *step = &t->plan->steps[i];
-    double runs = (double)t->runs;
+    double runs = (double)og__step_runs(t, i);
     og_profile_row call = {.op = step->call.node->op->name,
                            .kernel = step->kernel->name,
                            .role = og__call_role(step),
                            .node = by == OG_PROFILE_BY_OP ? "" : og__call_node(step),
                            .shapes = "",
-                           .calls = t->runs,
+                           .calls = og__step_runs(t, i),
                            .seconds = t->seconds[i],
-                           .least_seconds = t->runs ? t->least[i] * runs : 0,
+                           .least_seconds = runs > 0 ? t->least[i] * runs : 0,
                            .flops = runs * og__call_flops(t->plan, step),
                            .bytes = runs * og__call_bytes(step)};
     if (by == OG_PROFILE_BY_CALL && !shapes_of(p, step, &call))
@@ -137,14 +140,15 @@ int og_profile_report(og_profile *p, og_profile_by by, og_profile_summary *summa
     size_t room = 1;
     int n = 0;
     for (int i = 0; i < p->n_timings; i++)
-        room += (size_t)p->timings[i].plan->n_steps;
+        room += (size_t)p->timings[i].plan->n_steps + (size_t)p->timings[i].plan->n_packs;
     og_arena_free(p->arena);
     p->arena = og_arena_new();
     p->rows = p->arena ? og_arena_array(p->arena, room, sizeof(og_profile_row)) : NULL;
     bool good = p->rows != NULL;
     for (int i = 0; good && i < p->n_timings; i++)
-        for (int k = 0; good && p->timings[i].runs && k < p->timings[i].plan->n_steps; k++)
-            good = add_call(p, &p->timings[i], k, by, &n);
+        for (int k = 0; good && k < p->timings[i].plan->n_steps + p->timings[i].plan->n_packs; k++)
+            if (og__step_runs(&p->timings[i], k))
+                good = add_call(p, &p->timings[i], k, by, &n);
     if (!good) {
         og_fail_memory(error, room * sizeof(og_profile_row), "a profile");
         return -1;

@@ -353,3 +353,31 @@ int og_attr_ints(const og_node *n, const char *name, const int64_t **ints)
     *ints = a && a->kind == OG_ATTR_INTS ? a->ints : NULL;
     return *ints ? a->n : 0;
 }
+
+static bool same_attr(const og_attr *a, const og_attr *b)
+{
+    if (a->kind != b->kind || strcmp(a->name, b->name) != 0)
+        return false;
+    switch (a->kind) {
+    case OG_ATTR_FLOAT:
+        return a->f == b->f;
+    case OG_ATTR_INT:
+        return a->i == b->i;
+    case OG_ATTR_STRING:
+        return strcmp(a->s, b->s) == 0;
+    case OG_ATTR_INTS:
+        return a->n == b->n && memcmp(a->ints, b->ints, sizeof(int64_t) * (size_t)a->n) == 0;
+    case OG_ATTR_FLOATS:
+        return a->n == b->n && memcmp(a->floats, b->floats, sizeof(double) * (size_t)a->n) == 0;
+    default:
+        return a->t == b->t && a->graph == b->graph && a->strings == b->strings;
+    }
+}
+
+bool og_node_same_attrs(const og_node *a, const og_node *b)
+{
+    for (int i = 0; i < a->n_attrs && a->n_attrs == b->n_attrs; i++)
+        if (!same_attr(&a->attrs[i], &b->attrs[i]))
+            return false;
+    return a->n_attrs == b->n_attrs;
+}

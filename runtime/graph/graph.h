@@ -103,9 +103,10 @@ typedef enum og_role {
     OG_ROLE_ACCUMULATE, /* sums over micro-batches */
     OG_ROLE_UPDATE,     /* optimizer, clipping, loss scale */
     OG_ROLE_RECOMPUTE,  /* a forward value again, for the backward pass */
+    OG_ROLE_WEIGHTS,    /* depends on weights alone: once an update (runtime/passes/hoist.c) */
     OG_ROLE_COUNT
 } og_role;
-/* "forward", "loss", "gradient", "accumulate", "update", "recompute" */
+/* "forward", "loss", "gradient", "accumulate", "update", "recompute", "weights" */
 const char *og_role_name(og_role role);
 
 /* Where a node comes from, for messages, profile and plan. Shared by nodes; immutable. */
@@ -243,6 +244,14 @@ double og_attr_float(const og_node *n, const char *name, double fallback);
 const char *og_attr_string(const og_node *n, const char *name, const char *fallback);
 /* Count of the list, *ints set; 0 and *ints NULL if absent. */
 int og_attr_ints(const og_node *n, const char *name, const int64_t **ints);
+
+/* The same attributes, in the same order. */
+bool og_node_same_attrs(const og_node *a, const og_node *b);
+/* Is it one of those that the hoist pass found to depend on weights alone? */
+static inline bool og_node_is_hoisted(const og_node *n)
+{
+    return n->origin && n->origin->role == OG_ROLE_WEIGHTS;
+}
 
 /* A node in a message: `Conv "layer1.0.conv1" (opset 17)`; "gradient of …" for derived nodes. */
 const char *og_node_text(char buffer[256], const og_node *n);

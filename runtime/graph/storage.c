@@ -152,10 +152,17 @@ og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half)
     return v;
 }
 
+bool og_storage_is_weight(const og_storages *s, const og_state *state)
+{
+    og_storage_kind kind = s->items[state->storage].kind;
+    return state->out < 0 &&
+           (kind == OG_STORAGE_PARAMETER || kind == OG_STORAGE_BUFFER || kind == OG_STORAGE_HALF);
+}
+
 const char *og_storage_kind_name(og_storage_kind kind)
 {
-    static const char *const names[] = {"parameters",    "buffers", "staged statistics",
-                                        "gradient sums", "moments", "half copies",
-                                        "scalars"};
+    static const char *const names[] = {"parameters",           "buffers", "staged statistics",
+                                        "gradient sums",        "moments", "half copies",
+                                        "derived from weights", "scalars"};
     return names[kind];
 }

@@ -13,6 +13,7 @@ typedef enum og_storage_kind {
     OG_STORAGE_GRADIENT,  /* sums over micro-batches */
     OG_STORAGE_MOMENT,    /* the optimizer's */
     OG_STORAGE_HALF,      /* a parameter's copy in half precision: update renews it */
+    OG_STORAGE_KEPT,      /* what a plan keeps of values that depend on weights alone */
     OG_STORAGE_SCALAR     /* counters, loss and weight sums, the loss scale */
 } og_storage_kind;
 
@@ -62,6 +63,9 @@ og_storages og_storages_apart(const og_storages *s, og_arena *arena);
 /* The copy in type `half` of parameter `of`. Its first content is not given here: whoever fills the
  * states makes it of the parameter's. */
 og_val og_storage_half_copy(og_graph *g, og_storages *s, int of, og_dtype half);
+/* Does its content change with updates alone? Parameters, their half copies and running statistics,
+ * unless the graph writes them. */
+bool og_storage_is_weight(const og_storages *s, const og_state *state);
 /* "gradient sums" … for tables. */
 const char *og_storage_kind_name(og_storage_kind kind);
 

@@ -112,6 +112,7 @@ const char *og_role_name(og_role role)
         [OG_ROLE_FORWARD] = "forward",   [OG_ROLE_LOSS] = "loss",
         [OG_ROLE_GRADIENT] = "gradient", [OG_ROLE_ACCUMULATE] = "accumulate",
         [OG_ROLE_UPDATE] = "update",     [OG_ROLE_RECOMPUTE] = "recompute",
+        [OG_ROLE_WEIGHTS] = "weights",
     };
     return role < OG_ROLE_COUNT ? name[role] : "";
 }
@@ -125,6 +126,7 @@ static const char *role_prefix(og_role role)
         [OG_ROLE_ACCUMULATE] = "sum over micro-batches, ",
         [OG_ROLE_UPDATE] = "update, ",
         [OG_ROLE_RECOMPUTE] = "recomputed ",
+        [OG_ROLE_WEIGHTS] = "of weights alone, ",
     };
     return role < OG_ROLE_COUNT ? prefix[role] : "";
 }

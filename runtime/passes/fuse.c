@@ -207,6 +207,7 @@ static bool try_join(fuse *f, int node, int producer)
         return true;
     if (f->domain[producer] != f->domain[node] ||
         (f->recomputes && is_forward(f->g->nodes[node]) != is_forward(f->g->nodes[producer])) ||
+        og_node_is_hoisted(f->g->nodes[node]) != og_node_is_hoisted(f->g->nodes[producer]) ||
         !passes_in_register(f, producer) || !same_space(f, node, producer) ||
         f->count[a] + f->count[b] > MAX_INSTRUCTIONS || path_between(f, a, b) ||
         operand_count(f, a, b) > MAX_OPERANDS)

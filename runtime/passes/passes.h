@@ -1,7 +1,8 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
- * loss, autodiff, then simplify, products, legalize, simplify, recompute, fuse, layout. Each takes
- * a graph and returns a new one in the same arena (or appends to the one it got, where its comment
- * says so); errors are in the returned graph's `error`; NULL only when out of memory. */
+ * loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps what
+ * depends on weights alone), recompute, fuse, layout. Each takes a graph and returns a new one in
+ * the same arena (or appends to the one it got, where its comment says so); errors are in the
+ * returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 
@@ -203,6 +204,10 @@ og_graph *og_pass_simplify(og_graph *g);
 
 /* products.c: products that are only read transposed are computed transposed. */
 og_graph *og_pass_products(og_graph *g);
+
+/* hoist.c: nodes that depend on weights alone come first, in the role OG_ROLE_WEIGHTS. No later
+ * pass computes them again or fuses them with others. */
+og_graph *og_pass_hoist(og_graph *g, const og_storages *storages);
 
 /* recompute.c: forward values that the backward pass reads are computed again there, where that is
  * cheap or where the budget asks for it, instead of being kept until then. */

@@ -8,7 +8,7 @@
 typedef struct og__choice {
     const og_graph *g;
     og_recompute *r;
-    bool *live;       /* nodes */
+    bool *live;       /* nodes, but those that are hoisted: what they make is always there */
     bool *backward;   /* nodes: gradients and sums over micro-batches */
     bool *forward;    /* values: a live forward node makes them */
     bool *read;       /* values: forward ones that a backward node reads */

@@ -81,6 +81,8 @@ static bool allocate(og__choice *c, og_graph *g)
     c->live = og_graph_live(g);
     c->backward = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));
     c->early = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));
+    for (int i = 0; c->live && i < g->n_nodes; i++)
+        c->live[i] &= !og_node_is_hoisted(g->nodes[i]);
     return c->live && c->backward && c->early;
 }
 

@@ -19,35 +19,12 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t n)
     return h;
 }
 
-static bool same_attr(const og_attr *a, const og_attr *b)
-{
-    if (a->kind != b->kind || strcmp(a->name, b->name) != 0)
-        return false;
-    switch (a->kind) {
-    case OG_ATTR_FLOAT:
-        return a->f == b->f;
-    case OG_ATTR_INT:
-        return a->i == b->i;
-    case OG_ATTR_STRING:
-        return strcmp(a->s, b->s) == 0;
-    case OG_ATTR_INTS:
-        return a->n == b->n && memcmp(a->ints, b->ints, sizeof(int64_t) * (size_t)a->n) == 0;
-    case OG_ATTR_FLOATS:
-        return a->n == b->n && memcmp(a->floats, b->floats, sizeof(double) * (size_t)a->n) == 0;
-    default:
-        return a->t == b->t && a->graph == b->graph && a->strings == b->strings;
-    }
-}
-
 static bool same_node(const og_node *a, const og_node *b)
 {
-    if (a->op != b->op || a->n_in != b->n_in || a->n_out != b->n_out || a->n_attrs != b->n_attrs ||
-        a->program != b->program || memcmp(a->in, b->in, sizeof(int) * (size_t)a->n_in) != 0)
+    if (a->op != b->op || a->n_in != b->n_in || a->n_out != b->n_out || a->program != b->program ||
+        memcmp(a->in, b->in, sizeof(int) * (size_t)a->n_in) != 0)
         return false;
-    for (int i = 0; i < a->n_attrs; i++)
-        if (!same_attr(&a->attrs[i], &b->attrs[i]))
-            return false;
-    return true;
+    return og_node_same_attrs(a, b);
 }
 
 /* A node of the new graph equal to `n`, which was just added; else NULL, and n is entered. */

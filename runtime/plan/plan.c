@@ -11,6 +11,8 @@ typedef struct planner {
     const og_storages *storages;
     const og_device *device;
     og_error *error;
+    bool keep;
+    bool *steady;   /* by value: what it is a view of stays the same until weights change */
     int *step_of;   /* by node: its step, -1: a view */
     int *last_read; /* by root value: the last step that reads it or a view of it; n_steps for
                        outputs */
@@ -39,25 +41,40 @@ static int root_of(const planner *p, int value)
 
 /* ---- steps and lifetimes */
 
+static void add_step(planner *p, int node)
+{
+    og_plan *plan = p->plan;
+    p->step_of[node] = plan->n_steps;
+    plan->steps[plan->n_steps++] =
+        (og_step){.kernel = plan->layouts.kernels[node], .node = node, .packs = -1};
+}
+
 static bool make_steps(planner *p)
 {
     og_graph *g = p->g;
     og_plan *plan = p->plan;
     size_t values = (size_t)g->n_values + 1;
-    plan->steps =
-        og_arena_array(plan->arena, (size_t)g->n_nodes + (size_t)g->n_states + 1, sizeof(og_step));
+    plan->steps = og_arena_array(plan->arena, 2 * ((size_t)g->n_nodes + (size_t)g->n_states) + 1,
+                                 sizeof(og_step));
+    bool *once = og_arena_array(plan->arena, (size_t)g->n_nodes + 1, sizeof(bool));
+    p->steady = og_arena_array(plan->arena, values, sizeof(bool));
     p->step_of = og_arena_array(plan->arena, (size_t)g->n_nodes + 1, sizeof(int));
     p->last_read = og_arena_array(plan->arena, values, sizeof(int));
     p->defined = og_arena_array(plan->arena, values, sizeof(int));
     bool *live = og_graph_live(g);
-    if (!plan->steps || !p->step_of || !p->last_read || !p->defined || !live)
+    if (!plan->steps || !once || !p->steady || !p->step_of || !p->last_read || !p->defined ||
+        !live || (p->keep && !og__find_once(g, &plan->layouts, p->storages, live, once, p->steady)))
         return false;
-    plan->n_steps = 0;
+    plan->n_steps = plan->n_once = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        if (once[i])
+            add_step(p, i);
+    plan->n_once = plan->n_steps;
     for (int i = 0; i < g->n_nodes; i++) {
-        bool runs = live[i] && plan->layouts.kernels[i];
-        p->step_of[i] = runs ? plan->n_steps : -1;
-        if (runs)
-            plan->steps[plan->n_steps++] = (og_step){.kernel = plan->layouts.kernels[i], .node = i};
+        if (!once[i])
+            p->step_of[i] = -1;
+        if (live[i] && plan->layouts.kernels[i] && !once[i])
+            add_step(p, i);
     }
     for (int v = 0; v < g->n_values; v++)
         p->last_read[v] = p->defined[v] = -1;
@@ -66,7 +83,7 @@ static bool make_steps(planner *p)
         if (p->step_of[i] < 0)
             continue;
         for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] >= 0)
+            if (n->in[k] >= 0 && p->last_read[root_of(p, n->in[k])] < p->step_of[i])
                 p->last_read[root_of(p, n->in[k])] = p->step_of[i];
         for (int k = 0; k < n->n_out; k++)
             p->defined[n->out[k]] = p->step_of[i];
@@ -173,6 +190,17 @@ static int add_buffer(og_plan *plan, og_buffer b)
     return plan->n_buffers++;
 }
 
+static int add_kept(og_plan *plan, int value)
+{
+    size_t bytes = (size_t)og_type_bytes(&plan->graph->values[value]->type);
+    return add_buffer(plan, (og_buffer){.bytes = bytes,
+                                        .first = -1,
+                                        .last = plan->n_steps,
+                                        .offset = og__keep(plan, bytes),
+                                        .storage = OG_KEPT,
+                                        .value = value});
+}
+
 static bool make_buffers(planner *p)
 {
     og_graph *g = p->g;
@@ -203,6 +231,10 @@ static bool make_buffers(planner *p)
             int y = n->out[k];
             if (plan->buffer_of[y] >= 0)
                 continue;
+            if (i < plan->n_once && p->last_read[y] >= plan->n_once) {
+                plan->buffer_of[y] = add_kept(plan, y);
+                continue;
+            }
             int last = p->last_read[y] > i ? p->last_read[y] : i;
             for (int j = 0; j < n->n_in && plan->buffer_of[y] < 0; j++) {
                 int x = n->in[j] < 0 ? -1 : root_of(p, n->in[j]);
@@ -246,6 +278,15 @@ static og_tensor make_tensor(const planner *p, int value)
     return t;
 }
 
+static uint32_t steady_inputs(const planner *p, const og_node *n)
+{
+    uint32_t steady = 0;
+    for (int k = 0; k < n->n_in && k < OG_MOST_STEADY; k++)
+        if (n->in[k] >= 0 && p->steady[root_of(p, n->in[k])])
+            steady |= (uint32_t)1 << k;
+    return steady;
+}
+
 static bool make_calls(planner *p)
 {
     og_plan *plan = p->plan;
@@ -263,12 +304,16 @@ static bool make_calls(planner *p)
             y[k] = make_tensor(p, n->out[k]);
         s->call = (og_call){
             .node = n, .device = p->device, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y};
+        if (p->keep && s->kernel->pack && i >= plan->n_once)
+            s->call.steady = steady_inputs(p, n);
         if (s->kernel->prepare && s->kernel->prepare(&s->call, p->error) != OG_OK) {
             char text[256];
             og_error_prefix(p->error, "%s", og_node_text(text, n));
             return false;
         }
         s->prepared = true;
+        if (s->call.packed_bytes)
+            og__add_pack(plan, i);
         if (s->call.workspace_bytes)
             add_buffer(plan, (og_buffer){.bytes = s->call.workspace_bytes,
                                          .first = i,
@@ -311,7 +356,7 @@ static bool collect_patches(planner *p)
 }
 
 og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
-                     const og_device *device, og_error *error)
+                     const og_device *device, bool keep, og_error *error)
 {
     og_plan *plan = og_arena_alloc(arena, sizeof(*plan));
     if (!plan) {
@@ -320,7 +365,8 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
         return NULL;
     }
     plan->arena = arena;
-    planner p = {.plan = plan, .storages = storages, .device = device, .error = error};
+    planner p = {
+        .plan = plan, .storages = storages, .device = device, .keep = keep, .error = error};
     p.g = plan->graph = og_pass_layout(g, device, &plan->layouts);
     if (p.g && p.g->error.status != OG_OK)
         og_error_move(error, &p.g->error);
@@ -344,6 +390,8 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
 
 static char *buffer_address(const og_plan *plan, const og_buffer *b)
 {
+    if (b->storage == OG_KEPT)
+        return plan->state_base + plan->kept_offset + b->offset;
     return (b->storage >= 0 ? plan->state_base : plan->activation_base) + b->offset;
 }
 
@@ -371,7 +419,11 @@ void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
             bind_tensor(plan, s->call.node->out[k], &s->call.y[k]);
         if (s->call.workspace_bytes)
             s->call.workspace = buffer_address(plan, &plan->buffers[--workspace]);
+        if (s->call.packed_bytes)
+            s->call.packed = plan->state_base + plan->kept_offset + s->packed_at;
     }
+    for (int i = plan->n_steps; i < plan->n_steps + plan->n_packs; i++)
+        plan->steps[i].call = plan->steps[plan->steps[i].packs].call;
 }
 
 void og_plan_set_input(og_plan *plan, int input, const void *data)

@@ -4,7 +4,12 @@
  *     arena = [ states of the session | activations and workspaces of the running plan ]
  *
  * Plans of one session share the state region and, since one runs at a time, the activation region.
- * Making a plan allocates no tensor memory: og_plan_bind later says where the arena lies. */
+ * Making a plan allocates no tensor memory: og_plan_bind later says where the arena lies.
+ *
+ * A plan that runs many times with the same weights can keep what depends on them alone: values of
+ * hoisted nodes (runtime/passes/hoist.c) and what kernels pack. Its first n_once steps and, behind
+ * the others, its packs run only where it is not fresh; the rest finds what they left in the state
+ * region, in kept_bytes of its own. */
 #ifndef OG_PLAN_PLAN_H
 #define OG_PLAN_PLAN_H
 
@@ -12,13 +17,16 @@
 
 #define OG_ALIGNMENT 256
 
+#define OG_KEPT INT32_MAX
+
 /* A piece of the activation region, or of a state: what several values (views, in-place results)
  * may share. */
 typedef struct og_buffer {
     size_t bytes;
     int first, last; /* steps during which it is live, both included; last = n_steps: to the end */
-    size_t offset;   /* in the activation region; for a state: in the state region */
-    int storage;     /* >= 0: the state's */
+    size_t offset;   /* in the activation region; of a state: in the state region; of OG_KEPT: in
+                        what the plan keeps */
+    int storage;     /* >= 0: the state's, or OG_KEPT */
     int value;       /* the root it was made for; -1: a workspace */
 } og_buffer;
 
@@ -27,6 +35,8 @@ typedef struct og_step {
     og_call call;
     int node; /* of the graph */
     bool prepared;
+    int packs;        /* the step whose call it packs for; -1: it runs its own */
+    size_t packed_at; /* in what the plan keeps; packed_bytes 0: nothing */
 } og_step;
 
 /* A tensor of a step that lies in a caller's buffer (graph input), to be set before each run. */
@@ -39,15 +49,18 @@ typedef struct og_plan {
     og_arena *arena; /* owned: graph, steps, everything below */
     og_graph *graph;
     og_layouts layouts;
-    og_step *steps;
-    int n_steps;
+    og_step *steps; /* n_steps, in order, then n_packs */
+    int n_steps, n_once, n_packs;
     og_buffer *buffers;
     int n_buffers;
     int *buffer_of;     /* by value: the root's buffer; -1: constant, input, or unused */
     og_patch **patches; /* by graph input */
     int *n_patches;
-    size_t activation_bytes;            /* size of the activation region */
-    size_t lower_bound;                 /* the largest sum of live bytes at any step */
+    size_t activation_bytes; /* size of the activation region */
+    size_t lower_bound;      /* the largest sum of live bytes at any step */
+    size_t kept_bytes;       /* in the state region … */
+    size_t kept_offset;      /* … where whoever binds the plan says */
+    bool fresh; /* what is kept is that of today's weights; whoever changes them clears it */
     char *state_base, *activation_base; /* set by og_plan_bind */
 } og_plan;
 
@@ -55,16 +68,33 @@ typedef struct og_plan {
  */
 size_t og_storages_place(og_storages *storages);
 
-/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. The plan
- * owns `arena` (in which g lives) from here on, also on failure. NULL on error. */
+/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. keep:
+ * what depends on weights alone; the graph went through hoist, too. The plan owns `arena` (in which
+ * g lives) from here on, also on failure. NULL on error. */
 og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
-                     const og_device *device, og_error *error);
+                     const og_device *device, bool keep, og_error *error);
 void og_plan_bind(og_plan *plan, void *state_base, void *activation_base);
 /* Set the memory of graph input i: dense row-major, and untouched while the plan runs. */
 void og_plan_set_input(og_plan *plan, int input, const void *data);
 /* Where output i lies after a run; valid until the next run of any plan in the same arena. */
 const void *og_plan_output(const og_plan *plan, int output);
 void og_plan_free(og_plan *plan);
+/* The steps of a run in order, packs among them: for (i = og_plan_first(p); i >= 0; i =
+ * og_plan_next(p, i)). */
+int og_plan_first(const og_plan *plan);
+int og_plan_next(const og_plan *plan, int step);
+/* Does the step run only where the plan is not fresh? */
+bool og_plan_runs_once(const og_plan *plan, int step);
+
+/* kept.c. By node: does it run only where the plan is not fresh? By value: is its memory's content
+ * the same until weights change? false when out of memory. */
+bool og__find_once(og_graph *g, const og_layouts *l, const og_storages *storages, const bool *live,
+                   bool *once, bool *steady);
+/* Room in what the plan keeps: its offset there. */
+size_t og__keep(og_plan *plan, size_t bytes);
+/* A pack for the step, which was prepared and asks for one, or that of a call that packs the same.
+ * Once a step, when all have their numbers. */
+void og__add_pack(og_plan *plan, int step);
 
 /* offsets.c: greedy placement, best fit, in the best of several orders; returns the region's size.
  * Buffers of states are skipped. */

@@ -181,13 +181,15 @@ og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena 
     return checked(s, og_build_update(&s->optimizer, &s->total, storages, arena));
 }
 
-og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)
+og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
 {
     og_error *error = &s->context->error;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
     g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
+    if (keep)
+        g = g ? checked(s, og_pass_hoist(g, &s->storages)) : NULL;
     s->recomputed = s->recompute;
     g = g ? checked(s, og_pass_recompute(g, &s->recomputed)) : NULL;
     g = g ? checked(s, og_pass_fuse(g)) : NULL;
@@ -201,5 +203,5 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena)
         return NULL;
     }
     og_storages_place(&s->storages);
-    return og_plan_new(planned, own, &s->storages, s->context->device, error);
+    return og_plan_new(planned, own, &s->storages, s->context->device, keep, error);
 }

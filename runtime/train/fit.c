@@ -1,6 +1,9 @@
 /* The plans of a training session: which activations a micro-batch keeps, so that the peak is
  * within the budget, and what that costs.
  *
+ * Where several micro-batches share weights, what depends on them alone is kept; that is the first
+ * to go where it does not fit, and max keeps nothing of it.
+ *
  * auto: what is next to free is always computed again. If that does not fit, more is: checkpoints
  * at every stride-th cut, and of the values between them as few as fit, the cheapest for a byte
  * first. max: all of them, with the stride that has the least peak. */
@@ -33,7 +36,7 @@ static og_plan *plan_micro(og_session *s, og_recompute how)
         og_fail_memory(&s->context->error, sizeof(og_storage), "slabs");
         g = NULL;
     }
-    return og__plan_graph(s, g, arena);
+    return og__plan_graph(s, g, s->keeps, arena);
 }
 
 static og_plan *plan_update(og_session *s)
@@ -43,7 +46,7 @@ static og_plan *plan_update(og_session *s)
         og_fail_memory(&s->context->error, 64, "a plan");
         return NULL;
     }
-    return og__plan_graph(s, og__build_update_graph(s, &s->storages, arena), arena);
+    return og__plan_graph(s, og__build_update_graph(s, &s->storages, arena), false, arena);
 }
 
 static uint64_t peak_with(og_session *s, const og_plan *plan)
@@ -51,7 +54,7 @@ static uint64_t peak_with(og_session *s, const og_plan *plan)
     size_t activations = plan->activation_bytes > s->update->activation_bytes
                              ? plan->activation_bytes
                              : s->update->activation_bytes;
-    return og_storages_place(&s->storages) + activations;
+    return og__persistent_bytes(s, plan) + activations;
 }
 
 /* Replaces *plan by one made in another way; it is kept if that fails. */
@@ -102,10 +105,15 @@ og_status og__plan_training(og_session *s, og_plan **plan)
 {
     og_recompute how = s->recompute;
     bool most = strcmp(og_options_get(s->options, "recompute"), "max") == 0;
+    s->keeps = s->accumulation > 1 && !most;
     *plan = plan_micro(s, how);
     s->update = *plan ? plan_update(s) : NULL;
     if (!s->update)
         return s->context->error.status;
+    if (s->keeps && peak_with(s, *plan) > s->memory.budget) {
+        s->keeps = false;
+        OG_TRY(replace(s, plan, how));
+    }
     uint64_t least = peak_with(s, *plan), best = least;
     if (how.level != OG_RECOMPUTE_OFF && (most || least > s->memory.budget)) {
         OG_TRY(find_stride(s, plan, &best, &how));

@@ -23,7 +23,7 @@ void og__fill_budget(og_session *s)
 static void count_states(og_session *s)
 {
     og_memory_report *m = &s->memory;
-    m->parameters = m->gradients = m->optimizer = m->other_state = 0;
+    m->parameters = m->gradients = m->optimizer = m->derived = m->other_state = 0;
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *st = &s->storages.items[i];
         if (st->slab >= 0)
@@ -39,6 +39,9 @@ static void count_states(og_session *s)
             break;
         case OG_STORAGE_MOMENT:
             m->optimizer += bytes;
+            break;
+        case OG_STORAGE_KEPT:
+            m->derived += bytes;
             break;
         default:
             m->other_state += bytes;
@@ -93,11 +96,38 @@ static og_status too_large(og_session *s)
                    s->losses.n ? " (" : "", s->losses.n ? least : "", s->losses.n ? ")" : "");
 }
 
-og_status og__session_allocate(og_session *s, size_t activation_bytes)
+size_t og__persistent_bytes(og_session *s, const og_plan *plan)
+{
+    return og_storages_place(&s->storages) + plan->kept_bytes;
+}
+
+/* What the plan keeps lies where a state of that size does. */
+static bool place_kept(og_session *s, og_plan *plan)
+{
+    og_type type = og_type_make(OG_UINT8, 1, (int64_t[]){(int64_t)plan->kept_bytes});
+    if (!plan->kept_bytes)
+        return true;
+    int kept = og_storage_get(&s->storages, OG_STORAGE_KEPT, "ai.ongrad.kept", &type, NULL, 0);
+    if (kept < 0)
+        return false;
+    og_storages_place(&s->storages);
+    plan->kept_offset = s->storages.items[kept].offset;
+    return true;
+}
+
+void og__weights_changed(og_session *s)
+{
+    for (int i = 0; i < s->n_plans; i++)
+        s->plans[i].plan->fresh = false;
+}
+
+og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes)
 {
     og_device *d = s->context->device;
     og_error *error = &s->context->error;
     og_memory_report *m = &s->memory;
+    if (!place_kept(s, plan))
+        return og_fail_memory(error, sizeof(og_storage), "states");
     s->state_bytes = og_storages_place(&s->storages);
     s->activation_bytes = activation_bytes ? activation_bytes : OG_ALIGNMENT;
     count_states(s);

@@ -255,14 +255,27 @@ static double plan_flops(const og_plan *plan)
     return sum;
 }
 
-static og_plan *plan_prediction(og_session *s)
+static og_plan *plan_forward(og_session *s)
 {
     og_arena *arena = og_arena_new();
     if (!arena) {
         og_fail_memory(&s->context->error, 64, "a plan");
         return NULL;
     }
-    return og__plan_graph(s, og__build_forward(s, s->batch, false, arena), arena);
+    return og__plan_graph(s, og__build_forward(s, s->batch, false, arena), s->keeps, arena);
+}
+
+/* Weights stay the same: what depends on them alone is kept, if that fits. */
+static og_plan *plan_prediction(og_session *s)
+{
+    s->keeps = true;
+    og_plan *plan = plan_forward(s);
+    if (plan && og__persistent_bytes(s, plan) + plan->activation_bytes > s->memory.budget) {
+        og_plan_free(plan);
+        s->keeps = false;
+        plan = plan_forward(s);
+    }
+    return plan;
 }
 
 static size_t larger(size_t a, size_t b)
@@ -296,7 +309,7 @@ static og_status make_plans(og_session *s)
         activations = larger(activations, s->update->activation_bytes);
         s->lower_bound = larger(s->lower_bound, s->update->lower_bound);
     }
-    OG_TRY(og__session_allocate(s, activations));
+    OG_TRY(og__session_allocate(s, plan, activations));
     og_plan_bind(plan, s->states, s->activations);
     if (s->update)
         og_plan_bind(s->update, s->states, s->activations);

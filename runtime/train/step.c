@@ -27,7 +27,7 @@ static og_plan *find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     og_graph *g = kind == OG_PLAN_MICRO
                       ? og__build_micro(s, samples, arena)
                       : og__build_forward(s, samples, kind == OG_PLAN_EVAL, arena);
-    og_plan *plan = og__plan_graph(s, g, arena);
+    og_plan *plan = og__plan_graph(s, g, false, arena);
     if (!plan)
         return NULL;
     if (s->storages.n != n_storages) {
@@ -147,6 +147,8 @@ static og_status update(og_session *s, og_step_result *result)
                          .loss = *(const double *)og_plan_output(plan, OG_UPDATE_LOSS),
                          .grad_norm = *(const double *)og_plan_output(plan, OG_UPDATE_GRAD_NORM),
                          .skipped = !*(const uint8_t *)og_plan_output(plan, OG_UPDATE_FINITE)};
+    if (!result->skipped)
+        og__weights_changed(s);
     if (result->skipped && s->optimizer.scaling.dynamic)
         return og__check_scale(s, result->loss_scale);
     if (result->skipped)
@@ -360,6 +362,7 @@ og_status og_session_set_parameter(og_session *s, const char *name, const void *
         if (s->storages.items[k].kind == OG_STORAGE_STAGED && s->storages.items[k].of == i)
             memcpy(state_at(s, k), data, bytes);
     og__renew_half_copies(s, i);
+    og__weights_changed(s);
     return OG_OK;
 }
 
@@ -420,11 +423,13 @@ og_status og_session_print_plan(og_session *s, const char *which, og_write_fn *w
     if (!plan)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no plan \"%s\"", which);
     og_text text = {0};
-    for (int i = 0; i < plan->n_steps; i++) {
+    for (int i = 0; i < plan->n_steps + plan->n_packs; i++) {
         const og_step *step = &plan->steps[i];
         int b = plan->buffer_of[step->call.node->out[0]];
-        og_text_printf(&text, "%4d  %-8s %10zu %10zu  ", i, step->kernel->name,
-                       b < 0 ? 0 : plan->buffers[b].offset, step->call.workspace_bytes);
+        size_t at = b < 0 ? 0 : plan->buffers[b].offset;
+        og_text_printf(&text, "%4d  %-8s %10zu %10zu  %s", i, step->kernel->name,
+                       step->packs < 0 ? at : step->packed_at, step->call.workspace_bytes,
+                       step->packs < 0 ? "" : "packed for ");
         og_node_print(&text, plan->graph, step->call.node);
         og_text_add(&text, "\n");
     }

@@ -100,6 +100,7 @@ struct og_session {
     size_t state_bytes, activation_bytes;
     size_t lower_bound;
     og_memory_report memory;
+    bool keeps;              /* the first plan, what depends on weights alone */
     og_recompute recompute;  /* what the plans of micro-batches keep */
     og_recompute recomputed; /* what the pass said about the last plan made */
     uint64_t *memory_curve;  /* of the last og_session_memory_curve */
@@ -121,9 +122,10 @@ struct og_session {
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena);
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena);
 og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena *arena);
-/* simplify, products, legalize, simplify, recompute, fuse, plan. Frees the arena: the plan has its
- * own, without the graphs that the passes left behind. */
-og_plan *og__plan_graph(og_session *s, og_graph *g, og_arena *arena);
+/* simplify, products, legalize, simplify, hoist (keep: and the plan keeps what depends on weights
+ * alone), recompute, fuse, plan. Frees the arena: the plan has its own, without the graphs that the
+ * passes left behind. */
+og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena);
 
 /* The typed graph in its training form with the losses appended; losses: one a loss, set. half: of
  * mixed precision; OG_UNDEFINED: none. */
@@ -155,8 +157,13 @@ void og__renew_half_copies(og_session *s, int storage);
  * small to be of use. */
 og_status og__check_scale(og_session *s, double scale);
 
-/* memory.c: the budget, the arena, and the states' first content. */
-og_status og__session_allocate(og_session *s, size_t activation_bytes);
+/* memory.c: the budget, the arena, and the states' first content. The session's first plan is
+ * `plan`, and the one that may keep something. */
+og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes);
+/* Bytes of all states, and what `plan` keeps. */
+size_t og__persistent_bytes(og_session *s, const og_plan *plan);
+/* Weights were written: whatever plans keep of them is old. */
+void og__weights_changed(og_session *s);
 void og__fill_budget(og_session *s);
 /* An initializer's content was copied: its memory is given back where it is part of a file. */
 void og__session_forget(const og_session *s, const og_type *type, const void *data);

@@ -100,6 +100,7 @@ static const struct {
     {"parameters", "parameters", offsetof(og_memory_report, parameters)},
     {"gradients", "gradients", offsetof(og_memory_report, gradients)},
     {"optimizer", "optimizer", offsetof(og_memory_report, optimizer)},
+    {"derived", "derived from weights", offsetof(og_memory_report, derived)},
     {"other_state", "other state", offsetof(og_memory_report, other_state)},
     {"activations", "activations", offsetof(og_memory_report, activations)},
 };
