@@ -1,7 +1,8 @@
 /* Conv, its gradients and ConvTranspose by oneDNN, float and bfloat16. Images that lie
  * channels-last are used as they lie. Otherwise, and always for weights, oneDNN chooses the layouts
  * it computes in, and what lies differently is reordered on the way in and out, through the
- * workspace. ConvTranspose is the gradient with regard to the data, plus a bias. */
+ * workspace; weights that seldom change, only when they have. ConvTranspose is the gradient with
+ * regard to the data, plus a bias. */
 #include <stdlib.h>
 
 #include "kernels/cpu/conv.h"
@@ -14,8 +15,9 @@ typedef struct plan {
     og__dnnl dnnl;
     og__primitive conv;
     og__primitive reorder[TENSORS]; /* .primitive NULL: used as it lies */
-    size_t offset[TENSORS];         /* of the reordered tensor */
-    size_t scratch_offset;          /* shared by all primitives, which run one after the other */
+    size_t offset[TENSORS];         /* of the reordered tensor in the workspace … */
+    bool packed;           /* … but weights that were reordered before, in call->packed */
+    size_t scratch_offset; /* shared by all primitives, which run one after the other */
 } plan;
 
 static og__conv_kind kind_of(og__conv_op op)
@@ -233,8 +235,13 @@ static bool build(plan *p, og_call *call, const og__conv *c, og__conv_op op)
         if (og__md_equal(lies, wanted))
             continue;
         bool out = i == written(op);
-        p->offset[i] = call->workspace_bytes;
-        call->workspace_bytes += og__md_bytes(wanted);
+        if (i == W && !out && call->steady >> 1 & 1) {
+            p->packed = true;
+            call->packed_bytes = og__md_bytes(wanted);
+        } else {
+            p->offset[i] = call->workspace_bytes;
+            call->workspace_bytes += og__md_bytes(wanted);
+        }
         ok = og__primitive_reorder(&p->dnnl, &p->reorder[i], out ? wanted : lies,
                                    out ? lies : wanted);
         if (p->reorder[i].scratch > scratch)
@@ -267,6 +274,15 @@ static bool reorder(plan *p, int i, void *from, void *to, void *scratch)
 {
     return og__primitive_run(&p->dnnl, &p->reorder[i], 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO},
                              (void *[]){from, to}, scratch);
+}
+
+static og_status pack(const og_call *call, og_error *error)
+{
+    plan *p = call->state;
+    void *scratch = (char *)call->workspace + p->scratch_offset;
+    return reorder(p, W, call->x[1].data, call->packed, scratch)
+               ? OG_OK
+               : og__dnnl_fail(call, error, "to reorder weights");
 }
 
 /* x: [n, channels, size] + bias[channel]; channels-last it is [n size, channels, 1] */
@@ -310,7 +326,9 @@ static og_status run(const og_call *call, og_error *error)
     int out = written(p->op);
     bool ok = true;
     for (int i = 0; i < TENSORS; i++)
-        if (p->reorder[i].primitive) {
+        if (i == W && p->packed) {
+            data[W] = call->packed;
+        } else if (p->reorder[i].primitive) {
             data[i] = workspace + p->offset[i];
             if (i != out)
                 ok = ok && reorder(p, i, lies[i], data[i], scratch);
@@ -341,7 +359,7 @@ OP(transpose, OG__CONV_TRANSPOSE)
 #define ROW(op, function)                                                        \
     {                                                                            \
         op, "oneDNN", OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST, \
-            function##_supports, function##_prepare, run, release                \
+            function##_supports, function##_prepare, run, release, pack          \
     }
 
 const og_kernel og_kernels_cpu_conv_onednn[] = {

@@ -1,5 +1,5 @@
-/* Large matrix products by oneDNN: B is brought into the layout that oneDNN reads fastest, then
- * rows of A are cut into tasks of one thread each.
+/* Large matrix products by oneDNN: B is brought into the layout that oneDNN reads fastest, where it
+ * seldom changes only when it has, then rows of A are cut into tasks of one thread each.
  *
  * The cut depends on shapes only, so results do not depend on the number of threads; and threads
  * take neighbouring rows, as in the other kernels, so that what one wrote it mostly reads again. An
@@ -20,6 +20,7 @@ typedef struct plan {
     og__primitive products[MOST_TASKS];
     bool copied; /* A */
     bool packed; /* B: it does not lie already as it should */
+    bool kept;   /* what is packed, in call->packed; else it is in the workspace */
     size_t copy_offset, pack_offset, scratch_offset, scratch_step, pack_scratch_offset;
 } plan;
 
@@ -113,7 +114,12 @@ static bool make_primitives(plan *p, og_call *call)
         ok = og__primitive_reorder(&p->all, &p->pack, og__md_get(&b), og__md_get(&packed));
     if (ok) {
         if (p->packed) {
-            p->pack_offset = book(call, og__md_bytes(og__md_get(&packed)));
+            size_t bytes = og__md_bytes(og__md_get(&packed));
+            p->kept = call->steady >> 1 & 1;
+            if (p->kept)
+                call->packed_bytes = bytes;
+            else
+                p->pack_offset = book(call, bytes);
             p->pack_scratch_offset = book(call, p->pack.scratch);
         }
         for (int t = 0; t < p->tasks; t++)
@@ -148,6 +154,20 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
+static bool pack_into(plan *p, const og_call *call, void *to)
+{
+    return og__primitive_run(&p->all, &p->pack, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO},
+                             (void *[]){call->x[1].data, to},
+                             (char *)call->workspace + p->pack_scratch_offset);
+}
+
+static og_status pack(const og_call *call, og_error *error)
+{
+    return pack_into(call->state, call, call->packed)
+               ? OG_OK
+               : og__dnnl_fail(call, error, "to pack a matrix");
+}
+
 static og_status run(const og_call *call, og_error *error)
 {
     plan *p = call->state;
@@ -159,17 +179,16 @@ static og_status run(const og_call *call, og_error *error)
         a = workspace + p->copy_offset;
         og__copy_dense(call, a, &call->x[0]);
     }
-    void *b[2] = {call->x[1].data, call->x[1].data};
+    void *b = p->kept ? call->packed : call->x[1].data;
     int failed = 0;
-    if (p->packed) {
-        b[1] = workspace + p->pack_offset;
-        failed = !og__primitive_run(&p->all, &p->pack, 2, (const int[]){DNNL_ARG_FROM, DNNL_ARG_TO},
-                                    b, workspace + p->pack_scratch_offset);
+    if (p->packed && !p->kept) {
+        b = workspace + p->pack_offset;
+        failed = !pack_into(p, call, b);
     }
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static) reduction(+ : failed)
     for (int t = 0; t < p->tasks; t++) {
         int64_t row = t * p->rows;
-        void *const data[3] = {a + row * s->a_row * size, b[1], y + row * s->n * y_size};
+        void *const data[3] = {a + row * s->a_row * size, b, y + row * s->n * y_size};
         static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
         failed += !og__primitive_run(&p->one, &p->products[t], 3, args, data,
                                      workspace + p->scratch_offset + (size_t)t * p->scratch_step);
@@ -178,7 +197,8 @@ static og_status run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cpu_matmul_packed_onednn[] = {
-    {"MatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release},
-    {"ai.ongrad::WideMatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {"MatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release, pack},
+    {"ai.ongrad::WideMatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release,
+     pack},
     {NULL},
 };
