@@ -27,4 +27,31 @@ static inline bool read_window(og_infer *i, const og_type *x, const int64_t *ker
     Is("kernel_shape", (w)->n, (w)->kernel), Is("strides", (w)->n, (w)->strides), \
         Is("dilations", (w)->n, (w)->dilations), Is("pads", 2 * (w)->n, (w)->pads)
 
+static inline bool need_kernel_shape(og_infer *i)
+{
+    return og_node_attr(i->node, "kernel_shape") ||
+           og_infer_error(i, "attribute kernel_shape is missing");
+}
+
+/* Pooling: x [N, C, D…] → y, the window given by attribute kernel_shape. */
+static inline bool pool_infer(og_infer *i)
+{
+    const og_type *x = &i->x[0]->type;
+    og_window w;
+    if (!need_number(i, 0) || !need_rank_from(i, 0, "input", 3) || !need_kernel_shape(i) ||
+        !read_window(i, x, NULL, &w))
+        return false;
+    i->y[0] = *x;
+    memcpy(i->y[0].dims + 2, w.out, sizeof(int64_t) * (size_t)w.n);
+    return true;
+}
+
+/* The type that attribute x_dims and dy's element type make. */
+static inline og_type x_type(const og_expand *e)
+{
+    const int64_t *dims;
+    int rank = og_attr_ints(e->node, "x_dims", &dims);
+    return og_type_make(DType(e->x[0]), rank, dims);
+}
+
 #endif

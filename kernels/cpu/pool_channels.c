@@ -22,7 +22,7 @@ static bool supports(const og_call *call, const og_tensor *x, const og_tensor *y
 /* A line of outputs (n, d, h, 0 …), and what its windows read. */
 typedef struct line {
     int64_t n, d, h;
-    int32_t n_rows, rows[OG__POOL_ROWS];
+    int32_t n_rows, rows[OG__POOL_ROWS], before[OG__POOL_ROWS];
 } line;
 
 static int64_t lines_of(const og__pool_shape *g, const og_type *x)
@@ -35,12 +35,14 @@ static void start_line(const og__pool_shape *g, int64_t at, line *l)
     l->h = at % g->out[1];
     l->d = at / g->out[1] % g->out[0];
     l->n = at / g->out[1] / g->out[0];
-    l->n_rows = og__pool_rows(g, l->d, l->h, l->rows);
+    l->n_rows = og__pool_rows(g, l->d, l->h, l->rows, l->before);
 }
 
 /* The elements of the window of output w of the line that lie inside, in row-major order; their
- * count. */
-static int taps_of(const og__pool_shape *g, const line *l, int64_t w, int32_t *taps)
+ * count. numbers: NULL, or their places in the window, for windows of OG__PLACES elements at most.
+ */
+static int taps_of(const og__pool_shape *g, const line *l, int64_t w, int32_t *taps,
+                   uint8_t *numbers)
 {
     int64_t start = og__pool_input(g, 2, w, 0), first = 0, last = g->kernel[2];
     while (first < last && start + first * g->dilation[2] < 0)
@@ -49,8 +51,11 @@ static int taps_of(const og__pool_shape *g, const line *l, int64_t w, int32_t *t
         last--;
     int n = 0;
     for (int32_t r = 0; r < l->n_rows; r++)
-        for (int64_t k = first; k < last; k++)
+        for (int64_t k = first; k < last; k++) {
+            if (numbers)
+                numbers[n] = (uint8_t)(l->before[r] + k);
             taps[n++] = l->rows[r] + (int32_t)(start + k * g->dilation[2]);
+        }
     return n;
 }
 
@@ -98,7 +103,7 @@ static og_status run_max(const og_call *call, og_error *error)
         for (int64_t w = 0; w < g.out[2]; w++) {
             int64_t at = line_at(&g, &l, channels) + w * channels,
                     first = sample_at(&g, &l, channels);
-            int n = taps_of(&g, &l, w, taps);
+            int n = taps_of(&g, &l, w, taps, NULL);
             fns->max(y + at, indices ? indices + at : NULL, x + first, taps, n, channels, first,
                      g.in_plane);
         }
@@ -106,52 +111,80 @@ static og_status run_max(const og_call *call, og_error *error)
     return OG_OK;
 }
 
+static bool has_bytes(const og_tensor *places)
+{
+    return places->type.dtype == OG_UINT8 && og_tensor_is_channels_last(places);
+}
+
+static bool supports_max_training(const og_call *call)
+{
+    return og__has(call->ny, call->y, 1) && has_bytes(&call->y[1]) &&
+           supports(call, &call->x[0], &call->y[0]);
+}
+
+/* MaxPoolTraining: x → y, places */
+static og_status run_max_training(const og_call *call, og_error *error)
+{
+    const og__pool_channels_fns *fns = OG__PICK(og__pool_channels_find)();
+    const og_type *type = &call->x[0].type;
+    const float *x = call->x[0].data;
+    float *y = call->y[0].data;
+    uint8_t *places = call->y[1].data;
+    int64_t channels = type->dims[1];
+    og__pool_shape g;
+    if (!og__pool_read(call, type, &call->y[0].type, &g))
+        return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
+#pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[0]))) schedule(static)
+    for (int64_t i = 0; i < lines_of(&g, type); i++) {
+        int32_t taps[OG__PLACES];
+        uint8_t numbers[OG__PLACES];
+        line l;
+        start_line(&g, i, &l);
+        for (int64_t w = 0; w < g.out[2]; w++) {
+            int64_t at = line_at(&g, &l, channels) + w * channels;
+            int n = taps_of(&g, &l, w, taps, numbers);
+            fns->max_place(y + at, places + at, x + sample_at(&g, &l, channels), taps, numbers, n,
+                           channels);
+        }
+    }
+    return OG_OK;
+}
+
 static bool supports_max_grad(const og_call *call)
 {
-    return is_image(&call->x[0]) && is_image(&call->y[0]) &&
-           og_tensor_is_channels_last(&call->x[1]);
+    return has_bytes(&call->x[1]) && supports(call, &call->y[0], &call->x[0]);
 }
 
-/* One sample: dx[indices] += dy; false if an index is outside its plane. */
-static bool max_grad(const float *dy, const int64_t *indices, float *dx, int64_t channels,
-                     int64_t in_plane, int64_t out_plane, int64_t first)
-{
-    bool good = true;
-    memset(dx, 0, (size_t)(in_plane * channels) * sizeof *dx);
-    for (int64_t o = 0; o < out_plane; o++)
-        for (int64_t c = 0; c < channels; c++) {
-            int64_t index = indices[o * channels + c];
-            uint64_t at = (uint64_t)(index - first - c * in_plane);
-            if (at < (uint64_t)in_plane)
-                dx[(int64_t)at * channels + c] += dy[o * channels + c];
-            else
-                good = good && index == -1;
-        }
-    return good;
-}
-
-/* MaxPoolGrad: dy, indices → dx, zero where no window took its element */
+/* MaxPoolGrad: dy, places → dx, zero where no window took its element */
 static og_status run_max_grad(const og_call *call, og_error *error)
 {
-    const og_type *x = &call->y[0].type, *y = &call->x[0].type;
+    const og__pool_channels_fns *fns = OG__PICK(og__pool_channels_find)();
+    const og_type *type = &call->y[0].type;
     const float *dy = call->x[0].data;
-    const int64_t *indices = call->x[1].data;
+    const uint8_t *places = call->x[1].data;
     float *dx = call->y[0].data;
-    int64_t samples = x->dims[0], channels = x->dims[1];
-    int64_t in_plane = og__product(x->dims, 2, x->rank),
-            out_plane = og__product(y->dims, 2, y->rank);
-    bool good = true;
-#pragma omp parallel for num_threads(                                                    \
-    og__threads(call, og__elements(&call->x[0]) + og__elements(&call->y[0]))) schedule(static) \
-    reduction(&& : good)
-    for (int64_t n = 0; n < samples; n++) {
-        int64_t at = n * channels * out_plane, first = n * channels * in_plane;
-        good = max_grad(dy + at, indices + at, dx + first, channels, in_plane, out_plane, first) &&
-               good;
+    int64_t channels = type->dims[1];
+    og__pool_shape g;
+    if (!og__pool_read(call, type, &call->x[0].type, &g))
+        return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
+#pragma omp parallel for num_threads( \
+    og__threads(call, og__elements(&call->x[0]) + og__elements(&call->y[0]))) schedule(static)
+    for (int64_t sample = 0; sample < type->dims[0]; sample++) {
+        int32_t taps[OG__PLACES];
+        uint8_t numbers[OG__PLACES];
+        int64_t lines = g.out[0] * g.out[1], size = g.in_plane * channels;
+        memset(dx + sample * size, 0, (size_t)size * sizeof *dx);
+        for (int64_t i = sample * lines; i < (sample + 1) * lines; i++) {
+            line l;
+            start_line(&g, i, &l);
+            for (int64_t w = 0; w < g.out[2]; w++) {
+                int64_t at = line_at(&g, &l, channels) + w * channels;
+                int n = taps_of(&g, &l, w, taps, numbers);
+                fns->choose(dy + at, places + at, dx + sample * size, taps, numbers, n, channels);
+            }
+        }
     }
-    return good ? OG_OK
-                : og__call_fail(call, error, OG_INVALID_DATA,
-                                "an index points outside the plane it was taken from");
+    return OG_OK;
 }
 
 /* ---- AveragePool */
@@ -199,7 +232,7 @@ static og_status run_average(const og_call *call, og_error *error)
         line l;
         start_line(&g, i, &l);
         for (int64_t w = 0; w < g.out[2]; w++) {
-            int n = taps_of(&g, &l, w, taps);
+            int n = taps_of(&g, &l, w, taps, NULL);
             fns->average(y + line_at(&g, &l, channels) + w * channels,
                          x + sample_at(&g, &l, channels), taps, n, channels,
                          count_of(counts, &l, w));
@@ -230,7 +263,7 @@ static og_status run_average_grad(const og_call *call, og_error *error)
             line l;
             start_line(&g, i, &l);
             for (int64_t w = 0; w < g.out[2]; w++) {
-                int n = taps_of(&g, &l, w, taps);
+                int n = taps_of(&g, &l, w, taps, NULL);
                 fns->spread(dy + line_at(&g, &l, channels) + w * channels,
                             dx + sample_at(&g, &l, channels), taps, n, channels,
                             count_of(counts, &l, w));
@@ -247,6 +280,7 @@ static og_status run_average_grad(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_pool_channels[] = {
     ROW("MaxPool", supports_max, NULL, run_max),
+    ROW("ai.ongrad::MaxPoolTraining", supports_max_training, NULL, run_max_training),
     ROW("ai.ongrad::MaxPoolGrad", supports_max_grad, NULL, run_max_grad),
     ROW("AveragePool", supports_average, prepare_average, run_average),
     ROW("ai.ongrad::AveragePoolGrad", supports_average_grad, prepare_average_grad,

@@ -53,14 +53,48 @@ int64_t og__pool_input(const og__pool_shape *g, int k, int64_t i, int64_t o)
     return i * g->stride[k] - g->pad[k] + o * g->dilation[k];
 }
 
-int32_t og__pool_rows(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows)
+bool og__pool_has_element(const og__pool_shape *g, int k, int64_t i)
+{
+    for (int64_t o = 0; o < g->kernel[k]; o++) {
+        int64_t at = og__pool_input(g, k, i, o);
+        if (at >= 0 && at < g->in[k])
+            return true;
+    }
+    return false;
+}
+
+bool og__pool_whole(const og__pool_shape *g)
+{
+    for (int k = 0; k < 3; k++)
+        for (int64_t i = 0; i < g->out[k]; i++)
+            if (!og__pool_has_element(g, k, i))
+                return false;
+    return true;
+}
+
+void og__pool_offsets(const og__pool_shape *g, int64_t offsets[OG__PLACES])
+{
+    int64_t window = og__product(g->kernel, 0, 3);
+    for (int64_t p = 0; p < OG__PLACES; p++) {
+        int64_t a = p / g->kernel[2] / g->kernel[1], b = p / g->kernel[2] % g->kernel[1],
+                c = p % g->kernel[2];
+        offsets[p] = p < window ? (a * g->dilation[0] * g->in[1] + b * g->dilation[1]) * g->in[2] +
+                                      c * g->dilation[2]
+                                : INT64_MIN / 2;
+    }
+}
+
+int32_t og__pool_rows(const og__pool_shape *g, int64_t d, int64_t h, int32_t *rows, int32_t *taps)
 {
     int32_t n = 0;
     for (int64_t a = 0; a < g->kernel[0]; a++)
         for (int64_t b = 0; b < g->kernel[1]; b++) {
             int64_t id = og__pool_input(g, 0, d, a), ih = og__pool_input(g, 1, h, b);
-            if (id >= 0 && id < g->in[0] && ih >= 0 && ih < g->in[1])
-                rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
+            if (id < 0 || id >= g->in[0] || ih < 0 || ih >= g->in[1])
+                continue;
+            if (taps)
+                taps[n] = (int32_t)((a * g->kernel[1] + b) * g->kernel[2]);
+            rows[n++] = (int32_t)((id * g->in[1] + ih) * g->in[2]);
         }
     return n;
 }

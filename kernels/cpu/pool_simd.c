@@ -32,6 +32,11 @@ enum { LANES = 8 };
 enum { LANES = 4 };
 #endif
 
+/* What og__pool_line says of output i and the element at offset w of row r. */
+#define NUMBER(line, r, i, w)                                                \
+    ((line)->numbers[r] + (line)->number_start + (i) * (line)->number_step + \
+     (w) * (line)->number_unit)
+
 /* LANES outputs from `first` on, whose windows lie inside. */
 #define MAX_LANES(T, LOWEST)                                                                  \
     static void max_lanes_##T(T *best, int32_t *index, const T *x, const og__pool_line *line, \
@@ -47,11 +52,12 @@ enum { LANES = 4 };
             for (int32_t w = 0; w < line->kernel; w++) {                                      \
                 int32_t at =                                                                  \
                     line->rows[r] + line->start + first * line->step + w * line->dilation;    \
+                int32_t number = NUMBER(line, r, first, w);                                   \
                 for (int l = 0; l < LANES; l++) {                                             \
                     T v = x[at + l * line->step];                                             \
                     bool win = WINS(v, b[l]) | (k[l] < 0);                                    \
                     b[l] = win ? v : b[l];                                                    \
-                    k[l] = win ? at + l * line->step : k[l];                                  \
+                    k[l] = win ? number + l * line->number_step : k[l];                       \
                 }                                                                             \
             }                                                                                 \
         memcpy(best + first, b, sizeof b);                                                    \
@@ -105,7 +111,7 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
 {
     const ints lane = LANE_NUMBERS;
     floats b = (floats){0} - INFINITY;
-    ints k = (ints){0} - 1, steps = lane * line->step;
+    ints k = (ints){0} - 1, steps = lane * line->number_step;
     for (int32_t r = 0; r < line->n_rows; r++)
         for (int32_t w = 0; w < line->kernel; w++) {
             int32_t at = line->rows[r] + line->start + first * line->step + w * line->dilation;
@@ -113,7 +119,7 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
             ints nan = v != v; /* NOLINT(misc-redundant-expression): only a NaN is unlike itself */
             ints win = (v > b) | nan | (k < 0);
             b = (floats)(((ints)v & win) | ((ints)b & ~win));
-            k = ((steps + at) & win) | (k & ~win);
+            k = ((steps + NUMBER(line, r, first, w)) & win) | (k & ~win);
         }
     *(floats_u *)(best + first) = b;
     *(ints_u *)(index + first) = k;
@@ -133,7 +139,7 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
                 T v = x[line->rows[r] + at];                                                  \
                 if (WINS(v, b) || k < 0) {                                                    \
                     b = v;                                                                    \
-                    k = line->rows[r] + at;                                                   \
+                    k = NUMBER(line, r, i, w);                                                \
                 }                                                                             \
             }                                                                                 \
         best[i] = b;                                                                          \
@@ -153,7 +159,7 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
             max_one_##T(best, index, x, line, i);                                             \
     }                                                                                         \
     static void max_2x2_##T(void *best, int32_t *restrict index, const void *from, int64_t n, \
-                            int64_t below, int32_t at)                                        \
+                            int64_t below, int32_t at, bool places)                           \
     {                                                                                         \
         T *restrict y = best;                                                                 \
         const T *restrict x = from, *restrict z = x + below;                                  \
@@ -166,10 +172,11 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
             }                                                                                 \
             return;                                                                           \
         }                                                                                     \
-        const int32_t m = (int32_t)n, down = (int32_t)below;                                  \
+        const int32_t m = (int32_t)n, down = places ? 2 : (int32_t)below;                     \
+        const int32_t base = places ? 0 : at, by = places ? 0 : 2;                            \
         for (int32_t i = 0; i < m; i++) {                                                     \
             T a = x[2 * i], b = x[2 * i + 1], c = z[2 * i], d = z[2 * i + 1];                 \
-            int32_t k = at + 2 * i, l = k;                                                    \
+            int32_t k = base + by * i, l = k;                                                 \
             l = WINS(b, a) ? k + 1 : l;                                                       \
             a = WINS(b, a) ? b : a;                                                           \
             l = WINS(c, a) ? k + down : l;                                                    \
@@ -180,26 +187,48 @@ static void max_lanes_float(float *best, int32_t *index, const float *x, const o
         }                                                                                     \
     }
 
-#define SUM(T)                                                                        \
-    static void add_##T(void *to, const void *from, int64_t n, int64_t step)          \
-    {                                                                                 \
-        T *restrict y = to;                                                           \
-        const T *restrict x = from;                                                   \
-        STEPPED(y[i] += x[i * by];)                                                   \
-    }                                                                                 \
-    static void spread_##T(void *to, const void *from, int64_t n, int64_t step)       \
-    {                                                                                 \
-        T *restrict y = to;                                                           \
-        const T *restrict x = from;                                                   \
-        STEPPED(y[i * by] += x[i];)                                                   \
-    }                                                                                 \
-    static void divide_##T(void *to, const void *from, const int32_t *restrict count, \
-                           double others, int64_t n)                                  \
-    {                                                                                 \
-        T *y = to;                                                                    \
-        const T *x = from;                                                            \
-        for (int64_t i = 0; i < n; i++)                                               \
-            y[i] = x[i] / ((T)count[i] * (T)others);                                  \
+#define SUM(T)                                                                              \
+    static void add_##T(void *to, const void *from, int64_t n, int64_t step)                \
+    {                                                                                       \
+        T *restrict y = to;                                                                 \
+        const T *restrict x = from;                                                         \
+        STEPPED(y[i] += x[i * by];)                                                         \
+    }                                                                                       \
+    static void spread_##T(void *to, const void *from, int64_t n, int64_t step)             \
+    {                                                                                       \
+        T *restrict y = to;                                                                 \
+        const T *restrict x = from;                                                         \
+        STEPPED(y[i * by] += x[i];)                                                         \
+    }                                                                                       \
+    static void divide_##T(void *to, const void *from, const int32_t *restrict count,       \
+                           double others, int64_t n)                                        \
+    {                                                                                       \
+        T *y = to;                                                                          \
+        const T *x = from;                                                                  \
+        for (int64_t i = 0; i < n; i++)                                                     \
+            y[i] = x[i] / ((T)count[i] * (T)others);                                        \
+    }                                                                                       \
+    static void scatter_##T(void *to, const void *from, const int32_t *at, int64_t n)       \
+    {                                                                                       \
+        T *y = to;                                                                          \
+        const T *x = from;                                                                  \
+        for (int64_t i = 0; i < n; i++)                                                     \
+            if (at[i] >= 0)                                                                 \
+                y[at[i]] += x[i];                                                           \
+    }                                                                                       \
+    static void spread_2x2_##T(void *to, const void *from, const uint8_t *place, int64_t n, \
+                               int64_t below)                                               \
+    {                                                                                       \
+        T *restrict y = to, *restrict z = y + below;                                        \
+        const T *restrict x = from;                                                         \
+        for (int64_t i = 0; i < n; i++) {                                                   \
+            y[2 * i] = place[i] == 0 ? x[i] : 0;                                            \
+            y[2 * i + 1] = place[i] == 1 ? x[i] : 0;                                        \
+        }                                                                                   \
+        for (int64_t i = 0; i < n; i++) {                                                   \
+            z[2 * i] = place[i] == 2 ? x[i] : 0;                                            \
+            z[2 * i + 1] = place[i] == 3 ? x[i] : 0;                                        \
+        }                                                                                   \
     }
 
 MAX(float, -INFINITY)
@@ -209,10 +238,11 @@ MAX(uint8_t, 0)
 SUM(float)
 SUM(double)
 
-static const og__pool_fns float_fns = {max_float, max_2x2_float, add_float, spread_float,
-                                       divide_float};
-static const og__pool_fns double_fns = {max_double, max_2x2_double, add_double, spread_double,
-                                        divide_double};
+#define FNS(T)                                                                             \
+    {                                                                                      \
+        max_##T, max_2x2_##T, add_##T, spread_##T, divide_##T, scatter_##T, spread_2x2_##T \
+    }
+static const og__pool_fns float_fns = FNS(float), double_fns = FNS(double);
 static const og__pool_fns int8_fns = {max_int8_t, max_2x2_int8_t};
 static const og__pool_fns uint8_fns = {max_uint8_t, max_2x2_uint8_t};
 

@@ -88,8 +88,10 @@ static void widen(og_rewrite *rw, const og_node *n)
     }
 }
 
-/* device NULL: standard ops stay, internal ones expand. */
-static og_graph *expand_round(og_graph *g, const og_device *device, bool *changed, og_error *report)
+/* device NULL: standard ops stay, internal ones expand. last: what would still have to be expanded
+ * is reported. */
+static og_graph *expand_round(og_graph *g, const og_device *device, bool last, bool *changed,
+                              og_error *report)
 {
     og_rewrite rw;
     if (!og_rewrite_begin(&rw, g))
@@ -106,7 +108,7 @@ static og_graph *expand_round(og_graph *g, const og_device *device, bool *change
             *changed = true;
         } else if (keep) {
             og_rewrite_copy(&rw, n);
-        } else if (n->op->expand) {
+        } else if (n->op->expand && !last) {
             og_rewrite_expand(&rw, n);
             *changed = true;
         } else {
@@ -122,13 +124,15 @@ static og_graph *expand_round(og_graph *g, const og_device *device, bool *change
     return og_rewrite_end(&rw);
 }
 
+/* Ops that define each other, as ConvTranspose and ConvGradData, MaxPool and MaxPoolTraining, end
+ * where the device has a kernel for one of them, or with the last round. */
 static og_graph *expand_all(og_graph *g, const og_device *device)
 {
     bool changed = true;
     for (int i = 0; changed && i < MAX_ROUNDS; i++) {
         og_error report = {0};
         changed = false;
-        og_graph *next = expand_round(g, device, &changed, &report);
+        og_graph *next = expand_round(g, device, i + 1 == MAX_ROUNDS, &changed, &report);
         if (!next) {
             og_error_clear(&report);
             return NULL;
@@ -138,8 +142,7 @@ static og_graph *expand_all(og_graph *g, const og_device *device)
             return next;
         g = next;
     }
-    if (changed) /* ConvTranspose and ConvGradData define each other: a device has a kernel for one
-                    of them */
+    if (changed)
         og_fail(&g->error, OG_INTERNAL, "definitions do not end after %d rounds", MAX_ROUNDS);
     return g;
 }

@@ -172,9 +172,18 @@ TEST(pooling)
             max.y[0] = output_of(OG_FLOAT, rank, y_dims);
             max.y[1] = output_of(OG_INT64, rank, y_dims);
             check(&max, X0, Y0 | Y1, 0);
-            kernel_call g = {.op = "ai.ongrad::MaxPoolGrad", .nx = 2, .ny = 1};
+            kernel_call training = pool_call("ai.ongrad::MaxPoolTraining", c, false);
+            training.nx = 1;
+            training.ny = 2;
+            training.x[0] = x;
+            training.y[0] = output_of(OG_FLOAT, rank, y_dims);
+            training.y[1] = output_of(OG_UINT8, rank, y_dims);
+            check(&training, X0, Y0 | Y1, 0);
+            kernel_call g = pool_call("ai.ongrad::MaxPoolGrad", c, false);
+            g.nx = 2;
+            g.ny = 1;
             g.x[0] = dy;
-            g.x[1] = max.y[1];
+            g.x[1] = training.y[1];
             g.y[0] = output_of(OG_FLOAT, rank, x_dims);
             check(&g, X0 | X1, Y0, 0);
             for (int64_t e = 0; e < og__elements(&x); e++)

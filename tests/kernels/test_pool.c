@@ -130,10 +130,15 @@ TEST(max_pool)
 TEST(max_pool_special)
 {
     /* NaN wins, -Inf everywhere still has an index */
-    for (int stride = 1; stride < 3; stride++) {
+    for (int mode = 0; mode < 4; mode++) {
+        int stride = 1 + mode / 2;
+        bool places = mode & 1;
         const pool_case c = {2, {4, 4}, {2, 2}, {stride, stride}, {1, 1}, {0}, false};
         uint64_t seed = 2;
-        kernel_call k = {.op = "MaxPool", .kernel = "plain", .nx = 1, .ny = 2};
+        kernel_call k = {.op = places ? "ai.ongrad::MaxPoolTraining" : "MaxPool",
+                         .kernel = "plain",
+                         .nx = 1,
+                         .ny = 2};
         k.n_attrs = set_attrs(k.attrs, &c, false);
         int64_t x_dims[4], y_dims[4];
         k.x[0] = make_x(&c, OG_FLOAT, x_dims, y_dims, &seed);
@@ -142,47 +147,83 @@ TEST(max_pool_special)
             x[i] = -INFINITY;
         x[16 + 5] = NAN;
         k.y[0] = output_of(OG_FLOAT, 4, y_dims);
-        k.y[1] = output_of(OG_INT64, 4, y_dims);
+        k.y[1] = output_of(places ? OG_UINT8 : OG_INT64, 4, y_dims);
         if (test_run(&k)) {
             int64_t plane = y_dims[2] * y_dims[3];
             CHECK(((float *)k.y[0].data)[0] == -INFINITY);
-            CHECK_INT(((int64_t *)k.y[1].data)[0], 0);
+            CHECK_INT((int64_t)test_element(&k.y[1], 0), 0);
             CHECK(isnan(((float *)k.y[0].data)[plane]));
-            CHECK_INT(((int64_t *)k.y[1].data)[plane], 16 + 5);
+            CHECK_INT((int64_t)test_element(&k.y[1], plane), places ? 3 : 16 + 5);
         }
         release_blocks();
     }
 }
 
-TEST(max_pool_gradient)
+/* Where the largest element of output `at`'s window lies in x, and its place in the window; -1: the
+ * window lies in padding only. */
+static int64_t largest(const pool_case *c, const og_tensor *x, const og_type *y, int64_t at,
+                       int64_t *place)
 {
+    int64_t best = -1, position;
+    *place = 0;
+    for (int64_t o = 0; o < window_size(c); o++) {
+        if (window_element(c, &x->type, y, at, o, &position) != 1 ||
+            (best >= 0 && !(test_element(x, position) > test_element(x, best))))
+            continue;
+        best = position;
+        *place = o;
+    }
+    return best;
+}
+
+TEST(max_pool_training)
+{
+    /* windows of more than a byte's places, with ties; and such as lie in padding only */
+    static const pool_case more[] = {
+        {2, {19, 40}, {17, 16}, {1, 3}, {1, 1}, {3, 2, 4, 5}, false},
+        {1, {2}, {2}, {1}, {3}, {1, 2}, false},
+        {2, {4, 2}, {2, 2}, {2, 1}, {1, 3}, {0, 1, 0, 2}, false},
+    };
     uint64_t seed = 3;
-    for (size_t i = 0; i < N_CASES; i++)
-        for (int d = 0; d < 2; d++) {
-            const pool_case *c = &cases[i];
-            og_dtype dtype = d ? OG_DOUBLE : OG_FLOAT;
-            int64_t x_dims[OG_MAX_RANK], y_dims[OG_MAX_RANK];
-            kernel_call k = {.op = "MaxPool", .kernel = "plain", .nx = 1, .ny = 2};
-            k.n_attrs = set_attrs(k.attrs, c, false);
-            k.x[0] = make_x(c, dtype, x_dims, y_dims, &seed);
-            k.y[0] = output_of(dtype, c->n + 2, y_dims);
-            k.y[1] = output_of(OG_INT64, c->n + 2, y_dims);
-            TEST_CASE(case_text("MaxPoolGrad", &k.x[0].type, (int)i));
-            if (!test_run(&k))
-                continue;
-            kernel_call g = {.op = "ai.ongrad::MaxPoolGrad", .kernel = "plain", .nx = 2, .ny = 1};
-            g.x[0] = laid_out(dtype, c->n + 2, y_dims, DENSE, true, &seed);
-            g.x[1] = k.y[1];
-            g.y[0] = output_of(dtype, c->n + 2, x_dims);
-            int64_t n = og__elements(&k.x[0]);
-            double *expected = keep_block(calloc((size_t)n, sizeof *expected));
-            for (int64_t at = 0; at < og__elements(&g.x[0]); at++)
-                expected[((int64_t *)k.y[1].data)[at]] += test_element(&g.x[0], at);
-            if (test_run(&g))
-                for (int64_t at = 0; at < n; at++)
-                    CHECK_CLOSE(test_element(&g.y[0], at), expected[at], 1e-6);
-            release_blocks();
-        }
+    for (size_t i = 0; i < 2 * (N_CASES + sizeof more / sizeof *more); i++) {
+        const pool_case *c = i / 2 < N_CASES ? &cases[i / 2] : &more[i / 2 - N_CASES];
+        og_dtype dtype = i & 1 ? OG_DOUBLE : OG_FLOAT;
+        int64_t x_dims[OG_MAX_RANK], y_dims[OG_MAX_RANK], place;
+        kernel_call k = {.op = "ai.ongrad::MaxPoolTraining", .kernel = "plain", .nx = 1, .ny = 2};
+        k.n_attrs = set_attrs(k.attrs, c, false);
+        k.x[0] = make_x(c, dtype, x_dims, y_dims, &seed);
+        for (int64_t e = 0; i / 2 >= N_CASES && e < og__elements(&k.x[0]); e++)
+            if (dtype == OG_DOUBLE)
+                ((double *)k.x[0].data)[e] = (double)(e * 7 % 5);
+            else
+                ((float *)k.x[0].data)[e] = (float)(e * 7 % 5);
+        k.y[0] = output_of(dtype, c->n + 2, y_dims);
+        k.y[1] = output_of(window_size(c) > 256 ? OG_INT32 : OG_UINT8, c->n + 2, y_dims);
+        TEST_CASE(case_text("MaxPoolTraining", &k.x[0].type, (int)i));
+        kernel_call g = {.op = "ai.ongrad::MaxPoolGrad",
+                         .kernel = "plain",
+                         .nx = 2,
+                         .ny = 1,
+                         .n_attrs = k.n_attrs};
+        memcpy(g.attrs, k.attrs, sizeof g.attrs);
+        g.x[0] = laid_out(dtype, c->n + 2, y_dims, DENSE, true, &seed);
+        g.y[0] = output_of(dtype, c->n + 2, x_dims);
+        double *dx = keep_block(calloc((size_t)og__elements(&k.x[0]), sizeof *dx));
+        if (test_run(&k))
+            for (int64_t at = 0; at < og__elements(&k.y[0]); at++) {
+                int64_t best = largest(c, &k.x[0], &k.y[0].type, at, &place);
+                CHECK_INT((int64_t)test_element(&k.y[1], at), place);
+                CHECK_CLOSE(test_element(&k.y[0], at),
+                            best < 0 ? -INFINITY : test_element(&k.x[0], best), 0);
+                if (best >= 0)
+                    dx[best] += test_element(&g.x[0], at);
+            }
+        g.x[1] = k.y[1];
+        if (test_run(&g))
+            for (int64_t at = 0; at < og__elements(&g.y[0]); at++)
+                CHECK_CLOSE(test_element(&g.y[0], at), dx[at], 1e-6); /* a few sums of float */
+        release_blocks();
+    }
 }
 
 TEST(average_pool)
@@ -258,6 +299,6 @@ TEST(global_pool)
 }
 
 static const og_test tests[] = {TEST_ROW(max_pool), TEST_ROW(max_pool_special),
-                                TEST_ROW(max_pool_gradient), TEST_ROW(average_pool),
+                                TEST_ROW(max_pool_training), TEST_ROW(average_pool),
                                 TEST_ROW(global_pool)};
 TEST_MAIN(tests)
