@@ -201,6 +201,14 @@ static void rms_training_expand(og_expand *e)
     e->y[1] = rstd;
 }
 
+/* y as above, in the order of operations that kernels have */
+static og_val rms_replay(og_graph *g, const og_node *node, const og_val *x, const og_val *y)
+{
+    (void)g;
+    (void)node;
+    return Mul(Mul(x[0], y[1]), x[1]);
+}
+
 /* dx, dscale = RMSNormalizationGrad(dy, x, scale, rstd), scale stretched to [norm…] */
 static void rms_grad(og_grad *d)
 {
@@ -420,7 +428,7 @@ const og_op og_ops_normalization[] = {
      FLOAT_PRECISION},
     {"RMSNormalization", NULL, 2, 2, 1, 1, rms_infer, .expand = rms_expand, FLOAT_PRECISION},
     {"RMSNormalizationTraining", OG_DOMAIN, 2, 2, 2, 2, rms_infer, .expand = rms_training_expand,
-     .grad = rms_grad, .saved = 2, FLOAT_PRECISION},
+     .grad = rms_grad, .replay = rms_replay, .saved = 2, FLOAT_PRECISION},
     {"RMSNormalizationGrad", OG_DOMAIN, 4, 4, 1, 2, norm_grad_infer, .expand = rms_grad_expand,
      FLOAT_PRECISION},
     {"InstanceNormalization", NULL, 3, 3, 1, 1, instance_infer, .expand = instance_expand,

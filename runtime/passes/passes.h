@@ -117,7 +117,7 @@ og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half)
 
 /* patterns.c: composites that the file has written out (attention, Gelu, SiLU,
  * LayerNormalization, RMSNormalization, powers, scaled products, transposes of merged axes) become
- * one or two nodes. Values agree within rounding. */
+ * one or two nodes; MaxPool of Relu becomes Relu of MaxPool. Values agree within rounding. */
 og_graph *og_pass_patterns(og_graph *g);
 
 /* inference.c: the form for evaluation: BatchNormalization by its running statistics. */

@@ -180,6 +180,65 @@ TEST(silus)
     CHECK_INT(compare(gate_of_another, og_pass_patterns, "Swish"), 0);
 }
 
+/* ---- MaxPool of Relu */
+
+static og_val relu_pool(og_val x, int64_t dilation, int64_t pad)
+{
+    return Op("MaxPool", In(Relu(x)), Is("kernel_shape", 1, ((int64_t[]){3})),
+              Is("dilations", 1, &dilation), Is("pads", 2, ((int64_t[]){pad, pad})));
+}
+
+static void pool_padded(og_graph *g)
+{
+    og_graph_add_output(g, "y", relu_pool(Input(g, "x", 2, 3, 9), 1, 2));
+}
+
+static void pool_dilated(og_graph *g)
+{
+    og_graph_add_output(g, "y", relu_pool(Input(g, "x", 2, 3, 9), 3, 0));
+}
+
+static void pool_of_padding(og_graph *g) /* -infinity where windows hold no element, not 0 */
+{
+    og_graph_add_output(g, "y", relu_pool(Input(g, "x", 2, 3, 2), 3, 5));
+}
+
+static void pool_relu_read_twice(og_graph *g)
+{
+    og_val y = relu_pool(Input(g, "x", 2, 3, 9), 1, 0);
+    og_graph_add_output(g, "y", y);
+    og_graph_add_output(g, "relu", og_val_of(g, og_value_of(y)->producer->in[0]));
+}
+
+static void pool_indices_read(og_graph *g)
+{
+    og_outs y = Ops("MaxPool", 2, In(Relu(Input(g, "x", 2, 3, 9))),
+                    Is("kernel_shape", 1, ((int64_t[]){3})));
+    og_graph_add_output(g, "y", y.y[0]);
+    og_graph_add_output(g, "indices", y.y[1]);
+}
+
+/* The output's op after the pass, which changes no value. */
+static const char *last_op(build_fn *build)
+{
+    CHECK_INT(compare(build, og_pass_patterns, "MaxPool"), 1);
+    og_graph *source = og_graph_new();
+    build(source);
+    og_graph *g = og_pass_patterns(source);
+    const char *name = g ? g->values[g->outputs[0].value]->producer->op->name : "";
+    og_graph_free(source);
+    return name;
+}
+
+TEST(pools)
+{
+    CHECK_STR(last_op(pool_padded), "Relu");
+    CHECK_STR(last_op(pool_dilated), "Relu");
+    CHECK_STR(last_op(pool_of_padding), "MaxPool");
+    CHECK_STR(last_op(pool_relu_read_twice), "MaxPool");
+    CHECK_STR(last_op(pool_indices_read), "MaxPool");
+}
+
 /* An activation between products, trained: what the gradient needs of it is its input alone. The
  * products keep forward and gradient apart; each is one program. */
 static void check_keeps_input_alone(og_val activation(og_val x))
@@ -681,5 +740,6 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(products),
                                 TEST_ROW(rms_norm),
                                 TEST_ROW(silus),
+                                TEST_ROW(pools),
                                 TEST_ROW(gradients_that_read_the_input_alone)};
 TEST_MAIN(tests)

@@ -89,6 +89,30 @@ def test_norms_and_activations_are_not_kept(tmp_path):
     assert model.train("--recompute", "auto")[:2] == model.train("--recompute", "off")[:2]
 
 
+def test_root_mean_square_norms_are_not_kept(tmp_path):
+    """MatMul → RMSNormalization, over and over: of two tensors one is kept, the product."""
+    width, layers, batch = 64, 8, 512
+    rng = np.random.default_rng(3)
+    nodes, constants, x = [], [], "x"
+    for i in range(layers):
+        constants += [numpy_helper.from_array(rng.normal(0, .1, (width, width)).astype("f4"), f"w{i}"),
+                      numpy_helper.from_array(np.full(width, 1.5, "f4"), f"scale{i}")]
+        nodes += [helper.make_node("MatMul", [x, f"w{i}"], [f"p{i}"]),
+                  helper.make_node("RMSNormalization", [f"p{i}", f"scale{i}"], [f"y{i}"], axis=-1)]
+        x = f"y{i}"
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "g", [value("x", 1, ["batch", width])], [value(x, 1, ["batch", width])], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=10), str(tmp_path / "m.onnx"))
+    np.save(tmp_path / "x.npy", rng.normal(0, 1, (batch, width)).astype("f4"))
+    np.save(tmp_path / "t.npy", rng.normal(0, 1, (batch, width)).astype("f4"))
+    model = Model(tmp_path, "m.onnx", ["--data", "x.npy"], "t.npy", "mse", batch)
+    tensor = batch * width * 4
+    # Each layer keeps one; beside these, at the peak, are gradients, a value computed again and workspace.
+    assert max(model.plan("--recompute", "auto")["over_time"]) < (layers + 5) * tensor
+    assert max(model.plan("--recompute", "off")["over_time"]) > (2 * layers - 1) * tensor
+    assert model.train("--recompute", "auto")[:2] == model.train("--recompute", "off")[:2]
+
+
 # ---- to a budget
 
 LAYERS, WIDTH, HEADS, TOKENS, BATCH = 12, 32, 2, 64, 48
