@@ -1,23 +1,7 @@
 /* Making a plan: which values share memory, when each lives, and the calls that use them (plan.h).
  */
-#include "runtime/plan/plan.h"
-
 #include "runtime/base/checked.h"
-#include "runtime/passes/rewrite.h"
-
-typedef struct planner {
-    og_plan *plan;
-    og_graph *g;
-    const og_storages *storages;
-    const og_device *device;
-    og_error *error;
-    bool keep;
-    bool *steady;   /* by value: what it is a view of stays the same until weights change */
-    int *step_of;   /* by node: its step, -1: a view */
-    int *last_read; /* by root value: the last step that reads it or a view of it; n_steps for
-                       outputs */
-    int *defined;   /* by value: the step that writes it; -1 before the first */
-} planner;
+#include "runtime/plan/planner.h"
 
 size_t og_storages_place(og_storages *s)
 {
@@ -34,112 +18,24 @@ size_t og_storages_place(og_storages *s)
     return at;
 }
 
-static int root_of(const planner *p, int value)
-{
-    return p->plan->layouts.places[value].root;
-}
-
 /* ---- steps and lifetimes */
 
-static void add_step(planner *p, int node)
-{
-    og_plan *plan = p->plan;
-    p->step_of[node] = plan->n_steps;
-    plan->steps[plan->n_steps++] =
-        (og_step){.kernel = plan->layouts.kernels[node], .node = node, .packs = -1};
-}
-
-static bool make_steps(planner *p)
-{
-    og_graph *g = p->g;
-    og_plan *plan = p->plan;
-    size_t values = (size_t)g->n_values + 1;
-    plan->steps = og_arena_array(plan->arena, 2 * ((size_t)g->n_nodes + (size_t)g->n_states) + 1,
-                                 sizeof(og_step));
-    bool *once = og_arena_array(plan->arena, (size_t)g->n_nodes + 1, sizeof(bool));
-    p->steady = og_arena_array(plan->arena, values, sizeof(bool));
-    p->step_of = og_arena_array(plan->arena, (size_t)g->n_nodes + 1, sizeof(int));
-    p->last_read = og_arena_array(plan->arena, values, sizeof(int));
-    p->defined = og_arena_array(plan->arena, values, sizeof(int));
-    bool *live = og_graph_live(g);
-    if (!plan->steps || !once || !p->steady || !p->step_of || !p->last_read || !p->defined ||
-        !live || (p->keep && !og__find_once(g, &plan->layouts, p->storages, live, once, p->steady)))
-        return false;
-    plan->n_steps = plan->n_once = 0;
-    for (int i = 0; i < g->n_nodes; i++)
-        if (once[i])
-            add_step(p, i);
-    plan->n_once = plan->n_steps;
-    for (int i = 0; i < g->n_nodes; i++) {
-        if (!once[i])
-            p->step_of[i] = -1;
-        if (live[i] && plan->layouts.kernels[i] && !once[i])
-            add_step(p, i);
-    }
-    for (int v = 0; v < g->n_values; v++)
-        p->last_read[v] = p->defined[v] = -1;
-    for (int i = 0; i < g->n_nodes; i++) {
-        const og_node *n = g->nodes[i];
-        if (p->step_of[i] < 0)
-            continue;
-        for (int k = 0; k < n->n_in; k++)
-            if (n->in[k] >= 0 && p->last_read[root_of(p, n->in[k])] < p->step_of[i])
-                p->last_read[root_of(p, n->in[k])] = p->step_of[i];
-        for (int k = 0; k < n->n_out; k++)
-            p->defined[n->out[k]] = p->step_of[i];
-    }
-    for (int i = 0; i < g->n_outputs; i++)
-        p->last_read[root_of(p, g->outputs[i].value)] = plan->n_steps;
-    for (int i = 0; i < g->n_states; i++)
-        if (g->states[i].out >= 0)
-            p->last_read[g->states[i].out] = plan->n_steps;
-    return true;
-}
-
-/* Do two values of one type lie alike, element for element? Axes of one element do not count. */
-static bool lie_alike(const planner *p, int a, int b)
-{
-    const og_layout *x = &p->plan->layouts.places[a].layout,
-                    *y = &p->plan->layouts.places[b].layout;
-    const og_type *type = &p->g->values[a]->type;
-    bool alike = og_type_equal(type, &p->g->values[b]->type) && x->offset == y->offset;
-    for (int d = 0; alike && d < type->rank; d++)
-        alike = type->dims[d] == 1 || x->strides[d] == y->strides[d];
-    return alike;
-}
-
-/* May the step's kernel write output `out` over input root `in`? */
-static bool in_place(const planner *p, int step, int in, int out)
-{
-    const og_step *s = &p->plan->steps[step];
-    const og_node *n = p->g->nodes[s->node];
-    const og_value *a = p->g->values[in], *b = p->g->values[out];
-    if (!(s->kernel->flags & OG_KERNEL_INPLACE) || a->type.dtype != b->type.dtype ||
-        og_type_elements(&a->type) != og_type_elements(&b->type) || p->last_read[in] != step)
-        return false;
-    for (int k = 0; k < n->n_in;
-         k++) /* whatever view of `in` it reads must be all of it, element for element */
-        if (n->in[k] >= 0 && root_of(p, n->in[k]) == in && !lie_alike(p, n->in[k], out))
-            return false;
-    return true;
-}
-
 /* Can the new value of a state be written straight into its storage? */
-static bool commits_directly(const planner *p, const og_state *s)
+static bool commits_directly(const og__planner *p, const og_state *s)
 {
     int step = p->defined[s->out];
-    if (root_of(p, s->out) != s->out || step < 0)
+    if (og__root_of(p, s->out) != s->out || step < 0)
         return false;
     for (int i = 0; i < p->g->n_outputs;
          i++) /* an output is read by the caller; keep it apart from the state */
-        if (root_of(p, p->g->outputs[i].value) == s->in)
+        if (og__root_of(p, p->g->outputs[i].value) == s->in)
             return false;
     return p->last_read[s->in] < step ||
-           (p->last_read[s->in] == step && in_place(p, step, s->in, s->out));
+           (p->last_read[s->in] == step && og__in_place(p, step, s->in, s->out));
 }
 
 /* States whose new value is made while the old one is still needed get it by a copy at the end. */
-static bool add_commit_copies(planner *p)
+static bool add_commit_copies(og__planner *p)
 {
     og_graph *g = p->g;
     og_layouts *l = &p->plan->layouts;
@@ -179,92 +75,12 @@ static bool add_commit_copies(planner *p)
         og_strides_dense(type, places[n->out[0]].layout.strides);
         s->out = n->out[0];
     }
-    return make_steps(p);
-}
-
-/* ---- buffers */
-
-static int add_buffer(og_plan *plan, og_buffer b)
-{
-    plan->buffers[plan->n_buffers] = b;
-    return plan->n_buffers++;
-}
-
-static int add_kept(og_plan *plan, int value)
-{
-    size_t bytes = (size_t)og_type_bytes(&plan->graph->values[value]->type);
-    return add_buffer(plan, (og_buffer){.bytes = bytes,
-                                        .first = -1,
-                                        .last = plan->n_steps,
-                                        .offset = og__keep(plan, bytes),
-                                        .storage = OG_KEPT,
-                                        .value = value});
-}
-
-static bool make_buffers(planner *p)
-{
-    og_graph *g = p->g;
-    og_plan *plan = p->plan;
-    size_t values = (size_t)g->n_values + 1;
-    plan->buffers = og_arena_array(plan->arena, values + (size_t)plan->n_steps, sizeof(og_buffer));
-    plan->buffer_of = og_arena_array(plan->arena, values, sizeof(int));
-    if (!plan->buffers || !plan->buffer_of)
-        return false;
-    for (int v = 0; v < g->n_values; v++)
-        plan->buffer_of[v] = -1;
-    for (int i = 0; i < g->n_states; i++) {
-        const og_state *s = &g->states[i];
-        int b =
-            add_buffer(plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[s->in]->type),
-                                         .first = -1,
-                                         .last = plan->n_steps,
-                                         .storage = s->storage,
-                                         .value = s->in,
-                                         .offset = p->storages->items[s->storage].offset});
-        plan->buffer_of[s->in] = b;
-        if (s->out >= 0)
-            plan->buffer_of[s->out] = b;
-    }
-    for (int i = 0; i < plan->n_steps; i++) {
-        const og_node *n = g->nodes[plan->steps[i].node];
-        for (int k = 0; k < n->n_out; k++) {
-            int y = n->out[k];
-            if (plan->buffer_of[y] >= 0)
-                continue;
-            if (i < plan->n_once && p->last_read[y] >= plan->n_once) {
-                plan->buffer_of[y] = add_kept(plan, y);
-                continue;
-            }
-            int last = p->last_read[y] > i ? p->last_read[y] : i;
-            for (int j = 0; j < n->n_in && plan->buffer_of[y] < 0; j++) {
-                int x = n->in[j] < 0 ? -1 : root_of(p, n->in[j]);
-                int b = x < 0 ? -1 : plan->buffer_of[x];
-                /* the buffer's `last` still ends here only if no other output took it over already
-                 */
-                if (b < 0 || g->values[x]->kind != OG_VALUE_NODE || plan->buffers[b].storage >= 0 ||
-                    plan->buffers[b].last != i || !in_place(p, i, x, y))
-                    continue;
-                plan->buffer_of[y] = b;
-                plan->buffers[b].last =
-                    last > i ? last : i + 1; /* + 1: taken, even if never read */
-                if (plan->buffers[b].last > plan->n_steps)
-                    plan->buffers[b].last = plan->n_steps;
-            }
-            if (plan->buffer_of[y] < 0)
-                plan->buffer_of[y] = add_buffer(
-                    plan, (og_buffer){.bytes = (size_t)og_type_bytes(&g->values[y]->type),
-                                      .first = i,
-                                      .last = last,
-                                      .storage = -1,
-                                      .value = y});
-        }
-    }
-    return true;
+    return og__plan_steps(p);
 }
 
 /* ---- calls */
 
-static og_tensor make_tensor(const planner *p, int value)
+static og_tensor make_tensor(const og__planner *p, int value)
 {
     const og_value *v = p->g->values[value];
     const og_place *place = &p->plan->layouts.places[value];
@@ -278,21 +94,22 @@ static og_tensor make_tensor(const planner *p, int value)
     return t;
 }
 
-static uint32_t steady_inputs(const planner *p, const og_node *n)
+static uint32_t steady_inputs(const og__planner *p, const og_node *n)
 {
     uint32_t steady = 0;
     for (int k = 0; k < n->n_in && k < OG_MOST_STEADY; k++)
-        if (n->in[k] >= 0 && p->steady[root_of(p, n->in[k])])
+        if (n->in[k] >= 0 && p->steady[og__root_of(p, n->in[k])])
             steady |= (uint32_t)1 << k;
     return steady;
 }
 
-static bool make_calls(planner *p)
+static bool make_calls(og__planner *p)
 {
     og_plan *plan = p->plan;
     for (int i = 0; i < plan->n_steps; i++) {
         og_step *s = &plan->steps[i];
-        const og_node *n = p->g->nodes[s->node];
+        const og_node *n = p->g->nodes[p->node_at[i]];
+        *s = (og_step){.kernel = plan->layouts.kernels[n->id], .node = n->id, .packs = -1};
         og_tensor *x = og_arena_array(plan->arena, (size_t)n->n_in + 1, sizeof(og_tensor));
         og_tensor *y = og_arena_array(plan->arena, (size_t)n->n_out + 1, sizeof(og_tensor));
         if (!x || !y)
@@ -312,19 +129,28 @@ static bool make_calls(planner *p)
             return false;
         }
         s->prepared = true;
-        if (s->call.packed_bytes)
-            og__add_pack(plan, i);
-        if (s->call.workspace_bytes)
-            add_buffer(plan, (og_buffer){.bytes = s->call.workspace_bytes,
-                                         .first = i,
-                                         .last = i,
-                                         .storage = -1,
-                                         .value = -1});
+        p->workspace[n->id] = s->call.workspace_bytes;
     }
     return true;
 }
 
-static bool collect_patches(planner *p)
+/* The calls in the order that was chosen since they were made, then what packs for them. */
+static bool sort_calls(og__planner *p)
+{
+    og_plan *plan = p->plan;
+    og_step *steps = og_arena_array(plan->arena, 2 * (size_t)plan->n_steps + 1, sizeof(og_step));
+    if (!steps)
+        return false;
+    for (int i = 0; i < plan->n_steps; i++)
+        steps[p->step_of[plan->steps[i].node]] = plan->steps[i];
+    plan->steps = steps;
+    for (int i = 0; i < plan->n_steps; i++)
+        if (steps[i].call.packed_bytes)
+            og__add_pack(plan, i);
+    return true;
+}
+
+static bool collect_patches(og__planner *p)
 {
     og_plan *plan = p->plan;
     og_graph *g = p->g;
@@ -338,7 +164,7 @@ static bool collect_patches(planner *p)
             og_step *s = &plan->steps[i];
             for (int k = 0; k < s->call.nx; k++) {
                 int v = s->call.node->in[k];
-                if (v < 0 || root_of(p, v) != g->inputs[input])
+                if (v < 0 || og__root_of(p, v) != g->inputs[input])
                     continue;
                 og_patch *grown =
                     og_arena_grow(plan->arena, plan->patches[input], (size_t)plan->n_patches[input],
@@ -365,13 +191,13 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
         return NULL;
     }
     plan->arena = arena;
-    planner p = {
+    og__planner p = {
         .plan = plan, .storages = storages, .device = device, .keep = keep, .error = error};
     p.g = plan->graph = og_pass_layout(g, device, &plan->layouts);
     if (p.g && p.g->error.status != OG_OK)
         og_error_move(error, &p.g->error);
-    else if (!p.g || !make_steps(&p) || !add_commit_copies(&p) || !make_buffers(&p) ||
-             !make_calls(&p) || !collect_patches(&p))
+    else if (!p.g || !og__plan_steps(&p) || !add_commit_copies(&p) || !make_calls(&p) ||
+             !og__plan_order(&p) || !sort_calls(&p) || !collect_patches(&p))
         og_fail_memory(error, og_arena_bytes(arena),
                        "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {
