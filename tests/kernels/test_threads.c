@@ -1,6 +1,5 @@
 /* Threads of the CPU device: where they may run. */
 #define _GNU_SOURCE
-#include <omp.h>
 #include <sched.h>
 
 #include "kernels/cpu/cpu.h"
@@ -9,9 +8,8 @@
 /* The processor each of the team's threads is bound to; -1: to none. */
 static void bound_to(int threads, int *cpu)
 {
-#pragma omp parallel num_threads(threads)
-    {
-        int i = omp_get_thread_num();
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (int i = 0; i < threads; i++) {
         cpu_set_t set;
         cpu[i] = -1;
         if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1)
