@@ -99,15 +99,32 @@ typedef struct og_context_config {
                          calls og_context_new: on a machine that nothing else uses */
     og_log_fn *log;   /* NULL: messages are dropped */
     void *log_user;
+    /* On which sessions train: "cpu", "cuda:0" …; "auto": the first GPU that this build can use,
+     * else the CPU. NULL: "auto". */
+    const char *device;
 } og_context_config;
 
-/* config NULL: defaults. NULL when out of memory. */
+/* config NULL: defaults. NULL when out of memory. Where there is no such device, og_error_status
+ * and og_error_message say so at once; models can be loaded and looked at, sessions cannot be made.
+ */
 OG_API og_context *og_context_new(const og_context_config *config);
 OG_API void og_context_free(og_context *context);
+/* The device's name; "" where it is not there. */
+OG_API const char *og_context_device(const og_context *context);
 /* What the last failed call said; "" if none failed. Valid until the next call with this context.
  */
 OG_API const char *og_error_message(const og_context *context);
 OG_API og_status og_error_status(const og_context *context);
+
+/* A device of this machine that this build can use. */
+typedef struct og_device_info {
+    char device[16];           /* as og_context_config takes it: "cpu", "cuda:0" */
+    char name[112];            /* what it calls itself */
+    uint64_t total, available; /* bytes of memory */
+    og_dtype half; /* in which products are faster than in float32, OG_UNDEFINED: in none */
+} og_device_info;
+/* The number of devices; the first `room` are written, the CPU before all. */
+OG_API int og_devices(og_device_info *infos, int room);
 
 /* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same */
 
@@ -251,26 +268,38 @@ OG_API og_status og_session_target(const og_session *session, int index, og_tens
 /* An output at the session's batch size. */
 OG_API og_status og_session_output(const og_session *session, int index, og_tensor_info *info);
 
+/* Some devices work behind the caller: a step is queued and the call returns, so that the next one
+ * can be prepared. Results of optimizer steps are then reported up to OG_UPDATES_BEHIND steps
+ * later, each once and in order; errors of a step come with its report. On the CPU a step is done
+ * when its call returns, and reported by it. */
+enum { OG_UPDATES_BEHIND = 3 };
+
 typedef struct og_step_result {
-    bool updated; /* an optimizer step ended the call; the fields below are of it */
-    bool skipped; /* the gradient was not finite; nothing changed but a dynamic loss scale */
-    int64_t step; /* optimizer steps so far, skipped ones included */
-    double loss;  /* of the effective batch, before the step: Σ weight · mean of the losses */
+    bool updated;    /* an optimizer step is reported; the fields below are of it */
+    bool skipped;    /* the gradient was not finite; nothing changed but a dynamic loss scale */
+    int64_t step;    /* its number, from 1, skipped ones included; not updated: the last reported */
+    int64_t begun;   /* optimizer steps so far, those included that were not reported yet */
+    int64_t samples; /* of its micro-batches */
+    double loss;     /* of the effective batch, before the step: Σ weight · mean of the losses */
     /* The mean of each loss, in og_model_loss order; NaN where nothing counted. Valid until the
      * next step. */
     const double *losses;
     double grad_norm; /* of all gradients, before clipping */
-    double lr, loss_scale;
+    double lr, loss_scale, next_loss_scale;
 } og_step_result;
 
 /* One micro-batch of `samples` (at most the planned batch) from the caller's buffers, row-major,
- * not copied and not kept. Every gradient_accumulation_steps calls end in an optimizer step. */
+ * which are the caller's again on return. Every gradient_accumulation_steps calls end in an
+ * optimizer step. */
 OG_API og_status og_session_train_step(og_session *session, const void *const *inputs,
                                        const void *const *targets, int64_t samples,
                                        og_step_result *result);
 /* The optimizer step for micro-batches that are still summed (a short last group); nothing if there
- * are none. */
+ * are none. Then waits for the device, and reports as og_session_report does. */
 OG_API og_status og_session_flush(og_session *session, og_step_result *result);
+/* Reports the oldest optimizer step that was not reported yet, waiting for it: call it until
+ * `updated` is false to have all. */
+OG_API og_status og_session_report(og_session *session, og_step_result *result);
 OG_API void og_session_set_lr(og_session *session, double lr);
 
 typedef struct og_eval_result {
@@ -309,6 +338,9 @@ typedef struct og_memory_report {
     /* persistent; derived: what depends on weights alone, kept where several micro-batches or
      * predictions share it and the budget allows */
     uint64_t parameters, gradients, optimizer, derived, other_state;
+    /* persistent, on a device with memory of its own: constants of the model and the step, and
+     * places that batches travel through */
+    uint64_t constants, inputs;
     /* the arena that micro and update plans share, workspaces included; it grows, within the
      * budget, if evaluation needs more */
     uint64_t activations;

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "runtime/device/transfer.h"
+
 enum { WARMUP_STEPS = 3, TRACED_STEPS = 3 };
 
 static double seconds_now(void)
@@ -154,9 +156,11 @@ og_status og_plan_run_profiled(og_plan *plan, og_profile *p, const atomic_bool *
     bool trace = traces(p);
     if (trace && !reserve_events(p, plan))
         return og_fail_memory(error, sizeof(og__event) * (size_t)plan->n_steps, "a trace");
+    OG_TRY(og_device_finish(plan->device, error));
     double begin = now(p), start = begin;
     for (int i = og_plan_first(plan); i >= 0; i = og_plan_next(plan, i)) {
         OG_TRY(og__run_step(&plan->steps[i], cancel, error));
+        OG_TRY(og_device_finish(plan->device, error));
         double end = now(p), seconds = end - start;
         t->seconds[i] += seconds;
         t->least[i] = fmin(t->least[i], seconds);

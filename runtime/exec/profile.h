@@ -23,7 +23,8 @@ void og_profile_free(og_profile *profile);
 void og_profile_enter(og_profile *profile);
 void og_profile_leave(og_profile *profile, bool ends);
 
-/* og_plan_run, timed. The first run of a plan allocates its counters. */
+/* og_plan_run, timed: a device that works behind the host is waited for after each call, and
+ * nothing is recorded. The first run of a plan allocates its counters. */
 og_status og_plan_run_profiled(og_plan *plan, og_profile *profile, const atomic_bool *cancel,
                                og_error *error);
 

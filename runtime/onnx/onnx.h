@@ -31,10 +31,17 @@ const char *og_onnx_producer(const og_onnx *onnx);
  */
 void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes);
 
+/* Copies bytes that the host cannot read itself; false: it failed, and has said why. */
+typedef bool og_onnx_read_fn(void *user, void *to, const void *from, size_t bytes);
+
 /* New content for an initializer: same type as in the file, row-major. */
 typedef struct og_onnx_weight {
     const char *name;
     const void *data;
+    og_onnx_read_fn
+        *read;  /* NULL: `data` is the host's. Else `data` is only an address, unlike any
+                   of the host's, and a stretch of it is read just before it is written */
+    void *user; /* of read */
 } og_onnx_weight;
 
 /* Bytes go to a callback (which returns false to stop), or to a file: written to a temporary file

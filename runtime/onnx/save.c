@@ -9,22 +9,44 @@
 /* Writing reads the mapped files again; what was written is given back on the way, so that saving
  * takes no more memory than training did. */
 typedef struct writer {
+    const og__rewrite *rewrite;
     const og_onnx *onnx;
     og_onnx_write_fn *write;
     void *user;
-    int small; /* pieces since the model file was given back */
+    int small;    /* pieces since the model file was given back */
+    char *bounce; /* STRETCH bytes, where some weights are not the host's; else NULL */
 } writer;
 
 enum { STRETCH = 1 << 20, SMALL = 64 << 10, SMALL_PIECES = 16 };
+
+/* The weight that this address lies in, of those that the host cannot read. */
+static const og_onnx_weight *unreadable(const writer *w, const char *at)
+{
+    for (int i = 0; w->bounce && i < w->rewrite->n_weights; i++) {
+        const og_onnx_weight *weight = &w->rewrite->weights[i];
+        int index;
+        if (!weight->read || at < (const char *)weight->data ||
+            !og__names_get(&w->onnx->initializer_index, weight->name, &index))
+            continue;
+        if (at < (const char *)weight->data + og_type_bytes(&w->onnx->initializers[index].type))
+            return weight;
+    }
+    return NULL;
+}
 
 static bool write_piece(void *user, const void *bytes, size_t size)
 {
     writer *w = user;
     const char *at = bytes;
+    const og_onnx_weight *weight = unreadable(w, at);
     for (size_t n; size; at += n, size -= n) {
         n = size < STRETCH ? size : STRETCH;
-        if (!w->write(w->user, at, n))
+        if (weight && !weight->read(weight->user, w->bounce, at, n))
             return false;
+        if (!w->write(w->user, weight ? w->bounce : at, n))
+            return false;
+        if (weight)
+            continue;
         if (n >= SMALL)
             og_onnx_forget(w->onnx, at, n);
         else if (++w->small % SMALL_PIECES == 0)
@@ -33,21 +55,32 @@ static bool write_piece(void *user, const void *bytes, size_t size)
     return true;
 }
 
-static writer writer_to(const og__rewrite *r, og_onnx_write_fn *write, void *user)
+/* false: out of memory, which the error says. */
+static bool writer_to(writer *w, const og__rewrite *r, og_onnx_write_fn *write, void *user)
 {
-    return (writer){.onnx = r->onnx, .write = write, .user = user};
+    bool remote = false;
+    for (int i = 0; i < r->n_weights; i++)
+        remote |= r->weights[i].read != NULL;
+    *w = (writer){.rewrite = r, .onnx = r->onnx, .write = write, .user = user};
+    if (remote)
+        w->bounce = og_arena_alloc(r->arena, STRETCH);
+    if (remote && !w->bounce)
+        og_fail_memory(r->error, STRETCH, "saving");
+    return !remote || w->bounce;
 }
 
 static bool write_model(const og__rewrite *r, og_onnx_write_fn *write, void *user)
 {
-    writer w = writer_to(r, write, user);
-    return og__out_write(&r->out, write_piece, &w);
+    writer w;
+    return writer_to(&w, r, write, user) && og__out_write(&r->out, write_piece, &w);
 }
 
 static og_status write_chunks(og__sink *sink, const og__rewrite *r)
 {
     static const uint8_t zeros[4096];
-    writer w = writer_to(r, og__sink_write, sink);
+    writer w;
+    if (!writer_to(&w, r, og__sink_write, sink))
+        return OG_OUT_OF_MEMORY;
     for (int i = 0; i < r->n_chunks; i++) {
         const og__chunk *c = &r->chunks[i];
         if (!og__sink_write(sink, zeros, (size_t)(c->offset - sink->written)) ||

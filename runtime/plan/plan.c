@@ -181,8 +181,8 @@ static bool collect_patches(og__planner *p)
     return true;
 }
 
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
-                     const og_device *device, bool keep, og_error *error)
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, og_device *device,
+                     bool keep, og_error *error)
 {
     og_plan *plan = og_arena_alloc(arena, sizeof(*plan));
     if (!plan) {
@@ -191,13 +191,15 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
         return NULL;
     }
     plan->arena = arena;
+    plan->device = device;
     og__planner p = {
         .plan = plan, .storages = storages, .device = device, .keep = keep, .error = error};
     p.g = plan->graph = og_pass_layout(g, device, &plan->layouts);
     if (p.g && p.g->error.status != OG_OK)
         og_error_move(error, &p.g->error);
     else if (!p.g || !og__plan_steps(&p) || !add_commit_copies(&p) || !make_calls(&p) ||
-             !og__plan_order(&p) || !sort_calls(&p) || !collect_patches(&p))
+             !og__plan_order(&p) || !sort_calls(&p) || !collect_patches(&p) ||
+             !og__find_constants(plan))
         og_fail_memory(error, og_arena_bytes(arena),
                        "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {
@@ -225,13 +227,27 @@ static void bind_tensor(og_plan *plan, int value, og_tensor *t)
 {
     const og_place *place = &plan->layouts.places[value];
     int b = plan->buffer_of[place->root];
-    if (b >= 0)
-        t->data = buffer_address(plan, &plan->buffers[b]) +
-                  place->layout.offset * og_dtype_bits(t->type.dtype) / 8;
+    int constant = plan->constant_of ? plan->constant_of[place->root] : -1;
+    if (b >= 0 || constant >= 0)
+        t->data =
+            (b >= 0 ? buffer_address(plan, &plan->buffers[b]) : plan->constants[constant].at) +
+            place->layout.offset * og_dtype_bits(t->type.dtype) / 8;
+}
+
+/* Calls were recorded with the addresses they had. */
+static void forget_recordings(og_plan *plan)
+{
+    for (int i = 0; i < 2; i++) {
+        if (plan->recordings[i])
+            plan->device->remote->forget(plan->device, plan->recordings[i]);
+        plan->recordings[i] = NULL;
+    }
+    plan->runs = 0;
 }
 
 void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
 {
+    forget_recordings(plan);
     plan->state_base = state_base;
     plan->activation_base = activation_base;
     int workspace = plan->n_buffers;
@@ -254,6 +270,7 @@ void og_plan_bind(og_plan *plan, void *state_base, void *activation_base)
 
 void og_plan_set_input(og_plan *plan, int input, const void *data)
 {
+    forget_recordings(plan);
     for (int i = 0; i < plan->n_patches[input]; i++)
         plan->patches[input][i].tensor->data =
             (char *)(uintptr_t)data + plan->patches[input][i].offset;
@@ -272,6 +289,7 @@ void og_plan_free(og_plan *plan)
 {
     if (!plan)
         return;
+    forget_recordings(plan);
     for (int i = 0; i < plan->n_steps; i++)
         if (plan->steps[i].prepared && plan->steps[i].kernel->release)
             plan->steps[i].kernel->release(&plan->steps[i].call);

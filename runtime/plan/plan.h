@@ -4,7 +4,8 @@
  *     arena = [ states of the session | activations and workspaces of the running plan ]
  *
  * Plans of one session share the state region and, since one runs at a time, the activation region.
- * Making a plan allocates no tensor memory: og_plan_bind later says where the arena lies.
+ * Making a plan allocates no tensor memory: og_plan_bind later says where the arena lies. A device
+ * with memory of its own also has the constants there, and inputs at places that stay the same.
  *
  * A plan that runs many times with the same weights can keep what depends on them alone: values of
  * hoisted nodes (runtime/passes/hoist.c) and what kernels pack. Its first n_once steps and, behind
@@ -39,6 +40,15 @@ typedef struct og_step {
     size_t packed_at; /* in what the plan keeps; packed_bytes 0: nothing */
 } og_step;
 
+/* Constant data that kernels read at run, in the memory of a device that does not read the host's.
+ */
+typedef struct og_constant {
+    const void *data; /* the host's */
+    size_t bytes, offset;
+    char *at;                         /* the device's: set by og_plan_load_constants */
+    const struct og_constant *shared; /* another plan's that is read instead; NULL: none */
+} og_constant;
+
 /* A tensor of a step that lies in a caller's buffer (graph input), to be set before each run. */
 typedef struct og_patch {
     og_tensor *tensor;
@@ -47,6 +57,7 @@ typedef struct og_patch {
 
 typedef struct og_plan {
     og_arena *arena; /* owned: graph, steps, everything below */
+    og_device *device;
     og_graph *graph;
     og_layouts layouts;
     og_step *steps; /* n_steps, in order, then n_packs */
@@ -62,6 +73,14 @@ typedef struct og_plan {
     size_t kept_offset;      /* … where whoever binds the plan says */
     bool fresh; /* what is kept is that of today's weights; whoever changes them clears it */
     char *state_base, *activation_base; /* set by og_plan_bind */
+
+    /* On a device with memory of its own. */
+    og_constant *constants;
+    int n_constants;
+    int *constant_of;      /* by root value: its constant; -1: none */
+    size_t constant_bytes; /* size of the region of its constants, without shared ones */
+    int runs;              /* since it was bound; for the recordings */
+    void *recordings[2];   /* of its calls as they are bound now; [1]: where it is not fresh */
 } og_plan;
 
 /* Assign each storage its offset; returns the state region's size. Storages added later go behind.
@@ -71,12 +90,23 @@ size_t og_storages_place(og_storages *storages);
 /* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. keep:
  * what depends on weights alone; the graph went through hoist, too. The plan owns `arena` (in which
  * g lives) from here on, also on failure. NULL on error. */
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages,
-                     const og_device *device, bool keep, og_error *error);
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, og_device *device,
+                     bool keep, og_error *error);
+/* constants.c: for a device that has memory of its own (elsewhere there are no constants and these
+ * do nothing). Constants that `from` has, too, are read where that plan's lie: it must live as
+ * long. */
+void og_plan_share_constants(og_plan *plan, const og_plan *from);
+/* Those that are not shared are uploaded to `base`, constant_bytes of the device's memory. Before
+ * the plan is bound, and after those it shares with. */
+og_status og_plan_load_constants(og_plan *plan, void *base, og_error *error);
+/* No queued work may read what is bound. */
 void og_plan_bind(og_plan *plan, void *state_base, void *activation_base);
-/* Set the memory of graph input i: dense row-major, and untouched while the plan runs. */
+/* Set the memory of graph input i, the device's: dense row-major, and untouched while the plan
+ * runs.
+ */
 void og_plan_set_input(og_plan *plan, int input, const void *data);
-/* Where output i lies after a run; valid until the next run of any plan in the same arena. */
+/* Where output i lies in the device's memory after a run; valid until the next run of any plan in
+ * the same arena. */
 const void *og_plan_output(const og_plan *plan, int output);
 void og_plan_free(og_plan *plan);
 /* The steps of a run in order, packs among them: for (i = og_plan_first(p); i >= 0; i =
@@ -95,6 +125,9 @@ size_t og__keep(og_plan *plan, size_t bytes);
 /* A pack for the step, which was prepared and asks for one, or that of a call that packs the same.
  * Once a step, when all have their numbers. */
 void og__add_pack(og_plan *plan, int step);
+
+/* constants.c: what the steps read of constants; false: out of memory. */
+bool og__find_constants(og_plan *plan);
 
 /* offsets.c: greedy placement, best fit, in the best of several orders; returns the region's size.
  * Buffers of states are skipped. */

@@ -46,9 +46,9 @@ static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samp
                           .overrides = s->constants,
                           .baked_batch = s->baked_batch,
                           .batch = samples};
-    og_graph *g = binding.inputs ? og_pass_infer(loaded, &binding,
-                                                 og_eager_evaluator(s->context->device), arena)
-                                 : NULL;
+    og_graph *g = binding.inputs
+                      ? og_pass_infer(loaded, &binding, og_eager_evaluator(s->context->host), arena)
+                      : NULL;
     g = checked(s, g);
     return g ? checked(s, og_pass_patterns(g)) : NULL;
 }

@@ -1,4 +1,4 @@
-/* The context: device, log and the last error. */
+/* The context: devices, log and the last error. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -10,18 +10,28 @@ og_context *og_context_new(const og_context_config *config)
     og_context *c = calloc(1, sizeof(*c));
     if (!c)
         return NULL;
-    c->device = og_cpu_device_new(config ? config->threads : 0);
-    if (!c->device) {
+    c->host = og_cpu_device_new(config ? config->threads : 0);
+    if (!c->host) {
         free(c);
         return NULL;
     }
     if (config && config->pin_threads)
-        og_cpu_pin_threads(c->device);
+        og_cpu_pin_threads(c->host);
     if (config) {
         c->log = config->log;
         c->log_user = config->log_user;
     }
+    const char *name = config && config->device ? config->device : "auto";
+    snprintf(c->device_name, sizeof c->device_name, "%s", name);
+    og__context_device(c);
     return c;
+}
+
+og_device *og__context_device(og_context *c)
+{
+    if (!c->device)
+        c->device = og__device_new(c->device_name, c->host, &c->error);
+    return c->device;
 }
 
 void og_context_free(og_context *c)
@@ -29,8 +39,15 @@ void og_context_free(og_context *c)
     if (!c)
         return;
     og_error_clear(&c->error);
-    c->device->destroy(c->device);
+    if (c->device && c->device != c->host)
+        c->device->destroy(c->device);
+    c->host->destroy(c->host);
     free(c);
+}
+
+const char *og_context_device(const og_context *c)
+{
+    return c->device ? c->device->name : "";
 }
 
 const char *og_error_message(const og_context *c)

@@ -67,7 +67,7 @@ static og_status evaluate(og_session *s, trial *r, og_arena *arena)
                           .baked_batch = s->baked_batch,
                           .batch = r->batch,
                           .values = r->values};
-    r->graph = og_pass_infer(g, &binding, og_eager_evaluator(s->context->device), arena);
+    r->graph = og_pass_infer(g, &binding, og_eager_evaluator(s->context->host), arena);
     if (!r->graph)
         return og_fail_memory(error, sizeof(og_graph), "the check of the freed batch");
     return og_error_move(error, &r->graph->error);

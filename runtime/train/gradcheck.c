@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/device/transfer.h"
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
@@ -38,7 +39,7 @@ static og_graph *evaluate(check *c, const og_graph *g, og_arena *arena)
     for (int i = 0; i < g->n_inputs; i++)
         overrides[g->inputs[i]] = c->inputs[i];
     og_binding binding = {.overrides = overrides};
-    og_graph *result = og_pass_infer(g, &binding, og_eager_evaluator(c->s->context->device), arena);
+    og_graph *result = og_pass_infer(g, &binding, og_eager_evaluator(c->s->context->host), arena);
     if (!result)
         og_fail_memory(error, sizeof(og_graph), "the gradient check");
     else
@@ -142,6 +143,23 @@ static og_status build_graphs(check *c, int64_t samples, int *trained, int *n_tr
     return og_error_move(error, &gradients->error);
 }
 
+/* Where the host can read it; NULL on error. */
+static const void *state_content(check *c, int storage)
+{
+    og_session *s = c->s;
+    og_device *d = s->context->device;
+    size_t bytes = (size_t)og_type_bytes(&s->storages.items[storage].type);
+    if (!d->remote)
+        return og__state_at(s, storage);
+    void *copy = og_arena_alloc(c->arena, bytes);
+    if (!copy)
+        og_fail_memory(&s->context->error, bytes, "the gradient check");
+    else if (og_device_download(d, copy, og__state_at(s, storage), bytes, &s->context->error) ==
+             OG_OK)
+        return copy;
+    return NULL;
+}
+
 static og_status fill_inputs(check *c, const void *const *inputs, const void *const *targets,
                              int64_t samples)
 {
@@ -167,8 +185,11 @@ static og_status fill_inputs(check *c, const void *const *inputs, const void *co
             for (int k = s->storages.n - 1; k >= 0; k--) /* parameters come first */
                 if (strcmp(s->storages.items[k].name, g->values[g->inputs[i]]->name) == 0)
                     storage = k;
-            data = (char *)s->states + s->storages.items[storage].offset;
-            stored.dtype = s->storages.items[storage].type.dtype;
+            const og_storage *st = &s->storages.items[storage];
+            stored.dtype = st->type.dtype;
+            data = state_content(c, storage);
+            if (!data)
+                return s->context->error.status;
         }
         c->inputs[i].data = t->dtype == OG_DOUBLE ? to_double(c->arena, &stored, data) : data;
         if (!c->inputs[i].data)

@@ -78,7 +78,7 @@ int og_model_inspect(og_model *m, const og_tensor_info *inputs)
             binding.batch = types[i].dims[0];
         }
     }
-    og_graph *typed = og_pass_infer(g, &binding, og_eager_evaluator(m->context->device), arena);
+    og_graph *typed = og_pass_infer(g, &binding, og_eager_evaluator(m->context->host), arena);
     if (!typed) {
         og_fail_memory(error, sizeof(og_graph), "inspection");
         return -1;

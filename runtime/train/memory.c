@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/base/checked.h"
+#include "runtime/device/transfer.h"
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
@@ -50,30 +51,74 @@ static void count_states(og_session *s)
     }
 }
 
-void og__session_forget(const og_session *s, const og_type *type, const void *data)
+void og__session_forget(const og_session *s, const void *data, size_t bytes)
 {
-    size_t bytes = (size_t)og_type_bytes(type);
     og_onnx_forget(s->model->onnx, data, bytes);
     for (int i = 0; i < s->losses.n; i++)
         if (s->losses.sources[i].onnx)
             og_onnx_forget(s->losses.sources[i].onnx, data, bytes);
 }
 
-/* at: fresh memory of the device, which is zero; what stays so is first touched by the step's
- * threads. fill: of float32 and float64 states alone. */
-static void fill_state(const og_storage *st, void *at)
+void *og__state_at(const og_session *s, int storage)
 {
+    return s->states + s->storages.items[storage].offset;
+}
+
+static void fill_elements(void *to, og_dtype dtype, size_t n, double value)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (dtype == OG_DOUBLE)
+            ((double *)to)[i] = value;
+        else
+            ((float *)to)[i] = (float)value;
+    }
+}
+
+/* The state lies in fresh memory of the device, which is zero; what stays so is first touched by
+ * the step's threads. fill: of float32 and float64 states alone. */
+static og_status fill_state(og_session *s, int storage)
+{
+    const og_storage *st = &s->storages.items[storage];
+    og_device *d = s->context->device;
+    og_error *error = &s->context->error;
+    char *at = og__state_at(s, storage);
     size_t bytes = (size_t)og_type_bytes(&st->type);
     if (st->initial) {
-        memcpy(at, st->initial, bytes);
-        return;
+        OG_TRY(og_device_upload(d, at, st->initial, bytes, error));
+        og__session_forget(s, st->initial, bytes);
+        return OG_OK;
     }
-    for (int64_t i = 0; st->fill != 0 && i < og_type_elements(&st->type); i++) {
-        if (st->type.dtype == OG_DOUBLE)
-            ((double *)at)[i] = st->fill;
-        else
-            ((float *)at)[i] = (float)st->fill;
+    if (st->fill == 0)
+        return OG_OK;
+    size_t size = (size_t)og_dtype_bits(st->type.dtype) / 8;
+    double pattern[512];
+    if (!d->remote) {
+        fill_elements(at, st->type.dtype, bytes / size, st->fill);
+        return OG_OK;
     }
+    fill_elements(pattern, st->type.dtype, sizeof pattern / size, st->fill);
+    for (size_t done = 0, n; done < bytes; done += n) {
+        n = bytes - done < sizeof pattern ? bytes - done : sizeof pattern;
+        OG_TRY(og_device_upload(d, at + done, pattern, n, error));
+    }
+    return OG_OK;
+}
+
+/* On the device, and what the host has of them is not needed any more. */
+static og_status load_constants(og_session *s, og_plan *plan, char *base)
+{
+    if (!plan)
+        return OG_OK;
+    OG_TRY(og_plan_load_constants(plan, base, &s->context->error));
+    for (int i = 0; i < plan->n_constants; i++)
+        og__session_forget(s, plan->constants[i].data, plan->constants[i].bytes);
+    return OG_OK;
+}
+
+/* Beside the states: constants and inputs, on a device with memory of its own. */
+static size_t extra_bytes(const og_session *s, const og_plan *plan)
+{
+    return plan->constant_bytes + (s->update ? s->update->constant_bytes : 0) + s->slots.bytes;
 }
 
 /* The peak is the least one here, unless option recompute is off. */
@@ -98,7 +143,7 @@ static og_status too_large(og_session *s)
 
 size_t og__persistent_bytes(og_session *s, const og_plan *plan)
 {
-    return og_storages_place(&s->storages) + plan->kept_bytes;
+    return og_storages_place(&s->storages) + plan->kept_bytes + extra_bytes(s, plan);
 }
 
 /* What the plan keeps lies where a state of that size does. */
@@ -121,34 +166,61 @@ void og__weights_changed(og_session *s)
         s->plans[i].plan->fresh = false;
 }
 
-og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes)
+/* One block for what stays: states | constants of the plan | of update | inputs. */
+static og_status allocate_resident(og_session *s, og_plan *plan)
 {
     og_device *d = s->context->device;
     og_error *error = &s->context->error;
+    s->states = d->alloc(d, s->resident_bytes);
+    if (!s->states)
+        return og_fail_memory(error, s->resident_bytes, "the session");
+    char *at = s->states + s->state_bytes;
+    OG_TRY(load_constants(s, plan, at));
+    at += plan->constant_bytes;
+    OG_TRY(load_constants(s, s->update, at));
+    at += s->update ? s->update->constant_bytes : 0;
+    OG_TRY(og__reserve_inputs(s, at));
+    for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
+        for (int i = 0; i < s->storages.n; i++)
+            if ((s->storages.items[i].slab >= 0) == in_slab)
+                OG_TRY(fill_state(s, i));
+    return og__renew_half_copies(s, -1);
+}
+
+static int find_position(const og_session *s)
+{
+    for (int i = 0; i < s->storages.n; i++)
+        if (strcmp(s->storages.items[i].name, OG_STATE_POSITION) == 0)
+            return i;
+    return -1;
+}
+
+og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes)
+{
+    og_device *d = s->context->device;
     og_memory_report *m = &s->memory;
     if (!place_kept(s, plan))
-        return og_fail_memory(error, sizeof(og_storage), "states");
+        return og_fail_memory(&s->context->error, sizeof(og_storage), "states");
     s->state_bytes = og_storages_place(&s->storages);
     s->activation_bytes = activation_bytes ? activation_bytes : OG_ALIGNMENT;
+    s->position = find_position(s);
+    if (s->update)
+        og_plan_share_constants(s->update, plan);
+    size_t extra = extra_bytes(s, plan);
+    s->resident_bytes = s->state_bytes + extra;
+    if (!s->resident_bytes)
+        s->resident_bytes = OG_ALIGNMENT;
     count_states(s);
+    m->inputs = s->slots.bytes;
+    m->constants = extra - s->slots.bytes;
     m->activations = activation_bytes;
     m->lower_bound = s->lower_bound;
-    m->peak = s->state_bytes + activation_bytes;
+    m->peak = s->state_bytes + extra + activation_bytes;
     if (m->peak > m->budget)
         return too_large(s);
-    s->states = d->alloc(d, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
+    OG_TRY(allocate_resident(s, plan));
     s->activations = d->alloc(d, s->activation_bytes);
-    if (!s->states || !s->activations)
-        return og_fail_memory(error, (size_t)m->peak, "the session");
-    for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
-        for (int i = 0; i < s->storages.n; i++) {
-            const og_storage *st = &s->storages.items[i];
-            if ((st->slab >= 0) != in_slab)
-                continue;
-            fill_state(st, (char *)s->states + st->offset);
-            if (st->initial)
-                og__session_forget(s, &st->type, st->initial);
-        }
-    og__renew_half_copies(s, -1);
-    return OG_OK;
+    if (!s->activations)
+        return og_fail_memory(&s->context->error, s->activation_bytes, "the session");
+    return og__results_new(s);
 }

@@ -80,7 +80,6 @@ static const og_option_info table[] = {
      "fill unused memory with NaN and check every kernel's writes; slow"},
     {"profile", OG_OPTION_FLAG, "off", NULL,
      "time every kernel call of the training steps, for og_session_profile"},
-    {"device", OG_OPTION_TEXT, "auto", "NAME", "auto or cpu"},
     {NULL, OG_OPTION_TEXT, NULL, NULL, NULL},
 };
 

@@ -1,9 +1,11 @@
 /* Mixed precision as the session knows it: what the options say, half copies of parameters, and the
  * end of loss scaling. Evaluation and prediction compute in float32. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/half.h"
+#include "runtime/device/transfer.h"
 #include "runtime/train/train.h"
 
 static og_status invalid(og_session *s, const char *option, const char *wanted)
@@ -63,7 +65,7 @@ og_status og__parse_precision(og_session *s)
     return invalid(s, "amp", "auto, fp16, bf16 or off");
 }
 
-og_status og__check_scale(og_session *s, double scale)
+og_status og__check_scale(og_session *s, int64_t step, double scale)
 {
     double next = scale * s->optimizer.scaling.backoff;
     if (next >= OG_LEAST_LOSS_SCALE)
@@ -72,7 +74,7 @@ og_status og__check_scale(og_session *s, double scale)
                    "step %lld: the gradients are not finite at a loss scale of %g either, and it "
                    "cannot become smaller than 2^-14; nothing was changed by this step. Use --amp "
                    "bf16, whose range is that of float32%s",
-                   (long long)s->step, scale,
+                   (long long)step, scale,
                    s->half == OG_FLOAT16 ? "" : " (or look for NaN in the data)");
 }
 
@@ -83,23 +85,62 @@ og_dtype og_session_half(const og_session *s)
 
 double og_session_loss_scale(const og_session *s)
 {
+    double scale = NAN;
     for (int i = 0; i < s->storages.n; i++)
-        if (strcmp(s->storages.items[i].name, OG_STATE_SCALE) == 0)
-            return *(const double *)((const char *)s->states + s->storages.items[i].offset);
+        if (strcmp(s->storages.items[i].name, OG_STATE_SCALE) == 0) {
+            og_device_download(s->context->device, &scale, og__state_at(s, i), sizeof scale,
+                               &s->context->error);
+            return scale;
+        }
     return 1;
 }
 
-void og__renew_half_copies(og_session *s, int storage)
+/* ---- half copies */
+
+static void narrow(const float *from, uint16_t *to, int64_t n, og_dtype half)
+{
+    for (int64_t i = 0; i < n; i++)
+        to[i] = half == OG_FLOAT16 ? og_float_to_half(from[i]) : og_float_to_bfloat(from[i]);
+}
+
+/* Piece by piece, through the host. */
+static og_status narrow_remotely(og_session *s, const float *from, uint16_t *to, int64_t n,
+                                 og_dtype half)
+{
+    enum { PIECE = 1 << 18 };
+    og_device *d = s->context->device;
+    og_error *error = &s->context->error;
+    size_t bytes = PIECE * (sizeof(float) + sizeof(uint16_t));
+    float *wide = malloc(bytes);
+    if (!wide)
+        return og_fail_memory(error, bytes, "half copies");
+    uint16_t *narrowed = (uint16_t *)(wide + PIECE);
+    og_status status = OG_OK;
+    for (int64_t at = 0; at < n && status == OG_OK; at += PIECE) {
+        int64_t count = n - at < PIECE ? n - at : PIECE;
+        status = og_device_download(d, wide, from + at, (size_t)count * sizeof(float), error);
+        if (status != OG_OK)
+            break;
+        narrow(wide, narrowed, count, half);
+        status = og_device_upload(d, to + at, narrowed, (size_t)count * sizeof(uint16_t), error);
+    }
+    free(wide);
+    return status;
+}
+
+og_status og__renew_half_copies(og_session *s, int storage)
 {
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *copy = &s->storages.items[i];
         if (copy->kind != OG_STORAGE_HALF || (storage >= 0 ? copy->of != storage : copy->slab >= 0))
             continue;
-        const og_storage *w = &s->storages.items[copy->of];
-        const float *from = (const float *)((const char *)s->states + w->offset);
-        uint16_t *to = (uint16_t *)((char *)s->states + copy->offset);
-        for (int64_t k = 0, n = og_type_elements(&w->type); k < n; k++)
-            to[k] = copy->type.dtype == OG_FLOAT16 ? og_float_to_half(from[k])
-                                                   : og_float_to_bfloat(from[k]);
+        int64_t n = og_type_elements(&s->storages.items[copy->of].type);
+        const float *from = og__state_at(s, copy->of);
+        uint16_t *to = og__state_at(s, i);
+        if (s->context->device->remote)
+            OG_TRY(narrow_remotely(s, from, to, n, copy->type.dtype));
+        else
+            narrow(from, to, n, copy->type.dtype);
     }
+    return OG_OK;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/device/transfer.h"
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
@@ -67,7 +68,7 @@ static og_status parse_run(og_session *s)
 {
     static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
     const og_options *o = s->options;
-    const char *scheduler = og_options_get(o, "scheduler"), *device = og_options_get(o, "device");
+    const char *scheduler = og_options_get(o, "scheduler");
     double fraction = og__option_float(o, "memory_fraction");
     int64_t accumulation = og__option_int(o, "gradient_accumulation_steps");
     uint64_t bytes;
@@ -75,6 +76,8 @@ static og_status parse_run(og_session *s)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
     s->accumulation = s->optimizer.accumulation = (int)accumulation;
     s->check_memory = og__option_flag(o, "check_memory");
+    if (s->check_memory && s->context->device->remote)
+        return invalid(s, "check_memory", "off: the host cannot look into this device's memory");
     const char *recompute = og_options_get(o, "recompute");
     s->recompute.level = strcmp(recompute, "off") == 0 ? OG_RECOMPUTE_OFF : OG_RECOMPUTE_CHEAP;
     if (strcmp(recompute, "off") != 0 && strcmp(recompute, "auto") != 0 &&
@@ -97,8 +100,6 @@ static og_status parse_run(og_session *s)
     for (int i = 0; scheduler && strcmp(scheduler, schedules[i]) != 0; i++)
         if (!schedules[i + 1])
             return invalid(s, "scheduler", "constant, linear or cosine");
-    if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0)
-        return invalid(s, "device", "auto or cpu: this build has no other device");
     return og__parse_precision(s);
 }
 
@@ -199,7 +200,7 @@ static og_status align_constants(og_session *s)
         s->constants[i] = (og_const){v->type, og_type_align(&v->type, v->data, s->arena)};
         if (!s->constants[i].data)
             return og_fail_memory(&s->context->error, (size_t)og_type_bytes(&v->type), "constants");
-        og__session_forget(s, &v->type, v->data);
+        og__session_forget(s, v->data, (size_t)og_type_bytes(&v->type));
     }
     return OG_OK;
 }
@@ -310,9 +311,9 @@ static og_status make_plans(og_session *s)
         s->lower_bound = larger(s->lower_bound, s->update->lower_bound);
     }
     OG_TRY(og__session_allocate(s, plan, activations));
-    og_plan_bind(plan, s->states, s->activations);
+    og__bind_plan(s, plan);
     if (s->update)
-        og_plan_bind(s->update, s->states, s->activations);
+        og__bind_plan(s, s->update);
     return OG_OK;
 }
 
@@ -321,6 +322,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
 {
     og_context *c = model->context;
     og__context_begin(c);
+    if (!og__context_device(c))
+        return NULL;
     og_session *s = calloc(1, sizeof(*s));
     if (!s) {
         og_fail_memory(&c->error, sizeof(*s), "a session");
@@ -348,6 +351,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         status = og__verify_free_batch(s);
     if (status == OG_OK && s->losses.n)
         status = og__session_bind_targets(s, targets, n_targets);
+    if (status == OG_OK)
+        status = og__place_inputs(s);
     if (status == OG_OK) {
         og__fill_budget(s);
         status = make_plans(s);
@@ -364,11 +369,18 @@ void og_session_free(og_session *s)
     if (!s)
         return;
     og_device *d = s->context->device;
-    for (int i = 0; i < s->n_plans; i++)
+    og_error ignored = {0}; /* what queued work ran into has no one to tell any more */
+    og_device_finish(d, &ignored);
+    og_error_clear(&ignored);
+    for (int i = 0; i < s->n_plans; i++) {
+        if (s->plans[i].constants)
+            d->free(d, s->plans[i].constants, s->plans[i].plan->constant_bytes);
         og_plan_free(s->plans[i].plan);
+    }
     og_plan_free(s->update);
+    og__results_free(s);
     if (s->states)
-        d->free(d, s->states, s->state_bytes ? s->state_bytes : OG_ALIGNMENT);
+        d->free(d, s->states, s->resident_bytes);
     if (s->activations)
         d->free(d, s->activations, s->activation_bytes);
     og_profile_free(s->profile);

@@ -9,10 +9,17 @@
 
 struct og_context {
     og_error error;
-    og_device *device;
+    og_device *host;      /* the CPU: what is computed while planning, and checks */
+    og_device *device;    /* of sessions; may be the host; NULL: the one asked for is not there */
+    char device_name[64]; /* asked for: "auto", "cpu", "cuda:0" */
     og_log_fn *log;
     void *log_user;
 };
+
+/* The device of sessions; NULL, and the context's error, where it is not there. */
+og_device *og__context_device(og_context *context);
+/* devices.c: the device of that name, which may be `host` itself. NULL on error. */
+og_device *og__device_new(const char *name, og_device *host, og_error *error);
 
 /* Clears the last error: every public call that can fail begins with it. */
 void og__context_begin(og_context *context);
@@ -63,7 +70,26 @@ typedef struct og_plan_entry {
     og_plan_kind kind;
     int64_t samples;
     og_plan *plan;
+    void
+        *constants; /* memory of its own for them; NULL: they lie with the states, or with others */
 } og_plan_entry;
+
+/* An update whose results have not been reported. */
+typedef struct og__update_record {
+    int64_t step, samples;
+    double lr;
+} og__update_record;
+
+/* Where the inputs of plans lie on a device with memory of its own; elsewhere plans read the
+ * caller's buffers, and all is zero. */
+typedef struct og__slots {
+    size_t bytes;    /* in the region of inputs: the slots, then what og_remote.reserve takes */
+    size_t feed;     /* of the largest feed */
+    char *base;      /* of the region */
+    size_t *offsets; /* by input of the model, then target, in the losses' order */
+    size_t lr;       /* offset of update's input */
+    og_copy *copies; /* of one feed */
+} og__slots;
 
 struct og_session {
     og_context *context;
@@ -96,8 +122,12 @@ struct og_session {
     og_plan_entry *plans;
     int n_plans;
     size_t plans_capacity;
-    void *states, *activations;
-    size_t state_bytes, activation_bytes;
+    /* states, and behind them constants and inputs where the device has memory of its own */
+    char *states;
+    size_t state_bytes, resident_bytes; /* of the states; of all in that block */
+    void *activations;
+    size_t activation_bytes;
+    og__slots slots;
     size_t lower_bound;
     og_memory_report memory;
     bool keeps;              /* the first plan, what depends on weights alone */
@@ -107,9 +137,15 @@ struct og_session {
     og_tensor_use *uses;     /* of the last og_session_peak_tensor_count */
     int n_uses;
 
-    int pending; /* micro-batches summed since the last update */
+    int pending;             /* micro-batches summed since the last update */
+    int64_t pending_samples; /* in them */
     double lr;
-    int64_t step;
+    int64_t step;     /* optimizer steps begun */
+    int64_t reported; /* the last one of which a result was given */
+    int position;     /* the storage that says where in the run a micro-batch is; -1: none */
+    og__update_record updates[OG_MARKS]; /* not reported, from first_update on, as a ring */
+    int first_update, n_updates;
+    double *results; /* by place in that ring, RESULTS + losses each (results.c) */
     atomic_bool cancel;
     bool check_memory;
     og_profile *profile; /* NULL: nothing is timed */
@@ -152,20 +188,52 @@ og_status og__plan_training(og_session *s, og_plan **plan);
 /* precision.c: mixed precision and loss scaling from the options; the half copy of parameter
  * `storage` renewed, -1: of all. */
 og_status og__parse_precision(og_session *s);
-void og__renew_half_copies(og_session *s, int storage);
-/* After an update that `scale` made overflow: the context's error if the next one would be too
- * small to be of use. */
-og_status og__check_scale(og_session *s, double scale);
+og_status og__renew_half_copies(og_session *s, int storage);
+/* After update `step`, which `scale` made overflow: the context's error if the next scale would be
+ * too small to be of use. */
+og_status og__check_scale(og_session *s, int64_t step, double scale);
 
-/* memory.c: the budget, the arena, and the states' first content. The session's first plan is
+/* memory.c: the budget; memory for the plans, and its first content. The session's first plan is
  * `plan`, and the one that may keep something. */
 og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes);
-/* Bytes of all states, and what `plan` keeps. */
+/* Bytes of all that stays with `plan` and s->update: states, what `plan` keeps, and on a device
+ * with memory of its own their constants and inputs. */
 size_t og__persistent_bytes(og_session *s, const og_plan *plan);
 /* Weights were written: whatever plans keep of them is old. */
 void og__weights_changed(og_session *s);
 void og__fill_budget(og_session *s);
+/* Where a storage lies in the device's memory. */
+void *og__state_at(const og_session *s, int storage);
 /* An initializer's content was copied: its memory is given back where it is part of a file. */
-void og__session_forget(const og_session *s, const og_type *type, const void *data);
+void og__session_forget(const og_session *s, const void *data, size_t bytes);
+
+/* plans.c: plans by number of samples, made when they are first asked for. NULL on error. */
+og_plan *og__find_plan(og_session *s, og_plan_kind kind, int64_t samples);
+/* profile NULL: not timed. */
+og_status og__run_plan(og_session *s, og_plan *plan, og_profile *profile,
+                       const atomic_bool *cancel);
+/* Where the session's memory and the plan's inputs are. */
+void og__bind_plan(og_session *s, og_plan *plan);
+
+/* inputs.c: what a step reads of the caller's, and where in the run it is. */
+og_status og__place_inputs(og_session *s);
+og_status og__reserve_inputs(og_session *s, char *base);
+void og__bind_inputs(og_session *s, og_plan *plan);
+/* targets: in the caller's order; NULL where the plan has no losses. */
+og_status og__set_inputs(og_session *s, og_plan *plan, const void *const *inputs,
+                         const void *const *targets);
+og_status og__set_lr_input(og_session *s);
+
+/* results.c: what updates came to. Once the results of OG_MARKS updates are on their way the oldest
+ * is reported; on the CPU each at once. */
+og_status og__results_new(og_session *s);
+void og__results_free(og_session *s);
+/* The update that was just queued. */
+og_status og__results_push(og_session *s, const og__update_record *update);
+/* The oldest that is due, or with `all` the oldest; *result is left alone if there is none. */
+og_status og__results_take(og_session *s, bool all, og_step_result *result);
+
+/* step.c: a call on the session begins; the context's error where it must not. */
+og_status og__session_begin(og_session *s, int64_t samples);
 
 #endif

@@ -32,7 +32,7 @@ static og_graph *planned_pass(og_graph *g, og_error *error)
  * inputs: one a graph input. States begin with their storages' initial content. On error nothing is
  * left to free. */
 static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storages *storages,
-                             const og_device *device, const void *const *inputs, og_error *error)
+                             og_device *device, const void *const *inputs, og_error *error)
 {
     *p = (planned){0};
     g = planned_pass(og_pass_simplify(g), error);

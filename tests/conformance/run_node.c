@@ -77,7 +77,7 @@ static const char *not_evaluated(const og_graph *g)
     return "not evaluated";
 }
 
-static og_status folded(const node_case *c, const og_device *device, og_text *text, og_error *error)
+static og_status folded(const node_case *c, og_device *device, og_text *text, og_error *error)
 {
     og_arena *arena = og_arena_new();
     og_binding binding = {.overrides = c->values};
@@ -100,7 +100,7 @@ static og_status folded(const node_case *c, const og_device *device, og_text *te
 }
 
 /* One run with those inputs constant. */
-static og_status planned_with(const node_case *c, const bool *constant, const og_device *device,
+static og_status planned_with(const node_case *c, const bool *constant, og_device *device,
                               og_text *text, og_error *error)
 {
     const og_graph *model = og_onnx_graph(c->model);
@@ -145,8 +145,7 @@ cleanup:
 
 /* With all inputs variable if that works; else with those of integers, all but the first, or all of
  * them constant. */
-static og_status planned_best(const node_case *c, const og_device *device, og_text *text,
-                              og_error *error)
+static og_status planned_best(const node_case *c, og_device *device, og_text *text, og_error *error)
 {
     const og_graph *model = og_onnx_graph(c->model);
     bool *constant = calloc((size_t)model->n_inputs + 1, sizeof *constant);
@@ -166,7 +165,7 @@ static og_status planned_best(const node_case *c, const og_device *device, og_te
     return error->status;
 }
 
-static void run(const char *root, const char *name, bool plan, const og_device *device)
+static void run(const char *root, const char *name, bool plan, og_device *device)
 {
     og_error error = {0};
     og_text text = {0};

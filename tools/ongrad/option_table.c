@@ -103,6 +103,12 @@ static const og__row own_rows[] = {
     {{"tolerance", OG_OPTION_FLOAT, "1e-3", "X", "largest relative difference that passes"},
      OG__CHECK,
      run},
+    {{"device", OG_OPTION_TEXT, "auto", "NAME",
+      "cpu, cuda:0 (see `ongrad devices`), or auto: the first GPU that this build can use, else "
+      "the "
+      "CPU"},
+     WITH_SESSION,
+     machine},
     {{"threads", OG_OPTION_INT, "0", "N", "compute threads; 0: as many as the process may use"},
      OG__ALL & ~OG__DEVICES,
      machine},

@@ -51,13 +51,17 @@ int og__run_open(og__run *run, const og__arguments *a)
     if (threads > MOST_THREADS)
         return og__say_error(run->command, OG__EXIT_USAGE, "--threads is %lld, expected at most %d",
                              (long long)threads, MOST_THREADS);
+    const char *device = og__argument(a, "device"); /* NULL: a subcommand that computes nothing */
     og_context_config config = {.threads = (int)threads,
                                 .pin_threads = og__argument_flag(a, "pin_threads"),
                                 .log = on_log,
-                                .log_user = run};
+                                .log_user = run,
+                                .device = device ? device : "cpu"};
     run->context = og_context_new(&config);
     if (!run->context)
         return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the device");
+    if (og_error_status(run->context) != OG_OK)
+        return og__run_failed(run);
     OG__TRY(set_options(run)); /* before the model: wrong usage is told first */
     run->model = og_model_load(run->context, a->model);
     if (!run->model)

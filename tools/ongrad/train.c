@@ -32,9 +32,9 @@ typedef struct trainer {
     uint64_t predicted_peak;
     uint64_t start_bytes; /* resident before anything was loaded */
 
-    og_step_result last;  /* of the last optimizer step */
-    int64_t samples;      /* seen in all */
-    int64_t step_samples; /* since the last optimizer step */
+    og_step_result last; /* of the last optimizer step that was reported */
+    int64_t begun;       /* optimizer steps, of which the device may be some behind */
+    int64_t samples;     /* seen in all */
     double start, step_start;
     bool validated; /* metrics are of the last validation */
 } trainer;
@@ -153,11 +153,15 @@ static int validate(trainer *t, int64_t epoch)
     return OG__EXIT_DONE;
 }
 
-/* An optimizer step was made: tell it everywhere. `validates`: after it. */
-static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, bool validates)
+/* An optimizer step is reported: tell it everywhere. `drained`: the device was waited for, and the
+ * steps that are still to be reported took their share of the time. `validates`: after it. */
+static int finish_step(trainer *t, const og_step_result *result, bool drained, bool validates)
 {
     double now = og__seconds(), seconds = now - t->step_start;
-    double rate = seconds > 0 ? (double)t->step_samples / seconds : 0;
+    if (drained)
+        seconds /= (double)(result->begun - result->step + 1);
+    double rate = seconds > 0 ? (double)result->samples / seconds : 0;
+    int64_t epoch = (result->step - 1) / t->steps_an_epoch;
     og__log_step line = {.step = result->step,
                          .epoch = epoch,
                          .loss = result->loss,
@@ -174,16 +178,33 @@ static int finish_step(trainer *t, int64_t epoch, const og_step_result *result, 
     if (result->skipped && !t->run.quiet) {
         og__progress_clear(&t->progress);
         og__say("step %" PRId64 " skipped: not finite at a loss scale of %g; the next has %g",
-                result->step, result->loss_scale, og_session_loss_scale(t->run.session));
+                result->step, result->loss_scale, result->next_loss_scale);
     }
     t->last = *result;
-    t->step_samples = 0;
-    int status = validates ? validate(t, epoch) : OG__EXIT_DONE;
-    if (validates && t->validated && !og__signals_stopped())
-        line.validation = &t->metrics;
+    t->step_start += seconds;
+    int status = OG__EXIT_DONE;
+    if (validates) {
+        status = validate(t, epoch);
+        if (t->validated && !og__signals_stopped())
+            line.validation = &t->metrics;
+        t->step_start = og__seconds();
+    }
     og__run_log_step(&t->log, &line);
-    t->step_start = og__seconds();
     return status;
+}
+
+/* The step for what is still summed, unless training stops here, and every report that is due;
+ * validation after the last of them. */
+static int drain(trainer *t, bool stops, bool validates)
+{
+    og_session *session = t->run.session;
+    og_step_result result;
+    og_status status =
+        stops ? og_session_report(session, &result) : og_session_flush(session, &result);
+    for (; status == OG_OK && result.updated; status = og_session_report(session, &result))
+        OG__TRY(finish_step(t, &result, true, validates && result.step == result.begun));
+    t->begun = result.begun;
+    return status == OG_OK ? OG__EXIT_DONE : failed(t);
 }
 
 /* Micro-batch `index`; an optimizer step where one is due. */
@@ -192,29 +213,31 @@ static int train_batch(trainer *t, int64_t epoch, int64_t index)
     og_step_result result;
     bool last_of_epoch = index + 1 == t->feed.batches;
     if (index % t->accumulation == 0)
-        og_session_set_lr(t->run.session, og_schedule_lr(t->run.options, t->last.step, t->steps));
+        og_session_set_lr(t->run.session, og_schedule_lr(t->run.options, t->begun, t->steps));
     OG__TRY(og__feed_next(&t->feed, epoch, index));
     if (og_session_train_step(t->run.session, t->feed.inputs, t->feed.targets, t->feed.samples,
                               &result) != OG_OK)
         return failed(t);
     t->samples += t->feed.samples;
-    t->step_samples += t->feed.samples;
-    if (!result.updated && last_of_epoch && og_session_flush(t->run.session, &result) != OG_OK)
-        return failed(t);
-    if (!result.updated)
-        return OG__EXIT_DONE;
-    bool validates = t->validates && (last_of_epoch || result.step == t->steps);
-    return finish_step(t, epoch, &result, validates);
+    bool begins = result.begun > t->begun;
+    t->begun = result.begun;
+    bool ends = (begins && t->begun == t->steps) || last_of_epoch;
+    if (result.updated)
+        OG__TRY(
+            finish_step(t, &result, false, ends && t->validates && result.step == result.begun));
+    return ends ? drain(t, false, t->validates) : OG__EXIT_DONE;
 }
 
 static int train(trainer *t)
 {
     og__progress_start(&t->progress, t->run.quiet, t->steps);
     t->start = t->step_start = og__seconds();
-    for (int64_t epoch = 0; t->last.step < t->steps; epoch++)
-        for (int64_t index = 0; index < t->feed.batches && t->last.step < t->steps; index++) {
-            if (og__signals_stopped())
+    for (int64_t epoch = 0; t->begun < t->steps; epoch++)
+        for (int64_t index = 0; index < t->feed.batches && t->begun < t->steps; index++) {
+            if (og__signals_stopped()) {
+                OG__TRY(drain(t, true, false));
                 return OG__EXIT_STOPPED;
+            }
             OG__TRY(train_batch(t, epoch, index));
         }
     return OG__EXIT_DONE;

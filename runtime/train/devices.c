@@ -1,0 +1,120 @@
+/* The devices of this build, by name: "cpu", "cuda:0". */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cpu/cpu.h"
+#ifdef OG_HAVE_CUDA
+#include "kernels/cuda/cuda.h"
+#endif
+#include "runtime/train/train.h"
+
+/* Makes device `index` of its kind; `host` outlives it. NULL, and an error, where it cannot be
+ * had. */
+typedef struct maker {
+    const char *kind;
+    og_device *(*make)(int index, const og_device *host, og_error *error);
+} maker;
+
+/* Beside the CPU; in the order in which "auto" tries them. */
+static const maker makers[] = {
+#ifdef OG_HAVE_CUDA
+    {"cuda", og_cuda_device_new},
+#endif
+    {NULL, NULL},
+};
+
+enum { MOST_INDEX = 999, MOST_NAMES = 16 };
+
+/* "cuda" or "cuda:0": which of the kind; -1: it is none of the kind. */
+static int index_of(const char *name, const char *kind)
+{
+    size_t n = strlen(kind);
+    char tail;
+    int index;
+    if (strncmp(name, kind, n) != 0)
+        return -1;
+    if (name[n] == '\0')
+        return 0;
+    return sscanf(name + n, ":%3d%c", &index, &tail) == 1 && index >= 0 ? index : -1;
+}
+
+/* The first device of any kind; NULL where there is none. */
+static og_device *make_first(const og_device *host)
+{
+    og_device *device = NULL;
+    for (const maker *m = makers; m->kind && !device; m++) {
+        og_error ignored = {0};
+        device = m->make(0, host, &ignored);
+        og_error_clear(&ignored);
+    }
+    return device;
+}
+
+/* "cpu, cuda:0": those that there are. */
+static void add_names(og_text *out)
+{
+    og_device_info infos[MOST_NAMES];
+    int n = og_devices(infos, MOST_NAMES);
+    for (int i = 0; i < n && i < MOST_NAMES; i++)
+        og_text_printf(out, "%s%s", i ? ", " : "", infos[i].device);
+}
+
+og_device *og__device_new(const char *name, og_device *host, og_error *error)
+{
+    if (strcmp(name, "cpu") == 0)
+        return host;
+    if (strcmp(name, "auto") == 0) {
+        og_device *first = make_first(host);
+        return first ? first : host;
+    }
+    for (const maker *m = makers; m->kind; m++) {
+        int index = index_of(name, m->kind);
+        if (index < 0)
+            continue;
+        og_device *device = m->make(index, host, error);
+        if (!device)
+            og_error_prefix(error, "device %s", name);
+        return device;
+    }
+    og_text names = {0};
+    add_names(&names);
+    og_fail(error, OG_INVALID_ARGUMENT, "this build has no device %s; there is: %s", name,
+            names.s && *names.s ? names.s : "none");
+    og_text_free(&names);
+    return NULL;
+}
+
+static void describe(og_device *d, const char *kind, int index, og_device_info *info)
+{
+    *info = (og_device_info){.half = d->half};
+    if (index < 0)
+        snprintf(info->device, sizeof info->device, "%s", kind);
+    else
+        snprintf(info->device, sizeof info->device, "%s:%d", kind, index);
+    snprintf(info->name, sizeof info->name, "%s", d->name);
+    d->memory(d, &info->total, &info->available);
+}
+
+int og_devices(og_device_info *infos, int room)
+{
+    int n = 0;
+    og_device *host = og_cpu_device_new(0);
+    if (!host)
+        return 0;
+    if (n++ < room)
+        describe(host, "cpu", -1, &infos[0]);
+    for (const maker *m = makers; m->kind; m++)
+        for (int i = 0; i <= MOST_INDEX; i++) {
+            og_error ignored = {0};
+            og_device *device = m->make(i, host, &ignored);
+            og_error_clear(&ignored);
+            if (!device)
+                break;
+            if (n++ < room)
+                describe(device, m->kind, i, &infos[n - 1]);
+            device->destroy(device);
+        }
+    host->destroy(host);
+    return n;
+}
