@@ -4,9 +4,6 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
-#ifdef OG_HAVE_CUDA
-#include "kernels/cuda/cuda.h"
-#endif
 #include "runtime/train/train.h"
 
 /* Makes device `index` of its kind; `host` outlives it. NULL, and an error, where it cannot be
@@ -18,9 +15,6 @@ typedef struct maker {
 
 /* Beside the CPU; in the order in which "auto" tries them. */
 static const maker makers[] = {
-#ifdef OG_HAVE_CUDA
-    {"cuda", og_cuda_device_new},
-#endif
     {NULL, NULL},
 };
 
