@@ -80,10 +80,16 @@ static const scenario scenarios[] = {
      .settings = {{"loss", "bce_with_logits"}, {"profile", "on"}}},
 };
 
-/* h = dropout(x w), y = relu(h) v */
+/* h = dropout(x w), y = relu(h) v; a second output that training does not make is larger than all
+ * that training makes. */
 static bool write_model(const char *path)
 {
-    static const int64_t x[] = {-1, 24}, y[] = {-1, 6}, w[] = {24, 40}, v[] = {40, 6};
+    enum { COPIES = 64 };
+    static const int64_t x[] = {-1, 24}, y[] = {-1, 6}, w[] = {24, 40}, v[] = {40, 6},
+                         wide[] = {-1, 40 * COPIES};
+    char copies[2 * COPIES + 1] = "";
+    for (int i = 0; i < COPIES; i++)
+        strcat(copies, i ? " r" : "r");
     float data[24 * 40];
     for (int i = 0; i < 24 * 40; i++)
         data[i] = (float)(i * 7 % 31 - 15) / 40;
@@ -92,6 +98,9 @@ static bool write_model(const char *path)
     pb_message(&g, 1, pb_node("Dropout", "drop", "a ratio training", "h"));
     pb_message(&g, 1, pb_node("Relu", "relu", "h", "r"));
     pb_message(&g, 1, pb_node("MatMul", "second", "r v", "y"));
+    pb concat = pb_node("Concat", "wide", copies, "wide");
+    pb_message(&concat, 5, pb_attr_int("axis", 1));
+    pb_message(&g, 1, concat);
     pb_message(&g, 5, pb_floats("w", 2, w, data));
     pb_message(&g, 5, pb_floats("v", 2, v, data));
     pb_message(&g, 5, pb_floats("ratio", 0, NULL, &(float){0.25f}));
@@ -100,6 +109,7 @@ static bool write_model(const char *path)
     pb_message(&g, 5, training);
     pb_message(&g, 11, pb_value("x", 2, x));
     pb_message(&g, 12, pb_value("y", 2, y));
+    pb_message(&g, 12, pb_value("wide", 2, wide));
     pb m = pb_model(g, 17);
     FILE *f = fopen(path, "wb");
     bool good = f && fwrite(m.bytes, 1, m.size, f) == m.size;
@@ -272,22 +282,24 @@ static bool evaluate(run *r, int64_t samples)
     og_eval_result result;
     og_tensor_info info;
     const void *inputs[] = {r->input}, *targets[] = {r->target};
-    if (!CHECK(og_session_output(r->session, 0, &info) == OG_OK))
+    int last = og_model_output_count(r->model) - 1;
+    if (!CHECK(og_session_output(r->session, last, &info) == OG_OK))
         return false;
     size_t bytes = (size_t)(elements(&info) / info.dims[0] * samples) * sizeof(float);
-    void *outputs[] = {malloc(bytes)};
+    void *outputs[2] = {NULL};
+    outputs[last] = malloc(bytes);
     fill_batch(r);
     bool good = CHECK(
         og_session_eval_step(r->session, inputs, targets, samples, outputs, &result) == OG_OK);
     scramble(r);
     append(&r->read, &result.loss_sum, sizeof(double));
     append(&r->read, &result.weight_sum, sizeof(double));
-    append(&r->read, outputs[0], bytes);
+    append(&r->read, outputs[last], bytes);
     fill_batch(r);
     good &= CHECK(og_session_predict(r->session, inputs, samples, outputs) == OG_OK);
     scramble(r);
-    append(&r->read, outputs[0], bytes);
-    free(outputs[0]);
+    append(&r->read, outputs[last], bytes);
+    free(outputs[last]);
     return good;
 }
 
@@ -368,7 +380,7 @@ static void compare(const run *cpu, const run *remote)
 
 TEST(as_on_the_cpu)
 {
-    int skipped = 0, random = 0;
+    int skipped = 0, random = 0, grown = 0;
     REQUIRE(write_model("remote.onnx"));
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
         run cpu, remote;
@@ -380,6 +392,7 @@ TEST(as_on_the_cpu)
             og_session_memory(remote.session, &m);
             CHECK_INT(remote.remote->allocated, m.peak);
             CHECK(m.inputs > 0 && m.constants > 0);
+            uint64_t first = m.peak, activations = m.activations;
             go(&cpu);
             go(&remote);
             compare(&cpu, &remote);
@@ -395,6 +408,8 @@ TEST(as_on_the_cpu)
             CHECK(n < UPDATES);
             skipped += n;
             random += remote.session->position >= 0;
+            grown += m.activations > activations;
+            CHECK(m.peak >= first);
         }
         end(&cpu);
         end(&remote);
@@ -402,6 +417,7 @@ TEST(as_on_the_cpu)
     TEST_CASE("");
     CHECK(skipped > 0);
     CHECK(random > 0);
+    CHECK(grown > 0);
     unlink("remote.onnx");
 }
 
@@ -462,28 +478,43 @@ TEST(errors_name_their_step)
     end(&r);
 }
 
-/* A group whose second micro-batch is refused begins anew. */
+/* A group whose second micro-batch is refused begins anew: all is as if it had never come. */
 TEST(a_refused_batch_leaves_nothing)
 {
-    run runs[2];
-    for (int k = 0; k < 2; k++) {
+    run runs[3]; /* without the group; with it on the CPU, and on the device */
+    for (int k = 0; k < 3; k++) {
         run *r = &runs[k];
-        if (!CHECK(start(r, find("a CNN with running statistics, accumulated"), k == 1)))
+        if (!CHECK(start(r, find("a CNN with running statistics, accumulated"), k == 2)))
             return;
         const void *inputs[] = {r->input}, *targets[] = {r->target};
         og_step_result result;
-        CHECK(train(r, 8) && train(r, 8) && train(r, 8));
+        CHECK(train(r, 8) && train(r, 8));
+        if (k > 0)
+            CHECK(train(r, 8));
+        else
+            fill_batch(r);
         fill_batch(r);
         ((int64_t *)r->target)[1] = 1000;
-        CHECK_INT(og_session_train_step(r->session, inputs, targets, 8, &result), OG_INVALID_DATA);
-        CHECK_INT(result.begun, 1);
+        if (k > 0)
+            CHECK_INT(og_session_train_step(r->session, inputs, targets, 8, &result),
+                      OG_INVALID_DATA);
         CHECK(train(r, 8) && train(r, 8) && report_all(r, false) && save(r));
         CHECK_INT(r->n_steps, 2);
     }
-    CHECK(same(&runs[0].read, &runs[1].read));
-    CHECK(same(&runs[0].losses, &runs[1].losses));
-    end(&runs[0]);
-    end(&runs[1]);
+    for (int k = 1; k < 3; k++) {
+        CHECK(same(&runs[0].read, &runs[k].read));
+        CHECK(same(&runs[0].losses, &runs[k].losses));
+    }
+    for (int k = 0; k < 3; k++)
+        end(&runs[k]);
+}
+
+TEST(freed_while_work_is_queued)
+{
+    run r;
+    if (CHECK(start(&r, find("an MLP"), true)))
+        CHECK(train(&r, 32) && train(&r, 32) && r.remote->done < r.remote->queue.n);
+    end(&r);
 }
 
 /* Checks of gradients are the host's. */
@@ -548,9 +579,13 @@ TEST(devices_are_listed)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(as_on_the_cpu),          TEST_ROW(constants_lie_there_once),
-    TEST_ROW(errors_name_their_step), TEST_ROW(a_refused_batch_leaves_nothing),
-    TEST_ROW(gradients_are_checked),  TEST_ROW(what_is_refused),
+    TEST_ROW(as_on_the_cpu),
+    TEST_ROW(constants_lie_there_once),
+    TEST_ROW(errors_name_their_step),
+    TEST_ROW(a_refused_batch_leaves_nothing),
+    TEST_ROW(freed_while_work_is_queued),
+    TEST_ROW(gradients_are_checked),
+    TEST_ROW(what_is_refused),
     TEST_ROW(devices_are_listed),
 };
 TEST_MAIN(tests)
