@@ -119,7 +119,7 @@ OG_API og_status og_error_status(const og_context *context);
 /* A device of this machine that this build can use. */
 typedef struct og_device_info {
     char device[16];           /* as og_context_config takes it: "cpu", "cuda:0" */
-    char name[112];            /* what it calls itself */
+    char name[112];            /* what its maker calls it; "" where that is not known */
     uint64_t total, available; /* bytes of memory */
     og_dtype half; /* in which products are faster than in float32, OG_UNDEFINED: in none */
 } og_device_info;

@@ -123,7 +123,8 @@ typedef struct og_remote {
 } og_remote;
 
 struct og_device {
-    const char *name;        /* "cpu" */
+    const char *name;        /* "cpu", "cuda:0" */
+    const char *model;       /* what its maker calls it; NULL: not known */
     const og_remote *remote; /* NULL: the host's memory; a call's work is done when it returns */
     int threads;             /* of the compute thread's OpenMP pool */
     og_dtype half;           /* in which products are faster than in float32: what --amp auto takes;

@@ -79,14 +79,11 @@ og_device *og__device_new(const char *name, og_device *host, og_error *error)
     return NULL;
 }
 
-static void describe(og_device *d, const char *kind, int index, og_device_info *info)
+static void describe(og_device *d, og_device_info *info)
 {
     *info = (og_device_info){.half = d->half};
-    if (index < 0)
-        snprintf(info->device, sizeof info->device, "%s", kind);
-    else
-        snprintf(info->device, sizeof info->device, "%s:%d", kind, index);
-    snprintf(info->name, sizeof info->name, "%s", d->name);
+    snprintf(info->device, sizeof info->device, "%s", d->name);
+    snprintf(info->name, sizeof info->name, "%s", d->model ? d->model : "");
     d->memory(d, &info->total, &info->available);
 }
 
@@ -97,7 +94,7 @@ int og_devices(og_device_info *infos, int room)
     if (!host)
         return 0;
     if (n++ < room)
-        describe(host, "cpu", -1, &infos[0]);
+        describe(host, &infos[0]);
     for (const maker *m = makers; m->kind; m++)
         for (int i = 0; i <= MOST_INDEX; i++) {
             og_error ignored = {0};
@@ -106,7 +103,7 @@ int og_devices(og_device_info *infos, int room)
             if (!device)
                 break;
             if (n++ < room)
-                describe(device, m->kind, i, &infos[n - 1]);
+                describe(device, &infos[n - 1]);
             device->destroy(device);
         }
     host->destroy(host);

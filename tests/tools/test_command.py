@@ -540,7 +540,14 @@ class Others(Case):
 
     def test_devices(self):
         self.assertIn("cpu", self.run_command("devices").stdout)
-        self.assertEqual(json.loads(self.run_command("devices", "--json").stdout)["devices"][0]["device"], "cpu")
+        cpu = json.loads(self.run_command("devices", "--json").stdout)["devices"][0]
+        self.assertEqual(cpu["device"], "cpu")
+        self.assertGreater(cpu["total_bytes"], cpu["available_bytes"])
+        self.assertIn(cpu["half"], (None, "bfloat16"))
+        self.train("--device", "cpu", "--steps", "1")
+        r = self.train("--device", "cuda:99", status=2)
+        self.assertIn("cuda:99", r.stderr)
+        self.assertIn("there is: cpu", r.stderr)
 
     def test_full_disk(self):
         if os.path.exists("/dev/full"):

@@ -1,9 +1,8 @@
-/* ongrad devices: what can train here. This version has the CPU. */
+/* ongrad devices: what can train here; half: in which products are faster than in float32, what
+ * --amp auto takes. */
 #define _GNU_SOURCE /* sched_getaffinity */
-#include <inttypes.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,6 +10,8 @@
 #include "tools/ongrad/options.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
+
+enum { MOST_DEVICES = 64 };
 
 /* The text behind "KEY…:" in a file of /proc; false where there is none. */
 static bool read_field(const char *path, const char *key, char *out, size_t room)
@@ -32,47 +33,72 @@ static bool read_field(const char *path, const char *key, char *out, size_t room
     return found;
 }
 
-/* /proc/meminfo counts in kB of 1024 bytes; 0: not known. */
-static uint64_t memory_of(const char *key)
+static int count_cores(void)
 {
-    char text[64];
-    return read_field("/proc/meminfo", key, text, sizeof text) ? strtoull(text, NULL, 10) * 1024
-                                                               : 0;
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                       : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+static bool is_cpu(const og_device_info *info)
+{
+    return strcmp(info->device, "cpu") == 0;
+}
+
+static void add_json(og_json *j, const og_device_info *info)
+{
+    og_json_open(j, NULL, '{');
+    og_json_string(j, "device", info->device);
+    og_json_string(j, "name", info->name);
+    if (is_cpu(info))
+        og_json_int(j, "cores", count_cores());
+    og_json_int(j, "total_bytes", (int64_t)info->total);
+    og_json_int(j, "available_bytes", (int64_t)info->available);
+    og_json_string(j, "half", info->half == OG_UNDEFINED ? NULL : og_dtype_name(info->half));
+    og_json_close(j, '}');
+}
+
+static void add_row(og__table *table, const og_device_info *info)
+{
+    char total[32], available[32];
+    og__table_cell(table, "%s", info->device);
+    og__table_cell(table, "%s", info->name);
+    if (is_cpu(info))
+        og__table_cell(table, "%d", count_cores());
+    else
+        og__table_cell(table, "-");
+    og__table_cell(table, "%s", og_format_bytes(total, info->total));
+    og__table_cell(table, "%s", og_format_bytes(available, info->available));
+    og__table_cell(table, "%s", info->half == OG_UNDEFINED ? "-" : og_dtype_name(info->half));
 }
 
 int og__command_devices(const og__arguments *a)
 {
-    static const char *const headings[] = {"device", "name", ">cores", ">memory", ">available"};
-    char name[128] = "CPU", total[32], available[32];
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                            : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    uint64_t all = memory_of("MemTotal"), free_now = memory_of("MemAvailable");
-    read_field("/proc/cpuinfo", "model name", name, sizeof name);
+    static const char *const headings[] = {"device",  "name",       ">cores",
+                                           ">memory", ">available", "half"};
+    og_device_info infos[MOST_DEVICES];
+    int n = og_devices(infos, MOST_DEVICES);
+    n = n < MOST_DEVICES ? n : MOST_DEVICES;
+    for (int i = 0; i < n; i++)
+        if (is_cpu(&infos[i]) &&
+            !read_field("/proc/cpuinfo", "model name", infos[i].name, sizeof infos[i].name))
+            snprintf(infos[i].name, sizeof infos[i].name, "CPU");
     og_text out = {0};
     if (og__argument_flag(a, "json")) {
         og_json j = {&out};
         og_json_open(&j, NULL, '{');
         og_json_open(&j, "devices", '[');
-        og_json_open(&j, NULL, '{');
-        og_json_string(&j, "device", "cpu");
-        og_json_string(&j, "name", name);
-        og_json_int(&j, "cores", cores);
-        og_json_int(&j, "total_bytes", (int64_t)all);
-        og_json_int(&j, "available_bytes", (int64_t)free_now);
-        og_json_close(&j, '}');
+        for (int i = 0; i < n; i++)
+            add_json(&j, &infos[i]);
         og_json_close(&j, ']');
         og_json_close(&j, '}');
         og_text_add(&out, "\n");
     } else {
         og__table table;
-        og__table_start(&table, 5, headings);
-        og__table_cell(&table, "cpu");
-        og__table_cell(&table, "%s", name);
-        og__table_cell(&table, "%d", cores);
-        og__table_cell(&table, "%s", og_format_bytes(total, all));
-        og__table_cell(&table, "%s", og_format_bytes(available, free_now));
+        og__table_start(&table, sizeof headings / sizeof *headings, headings);
+        for (int i = 0; i < n; i++)
+            add_row(&table, &infos[i]);
         og__table_finish(&table, &out, 0);
     }
     return og__write_stdout(a->command->name, &out);

@@ -96,12 +96,15 @@ static void try_batches(planning *p)
 static const struct {
     const char *key, *label;
     size_t at;
+    bool remote; /* of devices with memory of their own */
 } categories[] = {
     {"parameters", "parameters", offsetof(og_memory_report, parameters)},
     {"gradients", "gradients", offsetof(og_memory_report, gradients)},
     {"optimizer", "optimizer", offsetof(og_memory_report, optimizer)},
     {"derived", "derived from weights", offsetof(og_memory_report, derived)},
     {"other_state", "other state", offsetof(og_memory_report, other_state)},
+    {"constants", "constants", offsetof(og_memory_report, constants), true},
+    {"inputs", "input slots", offsetof(og_memory_report, inputs), true},
     {"activations", "activations", offsetof(og_memory_report, activations)},
 };
 enum { CATEGORIES = sizeof categories / sizeof *categories };
@@ -173,6 +176,8 @@ static void add_memory(const planning *p, og_text *out)
     og__table_start(&table, 3, headings);
     for (int i = 0; i < CATEGORIES; i++) {
         uint64_t bytes = bytes_of(p, i);
+        if (!bytes && categories[i].remote)
+            continue;
         og__table_cell(&table, "%s", categories[i].label);
         og__table_cell(&table, "%s", og_format_bytes(size, bytes));
         og__table_cell(&table, "%s", og__grouped_text(count, (int64_t)bytes));

@@ -116,9 +116,11 @@ static void say_memory(const og__run *run)
     og_memory_report m;
     char total[32], available[32], budget[32], peak[32];
     og_session_memory(run->session, &m);
-    og__say("  %-11s Detected CPU memory: %s (%s available); budget %s (memory_fraction %s)",
-            "memory", og_format_bytes(total, m.total), og_format_bytes(available, m.available),
-            og_format_bytes(budget, m.budget), option_or(run->options, "memory_fraction", "0.9"));
+    const char *device = og_context_device(run->context);
+    og__say("  %-11s Detected %s memory: %s (%s available); budget %s (memory_fraction %s)",
+            "memory", strcmp(device, "cpu") == 0 ? "CPU" : device, og_format_bytes(total, m.total),
+            og_format_bytes(available, m.available), og_format_bytes(budget, m.budget),
+            option_or(run->options, "memory_fraction", "0.9"));
     og__say("  %-11s predicted peak %s", "", og_format_bytes(peak, m.peak));
 }
 
