@@ -1,7 +1,7 @@
 /* Training on a device that has memory of its own and works behind the host (remote_device.h): to
  * the bit what the CPU gives, whatever the session is asked for in between, in the memory that was
  * predicted, and without one touch of the device's memory by the host. */
-#include "tests/train/remote_device.h"
+#include "tests/remote_device.h"
 
 #include <unistd.h>
 

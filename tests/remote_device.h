@@ -468,17 +468,15 @@ static og_status remote_run(int kernel, const og_call *call)
     }
 #define REMOTE_NAME(n) remote_run_##n,
 /* n: octal digits */
+/* clang-format off */
 #define REMOTE_8(f, n) f(n##0) f(n##1) f(n##2) f(n##3) f(n##4) f(n##5) f(n##6) f(n##7)
-#define REMOTE_64(f, n)                                                                       \
-    REMOTE_8(f, n##0)                                                                         \
-    REMOTE_8(f, n##1)                                                                         \
-    REMOTE_8(f, n##2) REMOTE_8(f, n##3) REMOTE_8(f, n##4) REMOTE_8(f, n##5) REMOTE_8(f, n##6) \
-        REMOTE_8(f, n##7)
-#define REMOTE_ALL(f)                                                               \
-    REMOTE_64(f, 0)                                                                 \
-    REMOTE_64(f, 1)                                                                 \
-    REMOTE_64(f, 2) REMOTE_64(f, 3) REMOTE_64(f, 4) REMOTE_64(f, 5) REMOTE_64(f, 6) \
-        REMOTE_64(f, 7)
+#define REMOTE_64(f, n)                                                            \
+    REMOTE_8(f, n##0) REMOTE_8(f, n##1) REMOTE_8(f, n##2) REMOTE_8(f, n##3)        \
+    REMOTE_8(f, n##4) REMOTE_8(f, n##5) REMOTE_8(f, n##6) REMOTE_8(f, n##7)
+#define REMOTE_ALL(f)                                                              \
+    REMOTE_64(f, 0) REMOTE_64(f, 1) REMOTE_64(f, 2) REMOTE_64(f, 3)                \
+    REMOTE_64(f, 4) REMOTE_64(f, 5) REMOTE_64(f, 6) REMOTE_64(f, 7)
+/* clang-format on */
 REMOTE_ALL(REMOTE_RUN)
 
 static bool remote_wrap_kernels(void)
