@@ -21,7 +21,7 @@ typedef enum remote_kind { REMOTE_CALL, REMOTE_COPY, REMOTE_CLEAR } remote_kind;
 /* Something to be done. */
 typedef struct remote_work {
     remote_kind kind;
-    const og_kernel *kernel;
+    og_status (*run)(const og_call *call, og_error *error); /* a kernel's run or pack */
     og_call call; /* x and y are copies that belong to this */
     void *to;
     const void *from;
@@ -185,9 +185,10 @@ static og_tensor *remote_tensors(const og_tensor *from, int n)
     return to;
 }
 
-static remote_work remote_work_of(const og_kernel *kernel, const og_call *call)
+static remote_work remote_work_of(og_status (*run)(const og_call *, og_error *),
+                                  const og_call *call)
 {
-    remote_work w = {.kind = REMOTE_CALL, .kernel = kernel, .call = *call};
+    remote_work w = {.kind = REMOTE_CALL, .run = run, .call = *call};
     w.call.x = remote_tensors(call->x, call->nx);
     w.call.y = remote_tensors(call->y, call->ny);
     return w;
@@ -213,7 +214,7 @@ static void remote_clear_list(remote_list *list)
 static og_status remote_do(const remote_work *w, og_error *error)
 {
     if (w->kind == REMOTE_CALL)
-        return w->kernel->run(&w->call, error);
+        return w->run(&w->call, error);
     if (w->kind == REMOTE_COPY)
         memcpy(w->to, w->from, w->bytes);
     else
@@ -241,14 +242,15 @@ static bool remote_may(remote_device *r, og_error *error)
     return !r->recording;
 }
 
-static og_status remote_queue(remote_device *r, const og_kernel *kernel, const og_call *call)
+static og_status remote_queue(og_status (*run)(const og_call *, og_error *), const og_call *call)
 {
+    remote_device *r = (remote_device *)(uintptr_t)call->device;
     for (int i = 0; i < call->nx; i++)
         if (call->x[i].type.dtype != OG_UNDEFINED && og_type_bytes(&call->x[i].type) > 0 &&
             !(i < 8 && call->node->op->type_only >> i & 1) &&
             !remote_owns(r, call->x[i].data, 1, false))
             return remote_problem(r, NULL, "a kernel reads memory that is not the device's");
-    remote_add(r->recording ? r->recording : &r->queue, remote_work_of(kernel, call));
+    remote_add(r->recording ? r->recording : &r->queue, remote_work_of(run, call));
     return OG_OK;
 }
 
@@ -420,7 +422,7 @@ static og_status remote_replay(og_device *d, void *recording, og_error *error)
     if (!remote_may(r, error))
         return OG_INTERNAL;
     for (size_t i = 0; i < list->n; i++)
-        remote_add(&r->queue, remote_work_of(list->items[i].kernel, &list->items[i].call));
+        remote_add(&r->queue, remote_work_of(list->items[i].run, &list->items[i].call));
     r->replayed++;
     return OG_OK;
 }
@@ -452,21 +454,21 @@ static const og_remote remote_functions = {
     .forget = remote_forget,
 };
 
-/* ---- kernels: those of the CPU, whose run queues the call. A run function does not learn which
- * kernel it is of, so each has one of its own. */
+/* ---- kernels: those of the CPU, whose run and pack queue the call. A function does not learn
+ * which kernel it is of, so each has its own. */
 
-static og_status remote_run(int kernel, const og_call *call)
-{
-    return remote_queue((remote_device *)(uintptr_t)call->device, remote_originals[kernel], call);
-}
-
-#define REMOTE_RUN(n)                                                     \
-    static og_status remote_run_##n(const og_call *call, og_error *error) \
-    {                                                                     \
-        (void)error;                                                      \
-        return remote_run(0##n, call);                                    \
+#define REMOTE_FUNCTIONS(n)                                                \
+    static og_status remote_run_##n(const og_call *call, og_error *error)  \
+    {                                                                      \
+        (void)error;                                                       \
+        return remote_queue(remote_originals[0##n]->run, call);            \
+    }                                                                      \
+    static og_status remote_pack_##n(const og_call *call, og_error *error) \
+    {                                                                      \
+        (void)error;                                                       \
+        return remote_queue(remote_originals[0##n]->pack, call);           \
     }
-#define REMOTE_NAME(n) remote_run_##n,
+#define REMOTE_PAIR(n) {remote_run_##n, remote_pack_##n},
 /* n: octal digits */
 /* clang-format off */
 #define REMOTE_8(f, n) f(n##0) f(n##1) f(n##2) f(n##3) f(n##4) f(n##5) f(n##6) f(n##7)
@@ -477,12 +479,13 @@ static og_status remote_run(int kernel, const og_call *call)
     REMOTE_64(f, 0) REMOTE_64(f, 1) REMOTE_64(f, 2) REMOTE_64(f, 3)                \
     REMOTE_64(f, 4) REMOTE_64(f, 5) REMOTE_64(f, 6) REMOTE_64(f, 7)
 /* clang-format on */
-REMOTE_ALL(REMOTE_RUN)
+REMOTE_ALL(REMOTE_FUNCTIONS)
 
 static bool remote_wrap_kernels(void)
 {
-    static og_status (*const runs[REMOTE_KERNELS])(const og_call *,
-                                                   og_error *) = {REMOTE_ALL(REMOTE_NAME)};
+    static const struct {
+        og_status (*run)(const og_call *, og_error *), (*pack)(const og_call *, og_error *);
+    } functions[REMOTE_KERNELS] = {REMOTE_ALL(REMOTE_PAIR)};
     int n = 0;
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family; t++)
         for (const og_kernel *k = t->kernels; k->op; k++) {
@@ -490,7 +493,8 @@ static bool remote_wrap_kernels(void)
                 return false;
             remote_originals[n] = k;
             remote_kernels[n] = *k;
-            remote_kernels[n].run = runs[n];
+            remote_kernels[n].run = functions[n].run;
+            remote_kernels[n].pack = k->pack ? functions[n].pack : NULL;
             n++;
         }
     remote_kernels[n] = (og_kernel){0};
