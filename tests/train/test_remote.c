@@ -380,7 +380,7 @@ static void compare(const run *cpu, const run *remote)
 
 TEST(as_on_the_cpu)
 {
-    int skipped = 0, random = 0, grown = 0;
+    int skipped = 0, random = 0, grown = 0, kept = 0;
     REQUIRE(write_model("remote.onnx"));
     for (size_t i = 0; i < sizeof scenarios / sizeof *scenarios; i++) {
         run cpu, remote;
@@ -408,6 +408,7 @@ TEST(as_on_the_cpu)
             CHECK(n < UPDATES);
             skipped += n;
             random += remote.session->position >= 0;
+            kept += remote.session->plans[0].plan->n_once + remote.session->plans[0].plan->n_packs;
             grown += m.activations > activations;
             CHECK(m.peak >= first);
         }
@@ -418,6 +419,7 @@ TEST(as_on_the_cpu)
     CHECK(skipped > 0);
     CHECK(random > 0);
     CHECK(grown > 0);
+    CHECK(kept > 0);
     unlink("remote.onnx");
 }
 
