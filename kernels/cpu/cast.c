@@ -14,28 +14,33 @@ static og_dtype cast_domain(og_dtype from, og_dtype to)
     return from == OG_UINT64 && og__is_real(to) ? OG_DOUBLE : OG_INT64;
 }
 
-static bool cast_supports(const og_call *call)
+bool og__cast_supports(const og_call *call)
 {
     return call->nx >= 1 && call->ny == 1 && og__elementwise_dtype(call->x[0].type.dtype) &&
            og__elementwise_dtype(call->y[0].type.dtype);
 }
 
+og_program og__cast_program(const og_call *call)
+{
+    static const int16_t out = 0;
+    return (og_program){.domain = cast_domain(call->x[0].type.dtype, call->y[0].type.dtype),
+                        .n_in = 1,
+                        .n_out = 1,
+                        .out = &out};
+}
+
 static og_status cast_prepare(og_call *call, og_error *error)
 {
-    int16_t out = 0;
-    og_program program = {.domain = cast_domain(call->x[0].type.dtype, call->y[0].type.dtype),
-                          .n_in = 1,
-                          .n_out = 1,
-                          .out = &out};
+    og_program program = og__cast_program(call);
     return og__elementwise_prepare(call, &program, error);
 }
 
 #define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE | OG_KERNEL_ANY_ORDER)
 
 const og_kernel og_kernels_cpu_cast[] = {
-    {"Cast", "tiles", FLAGS, cast_supports, cast_prepare, og__elementwise_run,
+    {"Cast", "tiles", FLAGS, og__cast_supports, cast_prepare, og__elementwise_run,
      og__elementwise_release},
-    {"CastLike", "tiles", FLAGS, cast_supports, cast_prepare, og__elementwise_run,
+    {"CastLike", "tiles", FLAGS, og__cast_supports, cast_prepare, og__elementwise_run,
      og__elementwise_release},
     {NULL},
 };

@@ -114,9 +114,8 @@ static og__variant choose(const plan *p, og_scalar op, const int16_t operand[3],
     return best;
 }
 
-/* The order of axes in which y, which has no gaps, is row-major: by falling stride, after those of
- * one element. */
-static void order_axes(const og_tensor *y, int *order)
+/* By falling stride, after those of one element. */
+void og__output_order(const og_tensor *y, int *order)
 {
     int ones = 0, n = 0;
     for (int a = 0; a < y->type.rank; a++)
@@ -137,7 +136,7 @@ static void plan_inputs(plan *p, const og_call *call)
 {
     const og_type *space = &call->y[0].type;
     int order[OG_MAX_RANK];
-    order_axes(&call->y[0], order);
+    og__output_order(&call->y[0], order);
     for (int i = 0; i < p->n_in; i++) {
         input *in = &p->inputs[i];
         const og_tensor *x = &call->x[i];

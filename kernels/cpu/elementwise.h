@@ -52,6 +52,16 @@ const og__tile_ops *og__tile_ops_best(void);
 og_status og__elementwise_prepare(og_call *call, const og_program *program, og_error *error);
 og_status og__elementwise_run(const og_call *call, og_error *error);
 void og__elementwise_release(og_call *call);
+/* The axes of y, which has no gaps, in the order in which it is row-major. */
+void og__output_order(const og_tensor *y, int *order);
+
+/* scalar.c, cast.c: the calls that are programs, and as which; for every device. */
+bool og__fused_supports(const og_call *call);
+bool og__scalar_supports(const og_call *call);
+bool og__cast_supports(const og_call *call);
+/* instr and out are one allocation, the caller's, at program->instr. */
+og_status og__scalar_program(const og_call *call, og_program *program, og_error *error);
+og_program og__cast_program(const og_call *call);
 /* Can elements of this type be loaded and stored? */
 bool og__elementwise_dtype(og_dtype dtype);
 

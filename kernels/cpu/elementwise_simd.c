@@ -9,42 +9,6 @@
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/vector_math.h"
 
-/* ---- arithmetic that differs between domains */
-
-/* Integers: towards zero; by zero gives 0; the one overflow wraps. */
-static inline int64_t divide_int(int64_t a, int64_t b)
-{
-    return b == 0 ? 0 : b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
-}
-/* The sign follows the divisor. */
-static inline int64_t remainder_int(int64_t a, int64_t b)
-{
-    if (b == 0 || b == -1)
-        return 0;
-    int64_t r = a % b;
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-static inline int64_t power_int(int64_t a, int64_t b)
-{
-    if (b < 0)
-        return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
-    uint64_t result = 1, base = (uint64_t)a;
-    for (uint64_t e = (uint64_t)b; e; e >>= 1, base *= base)
-        if (e & 1)
-            result *= base;
-    return (int64_t)result;
-}
-static inline float remainder_float(float a, float b)
-{
-    float r = fmodf(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-static inline double remainder_double(double a, double b)
-{
-    double r = fmod(a, b);
-    return r != 0 && (r < 0) != (b < 0) ? r + b : r;
-}
-
 /* ---- instructions */
 
 /* Integer arithmetic wraps, as processors do. */
@@ -97,7 +61,7 @@ static inline double remainder_double(double a, double b)
 #define ROUND(type, a) og_##type##_to_float(og_float_to_##type((float)(a)))
 #define F(name) name##f
 #define DIVIDE(a, b) ((a) / (b))
-#define REMAINDER(a, b) remainder_float(a, b)
+#define REMAINDER(a, b) og__remainder_float(a, b)
 #define POWER(a, b) powf(a, b)
 #define T float
 #define X(name, arity, ints, e) MAKE_##arity(float, T, name, e)
@@ -109,7 +73,7 @@ static inline double remainder_double(double a, double b)
 #undef POWER
 
 #define F(name) name
-#define REMAINDER(a, b) remainder_double(a, b)
+#define REMAINDER(a, b) og__remainder_double(a, b)
 #define POWER(a, b) pow(a, b)
 #define T double
 #define X(name, arity, ints, e) MAKE_##arity(double, T, name, e)
@@ -121,9 +85,9 @@ static inline double remainder_double(double a, double b)
 #undef REMAINDER
 #undef POWER
 
-#define DIVIDE(a, b) divide_int(a, b)
-#define REMAINDER(a, b) remainder_int(a, b)
-#define POWER(a, b) power_int(a, b)
+#define DIVIDE(a, b) og__divide_int(a, b)
+#define REMAINDER(a, b) og__remainder_int(a, b)
+#define POWER(a, b) og__power_int(a, b)
 #define T int64_t
 #define INT_0(name, arity, e)
 #define INT_1(name, arity, e) MAKE_##arity(int, T, name, e)
@@ -198,19 +162,15 @@ static inline float bool_byte(uint8_t v)
     STORE(d, T, uint64_t, UINT64, to_uint64)            \
     STORE(d, T, int64_t, INT64, to_int)
 
-static inline uint64_t double_to_uint64(double v)
-{
-    return v >= 0x1p63 && v < 0x1p64 ? (uint64_t)v : (uint64_t)og__double_to_int(v);
-}
 static inline int64_t real_to_int(double v)
 {
     return og__double_to_int(v);
 }
 
 LOADS(float, float)
-STORES(float, float, real_to_int, double_to_uint64)
+STORES(float, float, real_to_int, og__double_to_uint64)
 LOADS(double, double)
-STORES(double, double, real_to_int, double_to_uint64)
+STORES(double, double, real_to_int, og__double_to_uint64)
 LOAD_INTS(int, int64_t)
 LOAD(int, int64_t, float, FLOAT, real_to_int)
 LOAD(int, int64_t, double, DOUBLE, real_to_int)

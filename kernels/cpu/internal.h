@@ -11,6 +11,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/arithmetic.h"
 #include "kernels/cpu/cpu.h"
 #include "runtime/base/half.h"
 
@@ -97,16 +98,6 @@ static inline bool og__is_real(og_dtype dtype)
     ((dtype) == OG_DOUBLE ? name##_double(__VA_ARGS__) : name##_float(__VA_ARGS__))
 
 /* ---- one element */
-
-/* As C's conversion where that is defined; NaN gives 0, values out of range the nearest end. */
-static inline int64_t og__double_to_int(double v)
-{
-    if (v >= 0x1p63)
-        return INT64_MAX;
-    if (v <= -0x1p63)
-        return INT64_MIN;
-    return v == v ? (int64_t)v : 0;
-}
 
 /* Element `i` of `data`, for bool, integers of at least 8 bits and float types of at least 16. */
 double og__load_double(const void *data, og_dtype dtype, int64_t i);

@@ -17,7 +17,7 @@ static bool types_loadable(const og_call *call)
     return call->ny > 0 && call->y[0].type.dtype != OG_UNDEFINED;
 }
 
-static bool fused_supports(const og_call *call)
+bool og__fused_supports(const og_call *call)
 {
     const og_program *program = call->node->program;
     if (!program || program->n_in != call->nx || program->n_out != call->ny ||
@@ -60,7 +60,7 @@ static bool is_chain(og_scalar op)
     return op == OG_SCALAR_Min || op == OG_SCALAR_Max;
 }
 
-static bool scalar_supports(const og_call *call)
+bool og__scalar_supports(const og_call *call)
 {
     og_scalar op = call->node->op->scalar;
     int arity = og_scalar_arity(op);
@@ -73,32 +73,38 @@ static bool scalar_supports(const og_call *call)
     return scalar_domain(call) != OG_INT64 || og_scalar_has_int(op);
 }
 
-static og_status scalar_prepare(og_call *call, og_error *error)
+og_status og__scalar_program(const og_call *call, og_program *program, og_error *error)
 {
     og_scalar op = call->node->op->scalar;
-    og_program program = {.domain = scalar_domain(call), .n_in = call->nx, .n_out = 1};
-    if (call->nx == og_scalar_arity(op)) {
-        og_instr instr = {.op = op, .a = 0, .b = 1, .c = 2};
-        int16_t out = (int16_t)call->nx;
-        program.n_instr = 1;
-        program.instr = &instr;
-        program.out = &out;
-        return og__elementwise_prepare(call, &program, error);
-    }
-    /* x0 op x1, that op x2 …; for one input, that input. */
-    int n = call->nx - 1;
-    og_instr *chain = calloc((size_t)n + 1, sizeof *chain);
-    if (!chain)
-        return og_fail_memory(error, (size_t)n * sizeof *chain, "an elementwise program");
-    for (int k = 0; k < n; k++)
-        chain[k] = (og_instr){
+    bool one = call->nx == og_scalar_arity(op);
+    /* Min and Max: x0 op x1, that op x2 …; for one input, that input. */
+    int n = one ? 1 : call->nx - 1;
+    size_t bytes = (size_t)n * sizeof(og_instr) + sizeof(int16_t);
+    og_instr *instr = calloc(1, bytes);
+    if (!instr)
+        return og_fail_memory(error, bytes, "an elementwise program");
+    if (one)
+        instr[0] = (og_instr){.op = op, .a = 0, .b = 1, .c = 2};
+    for (int k = 0; k < n && !one; k++)
+        instr[k] = (og_instr){
             .op = op, .a = (int16_t)(k ? call->nx + k - 1 : 0), .b = (int16_t)(k + 1), .c = -1};
-    int16_t out = (int16_t)(n ? call->nx + n - 1 : 0);
-    program.n_instr = n;
-    program.instr = chain;
-    program.out = &out;
+    int16_t *out = (int16_t *)(instr + n);
+    *out = (int16_t)(n ? call->nx + n - 1 : 0);
+    *program = (og_program){.domain = scalar_domain(call),
+                            .n_in = call->nx,
+                            .n_instr = n,
+                            .n_out = 1,
+                            .instr = instr,
+                            .out = out};
+    return OG_OK;
+}
+
+static og_status scalar_prepare(og_call *call, og_error *error)
+{
+    og_program program;
+    OG_TRY(og__scalar_program(call, &program, error));
     og_status status = og__elementwise_prepare(call, &program, error);
-    free(chain);
+    free((void *)(uintptr_t)program.instr);
     return status;
 }
 
@@ -107,13 +113,13 @@ static og_status scalar_prepare(og_call *call, og_error *error)
     {op,                  \
      "tiles",             \
      FLAGS,               \
-     scalar_supports,     \
+     og__scalar_supports, \
      scalar_prepare,      \
      og__elementwise_run, \
      og__elementwise_release},
 
 const og_kernel og_kernels_cpu_scalar[] = {
-    {"ai.ongrad::Fused", "tiles", FLAGS, fused_supports, fused_prepare, og__elementwise_run,
+    {"ai.ongrad::Fused", "tiles", FLAGS, og__fused_supports, fused_prepare, og__elementwise_run,
      og__elementwise_release},
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"

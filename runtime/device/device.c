@@ -3,9 +3,11 @@
 
 #include <string.h>
 
-/* Does a kernel's op, "Name" or "ai.ongrad::Name", name this row? */
+/* Does a kernel's op, "Name", "ai.ongrad::Name" or "*", name this row? */
 static bool names_row(const char *kernel_op, const og_op *op)
 {
+    if (kernel_op[0] == '*')
+        return true;
     if (op->domain && op->domain[0]) {
         size_t n = strlen(op->domain);
         return strncmp(kernel_op, op->domain, n) == 0 && kernel_op[n] == ':' &&

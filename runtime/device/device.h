@@ -56,7 +56,7 @@ enum og_kernel_flags {
 };
 
 typedef struct og_kernel {
-    const char *op;   /* a row's name; internal ops as "ai.ongrad::Name" */
+    const char *op;   /* a row's name; internal ops as "ai.ongrad::Name"; "*": every op */
     const char *name; /* "oneDNN", "plain" */
     unsigned flags;
     bool (*supports)(const og_call *call);                /* NULL: always */

@@ -1,42 +1,47 @@
 # registry.c: one line a file that holds a table, so that a file's presence registers what is in it.
-#   ops/<stem>.c            const og_op og_ops_<stem>[]
-#   kernels/cpu/<stem>.c    const og_kernel og_kernels_cpu_<stem>[]   (…_onednn before the others: asked first)
+#   ops/<stem>.c                 const og_op og_ops_<stem>[]
+#   kernels/<device>/<stem>.c    const og_kernel og_kernels_<device>_<stem>[]
+# Of a device's tables, those of …_onednn are asked first and that of `host` last.
 function(ongrad_registry sources output)
     set(op_externs "")
     set(op_rows "")
-    set(best "")
-    set(plain "")
     set(kernel_externs "")
     foreach(source IN LISTS ${sources})
         get_filename_component(stem ${source} NAME_WE)
         if(source MATCHES "/ops/[^/]*\\.c$")
             string(APPEND op_externs "extern const og_op og_ops_${stem}[];\n")
             string(APPEND op_rows "    {\"${stem}\", og_ops_${stem}},\n")
-        elseif(source MATCHES "/kernels/cpu/")
-            file(STRINGS ${source} table REGEX "^const og_kernel og_kernels_cpu_${stem}\\[\\]")
+        elseif(source MATCHES "/kernels/(cpu|cuda)/[^/]*\\.c$")
+            set(device ${CMAKE_MATCH_1})
+            file(STRINGS ${source} table REGEX "^const og_kernel og_kernels_${device}_${stem}\\[\\]")
             if(table)
-                string(APPEND kernel_externs "extern const og_kernel og_kernels_cpu_${stem}[];\n")
+                set(rank middle)
                 if(stem MATCHES "onednn")
-                    string(APPEND best "    {\"${stem}\", og_kernels_cpu_${stem}},\n")
-                else()
-                    string(APPEND plain "    {\"${stem}\", og_kernels_cpu_${stem}},\n")
+                    set(rank first)
+                elseif(stem STREQUAL "host")
+                    set(rank last)
                 endif()
+                string(APPEND kernel_externs "extern const og_kernel og_kernels_${device}_${stem}[];\n")
+                string(APPEND ${device}_${rank} "    {\"${stem}\", og_kernels_${device}_${stem}},\n")
             endif()
         endif()
+    endforeach()
+    set(tables "")
+    foreach(device cpu cuda)
+        string(APPEND tables "const og_kernel_table og_${device}_kernel_tables[] = {\n"
+            "${${device}_first}${${device}_middle}${${device}_last}    {NULL, NULL},\n};\n")
     endforeach()
     file(CONFIGURE OUTPUT ${output} @ONLY CONTENT
 "/* Made by CMake from the files present. */
 #include \"runtime/device/device.h\"
 #include \"kernels/cpu/cpu.h\"
+#include \"kernels/cuda/cuda.h\"
 @op_externs@
 const og_op_table og_op_tables[] = {
 @op_rows@    {NULL, NULL},
 };
 @kernel_externs@
-const og_kernel_table og_cpu_kernel_tables[] = {
-@best@@plain@    {NULL, NULL},
-};
-")
+@tables@")
 endfunction()
 
 # Each kernels/cpu/X_simd.c becomes three objects, with OG_SIMD_LEVEL 2, 3 and 4 and the suffix _v2, _v3, _v4 on what

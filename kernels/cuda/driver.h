@@ -1,0 +1,180 @@
+/* Everything that the CUDA device asks of a card, as one table of functions. It is the only way to
+ * a card: driver_cuda.c and driver_cublas.c fill the table where the toolkit is there when
+ * building, driver_none.c where it is not, and tests link a card of their own (tests/cuda_sim/).
+ *
+ * A card has two streams, on which work is done in the order of queueing; between them only events
+ * order. Functions that queue return at once. What queued work runs into may be reported by any
+ * later call.
+ *
+ * Queued work is accompanied by the ranges of memory that it reads and writes. A card does not look
+ * at them; the simulated one holds the work against them.
+ *
+ * One thread at a time uses a card. */
+#ifndef OG_KERNELS_CUDA_DRIVER_H
+#define OG_KERNELS_CUDA_DRIVER_H
+
+#include "runtime/base/status.h"
+
+typedef struct og_cuda_card og_cuda_card;         /* an open card */
+typedef struct og_cuda_module og_cuda_module;     /* loaded kernels */
+typedef struct og_cuda_function og_cuda_function; /* one of them */
+typedef struct og_cuda_event og_cuda_event;
+typedef struct og_cuda_graph og_cuda_graph; /* a recording, ready to be launched */
+typedef struct og_cuda_plan og_cuda_plan;   /* how a product is computed */
+
+typedef enum og_cuda_stream { OG_CUDA_COMPUTE, OG_CUDA_COPY, OG_CUDA_STREAMS } og_cuda_stream;
+
+typedef struct og_cuda_properties {
+    char name[128];
+    int sm; /* 10 × major + minor of the compute capability: 80, 90 */
+    int multiprocessors;
+    int max_threads;     /* of a block */
+    int64_t max_grid[3]; /* blocks */
+    size_t shared;       /* bytes that a block may have, asked for */
+    size_t memory;       /* bytes of the card */
+} og_cuda_properties;
+
+/* Memory that queued work reads or writes. */
+typedef struct og_cuda_range {
+    const void *at;
+    size_t bytes;
+    bool write;
+} og_cuda_range;
+
+/* Kernels that were compiled with the library: kernels/cuda/<name>.cu as og_cuda_image_<name>.
+ * data NULL: built without the toolkit. */
+typedef struct og_cuda_image {
+    const char *name;
+    const void *data;
+} og_cuda_image;
+
+/* The bytes of a kernel's arguments, one struct, are at most these. */
+enum { OG_CUDA_ARGUMENTS = 4096 };
+
+typedef struct og_cuda_launch {
+    og_cuda_function *function;
+    uint32_t grid[3], block[3];
+    size_t shared;         /* dynamic shared memory, bytes */
+    const void *arguments; /* copied when queued */
+    size_t arguments_bytes;
+    const og_cuda_range *ranges; /* read when queued */
+    int n_ranges;
+} og_cuda_launch;
+
+/* ---- products: D = epilogue(alpha op(A) op(B) + beta C), column-major as in BLAS */
+
+typedef enum og_cuda_arithmetic {
+    OG_CUDA_FLOAT,  /* float32 */
+    OG_CUDA_TF32,   /* float32 operands rounded to 10 bits of mantissa, sums in float32 */
+    OG_CUDA_HALF,   /* 16-bit operands, sums in float32 */
+    OG_CUDA_DOUBLE, /* float64 */
+} og_cuda_arithmetic;
+
+typedef enum og_cuda_epilogue {
+    OG_CUDA_PLAIN,
+    OG_CUDA_BIAS,      /* + bias[m] along the columns of D */
+    OG_CUDA_RELU,      /* max(0, ·) */
+    OG_CUDA_RELU_BIAS, /* of the sum with bias */
+    OG_CUDA_BGRADA,    /* also bias[m] = Σ over k of op(A) */
+    OG_CUDA_BGRADB,    /* also bias[n] = Σ over k of op(B) */
+} og_cuda_epilogue;
+
+/* op(A): m × k, op(B): k × n, C and D: m × n. Leading dimensions and strides in elements. */
+typedef struct og_cuda_product {
+    int64_t m, n, k, batch; /* batch ≥ 1 */
+    og_dtype a, b, c, d;    /* element types; bias has d's, but for sums of 16-bit operands */
+    bool transpose_a, transpose_b;
+    int64_t lda, ldb, ldc, ldd;
+    int64_t stride_a, stride_b, stride_c, stride_d; /* from one matrix of a batch to the next */
+    og_cuda_arithmetic arithmetic;
+    bool scalars_on_device; /* alpha and beta are read from the card's memory when it runs */
+    bool reads_c;           /* beta may be other than 0 */
+    og_cuda_epilogue epilogue;
+    og_dtype bias;          /* element type, where the epilogue has one */
+    size_t workspace_limit; /* bytes a plan may ask for */
+    size_t alignment;       /* of all pointers; 0: 256 */
+} og_cuda_product;
+
+/* What a product is run on. alpha and beta: float, double for OG_CUDA_DOUBLE. */
+typedef struct og_cuda_operands {
+    const void *a, *b, *c;
+    void *d, *bias;
+    const void *alpha, *beta;
+    void *workspace;
+    size_t workspace_bytes;
+} og_cuda_operands;
+
+/* ---- the table */
+
+typedef struct og_cuda_driver {
+    /* Cards there are. 0 with the reason in *why, a text that lasts, where there are none. */
+    int (*count)(const char **why);
+    og_status (*open)(int index, og_cuda_card **card, og_error *error);
+    /* Waits for what is queued. Modules, events and memory of the card go with it. */
+    void (*close)(og_cuda_card *card);
+    void (*properties)(og_cuda_card *card, og_cuda_properties *properties);
+    og_status (*memory)(og_cuda_card *card, uint64_t *total, uint64_t *free, og_error *error);
+
+    /* The card's memory, 256-byte aligned, undefined contents; *memory NULL when refused. `free`
+     * waits for what is queued. */
+    og_status (*alloc)(og_cuda_card *card, size_t bytes, void **memory, og_error *error);
+    void (*free)(og_cuda_card *card, void *memory);
+    /* Pinned memory of the host; likewise. */
+    og_status (*host_alloc)(og_cuda_card *card, size_t bytes, void **memory, og_error *error);
+    void (*host_free)(og_cuda_card *card, void *memory);
+
+    /* Queued: bytes from one place to another, of which each is the card's or pinned; `copy` finds
+     * out which. Both stay as they are until the copy is done. */
+    og_status (*copy)(og_cuda_card *card, og_cuda_stream stream, void *to, const void *from,
+                      size_t bytes, og_error *error);
+    og_status (*set)(og_cuda_card *card, og_cuda_stream stream, void *at, int byte, size_t bytes,
+                     og_error *error);
+    og_status (*launch)(og_cuda_card *card, og_cuda_stream stream, const og_cuda_launch *launch,
+                        og_error *error);
+    /* Runs run(user) on some thread of the host; it may not use the card. */
+    og_status (*call)(og_cuda_card *card, og_cuda_stream stream, void (*run)(void *user),
+                      void *user, const og_cuda_range *ranges, int n_ranges, og_error *error);
+
+    /* Events: `record` marks what is queued on the stream so far; work queued on `stream` after
+     * `follow` runs after what the last `record` marked, and `wait` returns after it. Never
+     * recorded: nothing to wait for. */
+    og_status (*event_new)(og_cuda_card *card, og_cuda_event **event, og_error *error);
+    void (*event_free)(og_cuda_card *card, og_cuda_event *event);
+    og_status (*event_record)(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                              og_error *error);
+    og_status (*event_follow)(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                              og_error *error);
+    og_status (*event_wait)(og_cuda_card *card, og_cuda_event *event, og_error *error);
+    /* Waits for everything queued. */
+    og_status (*synchronize)(og_cuda_card *card, og_error *error);
+
+    /* Kernels: those of an image, and source text compiled here (a name for messages). Modules last
+     * as long as the card. `function`: `shared` is the most dynamic shared memory of a launch. */
+    og_status (*load)(og_cuda_card *card, const og_cuda_image *image, og_cuda_module **module,
+                      og_error *error);
+    og_status (*compile)(og_cuda_card *card, const char *name, const char *source,
+                         og_cuda_module **module, og_error *error);
+    og_status (*function)(og_cuda_card *card, og_cuda_module *module, const char *name,
+                          size_t shared, og_cuda_function **function, og_error *error);
+
+    /* What is queued on the compute stream between begin and end is recorded instead: copy, set,
+     * launch, call and product_run; no other function that takes the card may be called in between.
+     */
+    og_status (*capture_begin)(og_cuda_card *card, og_error *error);
+    og_status (*capture_end)(og_cuda_card *card, og_cuda_graph **graph, og_error *error);
+    og_status (*graph_launch)(og_cuda_card *card, og_cuda_graph *graph, og_error *error);
+    void (*graph_free)(og_cuda_card *card, og_cuda_graph *graph);
+
+    /* Products. workspace: bytes of the card's memory, 256-byte aligned, that each run needs. */
+    og_status (*product_plan)(og_cuda_card *card, const og_cuda_product *product,
+                              og_cuda_plan **plan, size_t *workspace, og_error *error);
+    og_status (*product_run)(og_cuda_card *card, og_cuda_plan *plan,
+                             const og_cuda_operands *operands, og_error *error);
+    void (*product_free)(og_cuda_card *card, og_cuda_plan *plan);
+} og_cuda_driver;
+
+/* The driver that this program is linked with. The definition stands alone in its object, so that a
+ * program with one of its own takes that. */
+const og_cuda_driver *og_cuda_driver_get(void);
+
+#endif

@@ -1,0 +1,77 @@
+/* What the kernels of this folder share: the device behind a call, queueing on it, and modules.
+ *
+ * A kernel's `prepare` loads or compiles (og__cuda_function, og__cuda_compiled) and keeps what it
+ * needs in call->state; its `run` only queues, on the compute stream, and must be recordable: all
+ * that may change between two runs lies in the card's memory. */
+#ifndef OG_KERNELS_CUDA_INTERNAL_H
+#define OG_KERNELS_CUDA_INTERNAL_H
+
+#include "kernels/cuda/cuda.h"
+#include "kernels/cuda/driver.h"
+
+/* A kernel that is compiled here, once for each text. */
+typedef struct og__cuda_text og__cuda_text;
+typedef struct og__cuda_host og__cuda_host; /* host.c: one prepared call */
+typedef struct og__cuda_feed og__cuda_feed; /* feed.c */
+typedef struct og__cuda_block og__cuda_block;
+
+/* Pinned memory through which uploads and downloads go. */
+typedef struct og__cuda_bounce {
+    char *memory;
+    og_cuda_event *free; /* the last copy that used it is done */
+} og__cuda_bounce;
+
+enum { OG__BOUNCES = 2, OG__BOUNCE_BYTES = 4 << 20 };
+
+typedef struct og__cuda {
+    og_device device; /* first: an og_device * of this kind is one of these */
+    char name[32];
+    og_cuda_options options;
+    const og_device *host;
+    const og_cuda_driver *driver;
+    og_cuda_card *card;
+    og_cuda_properties properties;
+    bool recording;
+    og__cuda_bounce bounce[OG__BOUNCES];
+    int next_bounce;
+    og_cuda_event *marks[OG_MARKS];
+    og__cuda_feed *feed;
+    og__cuda_text *texts;           /* compiled so far */
+    struct og__cuda_loaded *loaded; /* images loaded so far */
+    og__cuda_host *calls;           /* prepared host calls */
+    og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
+} og__cuda;
+
+static inline og__cuda *og__cuda_of(const og_device *device)
+{
+    return (og__cuda *)(uintptr_t)device;
+}
+
+/* feed.c */
+og_status og__cuda_reserve(og_device *device, void *memory, size_t bytes, og_error *error);
+og_status og__cuda_feed_run(og_device *device, const og_copy *copies, int n, og_error *error);
+void og__cuda_feed_free(og__cuda *cuda);
+
+/* modules.c: `name` of the image, loaded when first asked for; `shared` as driver.h says. */
+og_status og__cuda_function(og__cuda *cuda, const og_cuda_image *image, const char *name,
+                            size_t shared, og_cuda_function **function, og_error *error);
+/* The same of a text that is put behind the dialect of kernel.h and compiled when first asked for.
+ * title: for messages. */
+og_status og__cuda_compiled(og__cuda *cuda, const char *title, const char *text, const char *name,
+                            og_cuda_function **function, og_error *error);
+void og__cuda_modules_free(og__cuda *cuda);
+
+/* host.c: staging memory for every call that is prepared (before a recording, in which nothing can
+ * be allocated); what host calls ran into. */
+og_status og__cuda_host_stage(og__cuda *cuda, og_error *error);
+og_status og__cuda_host_error(og__cuda *cuda, og_error *error);
+void og__cuda_host_free(og__cuda *cuda);
+
+/* Queue a kernel over a one-dimensional grid. */
+og_status og__cuda_launch(const og_call *call, og_cuda_function *function, int64_t blocks,
+                          int threads, size_t shared, const void *arguments, size_t bytes,
+                          const og_cuda_range *ranges, int n_ranges, og_error *error);
+/* Bytes that a tensor spans, as a range. */
+og_cuda_range og__cuda_range(const og_tensor *t, bool write);
+
+#endif

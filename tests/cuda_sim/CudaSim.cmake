@@ -1,0 +1,17 @@
+# cuda_sim: the simulated card and, as C, the kernels of kernels/cuda/ and those of tests. What links it has the simulated
+# driver instead of the library's. ongrad_sim: the command, with it.
+file(GLOB sim_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.c)
+file(GLOB sim_kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/*.cu ${CMAKE_SOURCE_DIR}/tests/cuda/*.cu)
+set_source_files_properties(${sim_kernels} PROPERTIES LANGUAGE C
+    COMPILE_OPTIONS "-O2;-fwrapv;-fno-strict-aliasing;-ffp-contract=off")
+add_library(cuda_sim OBJECT ${sim_sources} ${sim_kernels})
+target_link_libraries(cuda_sim PUBLIC ongrad_flags ${CMAKE_DL_LIBS})
+target_compile_definitions(cuda_sim PRIVATE OG_SIM_CC="${CMAKE_C_COMPILER}" OG_SIM_INCLUDE="${CMAKE_SOURCE_DIR}"
+    OG_SIM_CACHE="${CMAKE_BINARY_DIR}/tests/cuda_sim_cache"
+    OG_SIM_CFLAGS="-O1$<$<BOOL:${ONGRAD_SANITIZE}>: -fsanitize=address,undefined -fno-sanitize-recover=undefined>")
+
+if(TARGET ongrad)
+    add_executable(ongrad_sim ${ONGRAD_COMMAND_SOURCES})
+    target_link_libraries(ongrad_sim PRIVATE cuda_sim ongrad_data ongrad_static PkgConfig::YAML)
+    set_target_properties(ongrad_sim PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endif()

@@ -1,0 +1,480 @@
+/* The simulated card as a driver: every call checked as it comes. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/cuda_sim/internal.h"
+
+/* Kernels of the .cu files of kernels/cuda/ and of tests, compiled as C: pointers that kernel.h puts there. */
+extern const og_sim_kernel *const __start_og_sim_kernels[] __attribute__((weak));
+extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
+
+static uint64_t memory_of_cards = 8000000000u, seed;
+static int sm_of_cards = 90;
+
+void og_sim_set_memory(uint64_t bytes)
+{
+    memory_of_cards = bytes;
+}
+
+void og_sim_set_sm(int sm)
+{
+    sm_of_cards = sm;
+}
+
+void og_sim_set_seed(uint64_t value)
+{
+    seed = value;
+}
+
+uint64_t og_sim_seed(void)
+{
+    const char *text = getenv("OG_SIM_SEED");
+    if (seed == 0)
+        seed = text ? strtoull(text, NULL, 10) : 1;
+    return seed;
+}
+
+/* At the start of each call that may not be part of a recording. */
+static og_status enter(og_cuda_card *card, const char *call, og_error *error)
+{
+    if (card->capture)
+        sim_fault(card, "%s between the beginning and the end of a recording", call);
+    return sim_check(card, error);
+}
+#define ENTER() OG_TRY(enter(card, __func__, error))
+
+/* ---- the card */
+
+static int count(const char **why)
+{
+    *why = "";
+    return 1;
+}
+
+static og_status open_card(int index, og_cuda_card **card, og_error *error)
+{
+    og_cuda_card *c = calloc(1, sizeof *c);
+    (void)index;
+    if (!c)
+        return og_fail_memory(error, sizeof *c, "the simulated card");
+    c->properties = (og_cuda_properties){.name = "simulated card",
+                                         .sm = sm_of_cards,
+                                         .multiprocessors = 4,
+                                         .max_threads = 1024,
+                                         .max_grid = {2147483647, 65535, 65535},
+                                         .shared = sm_of_cards >= 90   ? 227 << 10
+                                                   : sm_of_cards == 80 ? 163 << 10
+                                                                       : 99 << 10,
+                                         .memory = memory_of_cards};
+    c->random = og_sim_seed();
+    sim_watch_memory();
+    *card = c;
+    return OG_OK;
+}
+
+static void close_card(og_cuda_card *card)
+{
+    og_error ignored = {0};
+    (void)sim_work(card, NULL, 0, &ignored);
+    og_error_clear(&ignored);
+    sim_forget_all(card);
+    for (sim_region *r = card->regions, *next; r; r = next) {
+        next = r->next;
+        sim_region_free(r);
+    }
+    for (og_cuda_event *e = card->events, *next; e; e = next) {
+        next = e->next;
+        free(e);
+    }
+    for (og_cuda_function *f = card->functions, *next; f; f = next) {
+        next = f->next;
+        free(f);
+    }
+    for (og_cuda_module *m = card->modules, *next; m; m = next) {
+        next = m->next;
+        free(m); /* libraries stay: fibers may have been in them */
+    }
+    og_error_clear(&card->fault);
+    free(card);
+}
+
+static void properties(og_cuda_card *card, og_cuda_properties *p)
+{
+    *p = card->properties;
+}
+
+/* ---- memory */
+
+static og_status memory(og_cuda_card *card, uint64_t *total, uint64_t *left, og_error *error)
+{
+    ENTER();
+    *total = card->properties.memory;
+    *left = card->properties.memory - card->used;
+    return OG_OK;
+}
+
+static og_status make_region(og_cuda_card *card, size_t bytes, bool pinned, void **at)
+{
+    *at = NULL;
+    if (!pinned && bytes > card->properties.memory - card->used)
+        return OG_OK;
+    sim_region *r = sim_region_new(bytes, pinned);
+    if (!r)
+        return OG_OK;
+    r->next = card->regions;
+    card->regions = r;
+    card->used += pinned ? 0 : bytes;
+    *at = r->at;
+    return OG_OK;
+}
+
+static og_status alloc(og_cuda_card *card, size_t bytes, void **at, og_error *error)
+{
+    ENTER();
+    return make_region(card, bytes, false, at);
+}
+
+static og_status host_alloc(og_cuda_card *card, size_t bytes, void **at, og_error *error)
+{
+    ENTER();
+    return make_region(card, bytes, true, at);
+}
+
+static void free_region(og_cuda_card *card, void *at)
+{
+    og_error ignored = {0};
+    if (enter(card, "free", &ignored) == OG_OK)
+        (void)sim_work(card, NULL, 0, &ignored);
+    og_error_clear(&ignored);
+    for (sim_region **link = &card->regions; *link; link = &(*link)->next) {
+        sim_region *r = *link;
+        if (r->at != at)
+            continue;
+        *link = r->next;
+        card->used -= r->pinned ? 0 : r->bytes;
+        if (!sim_region_free(r))
+            sim_fault(card, "something wrote around the bytes at %p", at);
+        return;
+    }
+    sim_fault(card, "free of %p, which is no block of memory", at);
+}
+
+/* ---- queueing */
+
+static og_status copy(og_cuda_card *card, og_cuda_stream stream, void *to, const void *from,
+                      size_t bytes, og_error *error)
+{
+    OG_TRY(sim_check(card, error));
+    og_cuda_range ranges[] = {{from, bytes, false}, {to, bytes, true}};
+    if (bytes == 0)
+        return OG_OK;
+    if ((const char *)to < (const char *)from + bytes && (const char *)from < (char *)to + bytes)
+        sim_fault(card, "a copy of %zu bytes overlaps itself", bytes);
+    if (!sim_find_region(card, from, bytes) || !sim_find_region(card, to, bytes))
+        sim_fault(card, "a copy of %zu bytes from %p to %p: each must be memory of the card or pinned",
+                  bytes, from, to);
+    OG_TRY(sim_check(card, error));
+    const sim_item item = {.kind = SIM_COPY,
+                           .stream = stream,
+                           .ranges = ranges,
+                           .n_ranges = 2,
+                           .to = to,
+                           .from = from,
+                           .bytes = bytes};
+    return sim_enqueue(card, &item, error);
+}
+
+static og_status set(og_cuda_card *card, og_cuda_stream stream, void *at, int byte, size_t bytes,
+                     og_error *error)
+{
+    OG_TRY(sim_check(card, error));
+    og_cuda_range range = {at, bytes, true};
+    const sim_item item = {.kind = SIM_SET,
+                           .stream = stream,
+                           .ranges = &range,
+                           .n_ranges = 1,
+                           .to = at,
+                           .byte = byte,
+                           .bytes = bytes};
+    return bytes ? sim_enqueue(card, &item, error) : OG_OK;
+}
+
+static const char *launch_wrong(const og_cuda_card *card, const og_cuda_launch *l)
+{
+    const og_cuda_properties *p = &card->properties;
+    for (int i = 0; i < 3; i++)
+        if (l->grid[i] < 1 || l->grid[i] > p->max_grid[i])
+            return "the grid is empty or too large";
+    if (l->block[0] < 1 || l->block[1] < 1 || l->block[2] < 1 || l->block[2] > 64 ||
+        (uint64_t)l->block[0] * l->block[1] * l->block[2] > (uint64_t)p->max_threads)
+        return "a block has 1 to 1024 threads";
+    if (l->shared > l->function->shared)
+        return "more dynamic shared memory than the function was made for";
+    if (l->arguments_bytes > OG_CUDA_ARGUMENTS)
+        return "the arguments are too large";
+    if (l->arguments_bytes != l->function->kernel->bytes)
+        return "the arguments are another struct than the kernel's";
+    return NULL;
+}
+
+static og_status launch(og_cuda_card *card, og_cuda_stream stream, const og_cuda_launch *l,
+                        og_error *error)
+{
+    OG_TRY(sim_check(card, error));
+    const char *wrong = launch_wrong(card, l);
+    if (wrong) {
+        sim_fault(card, "kernel %s: %s", l->function->kernel->name, wrong);
+        return sim_check(card, error);
+    }
+    const sim_item item = {.kind = SIM_LAUNCH,
+                           .stream = stream,
+                           .ranges = (og_cuda_range *)(uintptr_t)l->ranges,
+                           .n_ranges = l->n_ranges,
+                           .launch = *l};
+    return sim_enqueue(card, &item, error);
+}
+
+static og_status call(og_cuda_card *card, og_cuda_stream stream, void (*run)(void *), void *user,
+                      const og_cuda_range *ranges, int n_ranges, og_error *error)
+{
+    OG_TRY(sim_check(card, error));
+    for (int i = 0; i < n_ranges; i++) {
+        const sim_region *r = sim_find_region(card, ranges[i].at, ranges[i].bytes);
+        if (!r || !r->pinned)
+            sim_fault(card, "a host call touches memory that is not pinned");
+    }
+    OG_TRY(sim_check(card, error));
+    const sim_item item = {.kind = SIM_CALL,
+                           .stream = stream,
+                           .ranges = (og_cuda_range *)(uintptr_t)ranges,
+                           .n_ranges = n_ranges,
+                           .run = run,
+                           .user = user};
+    return sim_enqueue(card, &item, error);
+}
+
+/* ---- events */
+
+static og_status event_new(og_cuda_card *card, og_cuda_event **event, og_error *error)
+{
+    ENTER();
+    *event = calloc(1, sizeof **event);
+    if (!*event)
+        return og_fail_memory(error, sizeof **event, "an event");
+    (*event)->next = card->events;
+    card->events = *event;
+    return OG_OK;
+}
+
+/* It goes with the card: queued items may know it. */
+static void event_free(og_cuda_card *card, og_cuda_event *event)
+{
+    og_error ignored = {0};
+    (void)event;
+    (void)enter(card, __func__, &ignored);
+    og_error_clear(&ignored);
+}
+
+static og_status event_record(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                              og_error *error)
+{
+    ENTER();
+    const sim_item item = {
+        .kind = SIM_RECORD, .stream = stream, .event = event, .generation = ++event->recorded};
+    return sim_enqueue(card, &item, error);
+}
+
+static og_status event_follow(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                              og_error *error)
+{
+    ENTER();
+    const sim_item item = {
+        .kind = SIM_FOLLOW, .stream = stream, .event = event, .generation = event->recorded};
+    return event->recorded ? sim_enqueue(card, &item, error) : OG_OK;
+}
+
+static og_status event_wait(og_cuda_card *card, og_cuda_event *event, og_error *error)
+{
+    ENTER();
+    return event->recorded ? sim_work(card, event, event->recorded, error) : OG_OK;
+}
+
+static og_status synchronize(og_cuda_card *card, og_error *error)
+{
+    ENTER();
+    return sim_work(card, NULL, 0, error);
+}
+
+/* ---- kernels */
+
+static og_status add_module(og_cuda_card *card, const og_cuda_image *image, void *library,
+                            og_cuda_module **module, og_error *error)
+{
+    og_cuda_module *m = calloc(1, sizeof *m);
+    if (!m)
+        return og_fail_memory(error, sizeof *m, "a module");
+    *m = (og_cuda_module){.next = card->modules, .image = image, .library = library};
+    *module = card->modules = m;
+    return OG_OK;
+}
+
+static og_status load(og_cuda_card *card, const og_cuda_image *image, og_cuda_module **module,
+                      og_error *error)
+{
+    ENTER();
+    return add_module(card, image, NULL, module, error);
+}
+
+static og_status compile(og_cuda_card *card, const char *name, const char *source,
+                         og_cuda_module **module, og_error *error)
+{
+    ENTER();
+    void *library = sim_compile(name, source, error);
+    return library ? add_module(card, NULL, library, module, error) : error->status;
+}
+
+static const og_sim_kernel *linked_kernel(const char *name)
+{
+    for (const og_sim_kernel *const *k = __start_og_sim_kernels; k < __stop_og_sim_kernels; k++)
+        if (strcmp((*k)->name, name) == 0)
+            return *k;
+    return NULL;
+}
+
+static og_status function(og_cuda_card *card, og_cuda_module *module, const char *name,
+                          size_t shared, og_cuda_function **f, og_error *error)
+{
+    ENTER();
+    const og_sim_kernel *kernel =
+        module->library ? sim_compiled_kernel(module->library, name) : linked_kernel(name);
+    if (!kernel)
+        return og_fail(error, OG_INTERNAL, "simulated card: no kernel is called \"%s\"", name);
+    if (shared > card->properties.shared)
+        return og_fail(error, OG_INTERNAL, "kernel %s: %zu bytes of shared memory, there are %zu",
+                       name, shared, card->properties.shared);
+    *f = calloc(1, sizeof **f);
+    if (!*f)
+        return og_fail_memory(error, sizeof **f, "a kernel");
+    **f = (og_cuda_function){.next = card->functions, .kernel = kernel, .shared = shared};
+    card->functions = *f;
+    return OG_OK;
+}
+
+/* ---- recordings */
+
+static og_status capture_begin(og_cuda_card *card, og_error *error)
+{
+    ENTER();
+    card->capture = calloc(1, sizeof *card->capture);
+    return card->capture ? OG_OK : og_fail_memory(error, sizeof *card->capture, "a recording");
+}
+
+static og_status capture_end(og_cuda_card *card, og_cuda_graph **graph, og_error *error)
+{
+    *graph = card->capture;
+    if (!card->capture)
+        sim_fault(card, "the end of a recording that was not begun");
+    card->capture = NULL;
+    return sim_check(card, error);
+}
+
+static og_status graph_launch(og_cuda_card *card, og_cuda_graph *graph, og_error *error)
+{
+    ENTER();
+    return sim_enqueue_graph(card, graph, error);
+}
+
+static void graph_free(og_cuda_card *card, og_cuda_graph *graph)
+{
+    og_error ignored = {0};
+    (void)enter(card, __func__, &ignored);
+    og_error_clear(&ignored);
+    for (sim_item *i = graph->first, *next; i; i = next) {
+        next = i->next;
+        sim_item_free(i);
+    }
+    free(graph);
+}
+
+/* ---- products */
+
+static og_status product_plan(og_cuda_card *card, const og_cuda_product *product,
+                              og_cuda_plan **plan, size_t *workspace, og_error *error)
+{
+    enum { WANTED = 4096 };
+    ENTER();
+    const char *wrong = sim_product_wrong(product);
+    if (wrong)
+        return og_fail(error, OG_INTERNAL,
+                       "simulated card: product m %lld n %lld k %lld, lda %lld ldb %lld ldd %lld: %s",
+                       (long long)product->m, (long long)product->n, (long long)product->k,
+                       (long long)product->lda, (long long)product->ldb, (long long)product->ldd,
+                       wrong);
+    *plan = calloc(1, sizeof **plan);
+    if (!*plan)
+        return og_fail_memory(error, sizeof **plan, "a product");
+    (*plan)->product = *product;
+    *workspace = (*plan)->workspace = product->workspace_limit >= WANTED ? WANTED : 0;
+    return OG_OK;
+}
+
+static og_status product_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+                             og_error *error)
+{
+    og_cuda_range ranges[9];
+    OG_TRY(sim_check(card, error));
+    const char *wrong = sim_operands_wrong(plan, o);
+    if (wrong) {
+        sim_fault(card, "a product: %s", wrong);
+        return sim_check(card, error);
+    }
+    const sim_item item = {.kind = SIM_PRODUCT,
+                           .stream = OG_CUDA_COMPUTE,
+                           .ranges = ranges,
+                           .n_ranges = sim_product_ranges(plan, o, ranges),
+                           .plan = *plan,
+                           .operands = *o};
+    return sim_enqueue(card, &item, error);
+}
+
+static void product_free(og_cuda_card *card, og_cuda_plan *plan)
+{
+    (void)card;
+    free(plan);
+}
+
+const og_cuda_driver *og_cuda_driver_get(void)
+{
+    static const og_cuda_driver driver = {
+        .count = count,
+        .open = open_card,
+        .close = close_card,
+        .properties = properties,
+        .memory = memory,
+        .alloc = alloc,
+        .free = free_region,
+        .host_alloc = host_alloc,
+        .host_free = free_region,
+        .copy = copy,
+        .set = set,
+        .launch = launch,
+        .call = call,
+        .event_new = event_new,
+        .event_free = event_free,
+        .event_record = event_record,
+        .event_follow = event_follow,
+        .event_wait = event_wait,
+        .synchronize = synchronize,
+        .load = load,
+        .compile = compile,
+        .function = function,
+        .capture_begin = capture_begin,
+        .capture_end = capture_end,
+        .graph_launch = graph_launch,
+        .graph_free = graph_free,
+        .product_plan = product_plan,
+        .product_run = product_run,
+        .product_free = product_free,
+    };
+    return &driver;
+}
