@@ -114,32 +114,44 @@ __attribute__((unused)) static bool test_has_kernel(const char *op, const char *
     return false;
 }
 
-/* Runs the call; false, after a failed check, if no kernel takes it or it fails. */
-__attribute__((unused)) static bool test_run(kernel_call *c)
+/* A node as the call's. It points into itself. */
+typedef struct kernel_node {
+    og_op op;
+    og_node node;
+    int in[CALL_MAX], out[CALL_MAX];
+} kernel_node;
+
+__attribute__((unused)) static void test_node(kernel_node *n, const kernel_call *c)
 {
     static const og_origin origin = {.node = "n", .op = "", .file = ""};
     const char *colons = strstr(c->op, "::");
-    og_op op = {.name = colons ? colons + 2 : c->op,
-                .domain = colons ? OG_DOMAIN : NULL,
-                .scalar = c->scalar};
-    int in[CALL_MAX], out[CALL_MAX];
+    n->op = (og_op){.name = colons ? colons + 2 : c->op,
+                    .domain = colons ? OG_DOMAIN : NULL,
+                    .scalar = c->scalar};
     for (int i = 0; i < CALL_MAX; i++) {
-        in[i] = i < c->nx && c->x[i].type.dtype != OG_UNDEFINED ? i : -1;
-        out[i] = i < c->ny && c->y[i].type.dtype != OG_UNDEFINED ? i : -1;
+        n->in[i] = i < c->nx && c->x[i].type.dtype != OG_UNDEFINED ? i : -1;
+        n->out[i] = i < c->ny && c->y[i].type.dtype != OG_UNDEFINED ? i : -1;
     }
-    og_node node = {.op = &op,
-                    .name = "n",
-                    .attrs = c->attrs,
-                    .n_attrs = c->n_attrs,
-                    .in = in,
-                    .n_in = c->nx,
-                    .out = out,
-                    .n_out = c->ny,
-                    .origin = &origin,
-                    .program = c->program};
+    n->node = (og_node){.op = &n->op,
+                        .name = "n",
+                        .attrs = c->attrs,
+                        .n_attrs = c->n_attrs,
+                        .in = n->in,
+                        .n_in = c->nx,
+                        .out = n->out,
+                        .n_out = c->ny,
+                        .origin = &origin,
+                        .program = c->program};
+}
+
+/* Runs the call; false, after a failed check, if no kernel takes it or it fails. */
+__attribute__((unused)) static bool test_run(kernel_call *c)
+{
+    kernel_node n;
+    test_node(&n, c);
     og_device *device = og_cpu_device_new(c->threads ? c->threads : 2);
     og_call call = {
-        .node = &node, .device = device, .nx = c->nx, .ny = c->ny, .x = c->x, .y = c->y};
+        .node = &n.node, .device = device, .nx = c->nx, .ny = c->ny, .x = c->x, .y = c->y};
     og_error error = {0};
     const og_kernel *kernel = NULL;
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family && !kernel; t++)
