@@ -176,9 +176,12 @@ static og_status recorded(og_device *device, void **recording, og_error *error)
     og_cuda_graph *graph = NULL;
     cuda->recording = false;
     *recording = NULL;
-    OG_TRY(cuda->driver->capture_end(cuda->card, &graph, error));
-    *recording = graph;
-    return OG_OK;
+    og_status status = cuda->driver->capture_end(cuda->card, &graph, error);
+    if (status == OG_OK)
+        *recording = graph;
+    else if (graph)
+        cuda->driver->graph_free(cuda->card, graph);
+    return status;
 }
 
 static og_status replay(og_device *device, void *recording, og_error *error)

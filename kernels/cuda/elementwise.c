@@ -78,7 +78,8 @@ static bool make_loop(og__loop *loop, const og_call *call, const og_program *pro
 static plan *plan_new(const og_call *call)
 {
     size_t n = (size_t)(call->nx + call->ny);
-    plan *p = calloc(1, sizeof *p + n * (sizeof(uintptr_t) + sizeof(void *) + sizeof(og_cuda_range)));
+    plan *p =
+        calloc(1, sizeof *p + n * (sizeof(uintptr_t) + sizeof(void *) + sizeof(og_cuda_range)));
     if (!p)
         return NULL;
     p->n_in = call->nx;
@@ -105,9 +106,11 @@ static og_status prepare(og_call *call, const og_program *program, bool bits, og
     og__loop_write(&loop, &text);
     if (text.failed)
         OG_TRY_CLEANUP(og_fail_memory(error, text.length, "an elementwise program"));
-    OG_TRY_CLEANUP(og__cuda_compiled(cuda, "elementwise", text.s, OG__LOOP_SINGLE, &p->single, error));
+    OG_TRY_CLEANUP(
+        og__cuda_compiled(cuda, "elementwise", text.s, OG__LOOP_SINGLE, &p->single, error));
     if (loop.width > 1)
-        OG_TRY_CLEANUP(og__cuda_compiled(cuda, "elementwise", text.s, OG__LOOP_WIDE, &p->wide, error));
+        OG_TRY_CLEANUP(
+            og__cuda_compiled(cuda, "elementwise", text.s, OG__LOOP_WIDE, &p->wide, error));
     for (int o = 0; o < p->n_in + p->n_out; o++) {
         int bytes = loop.width * og_dtype_bits(loop.types[o]) / 8;
         p->alignment[o] = o < p->n_in && !og__loop_reads_wide(&loop, o) ? 1

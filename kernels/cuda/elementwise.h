@@ -1,4 +1,5 @@
-/* Between the writer of elementwise kernels (elementwise_text.c) and their launcher (elementwise.c).
+/* Between the writer of elementwise kernels (elementwise_text.c) and their launcher
+ * (elementwise.c).
  */
 #ifndef OG_KERNELS_CUDA_ELEMENTWISE_H
 #define OG_KERNELS_CUDA_ELEMENTWISE_H

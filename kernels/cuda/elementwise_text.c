@@ -204,12 +204,13 @@ static void write_wide(og_text *text, const og__loop *loop)
 {
     const og_program *p = &loop->program;
     const char *word;
-    og_text_printf(text,
-                   "OG_KERNEL(" OG__LOOP_WIDE ", og_elementwise_arguments, p)\n{\n"
-                   "    const I step = (I)gridDim.x * blockDim.x;\n"
-                   "    for (I g = (I)blockIdx.x * blockDim.x + threadIdx.x; g < %lldu; g += step) {\n"
-                   "        const I i = g * %du;\n",
-                   (long long)((loop->total + loop->width - 1) / loop->width), loop->width);
+    og_text_printf(
+        text,
+        "OG_KERNEL(" OG__LOOP_WIDE ", og_elementwise_arguments, p)\n{\n"
+        "    const I step = (I)gridDim.x * blockDim.x;\n"
+        "    for (I g = (I)blockIdx.x * blockDim.x + threadIdx.x; g < %lldu; g += step) {\n"
+        "        const I i = g * %du;\n",
+        (long long)((loop->total + loop->width - 1) / loop->width), loop->width);
     if (loop->total % loop->width != 0)
         og_text_printf(text,
                        "        if (i + %du > %lldu) {\n"
@@ -225,21 +226,21 @@ static void write_wide(og_text *text, const og__loop *loop)
         int64_t words = words_of(loop->width * size_of(loop, k), &word);
         if (og__loop_reads_wide(loop, k))
             for (int64_t w = 0; w < words; w++)
-                og_text_printf(text,
-                               "        x%d.w[%lld] = ((const %s *)((const %s *)p.x[%d] + o%d))[%lld];\n",
-                               k, (long long)w, word, type, k, k, (long long)w);
+                og_text_printf(
+                    text,
+                    "        x%d.w[%lld] = ((const %s *)((const %s *)p.x[%d] + o%d))[%lld];\n", k,
+                    (long long)w, word, type, k, k, (long long)w);
         else
             og_text_printf(text,
                            "        OG_UNROLL for (int e = 0; e < %d; e++)\n"
                            "            x%d.e[e] = ((const %s *)p.x[%d])[o%d + e * %lldll];\n",
-                           loop->width, k, type, k, k,
-                           (long long)loop->strides[k][loop->rank - 1]);
+                           loop->width, k, type, k, k, (long long)loop->strides[k][loop->rank - 1]);
     }
     for (int o = 0; o < p->n_out; o++)
         write_piece(text, loop, p->n_in + o, 'y', o);
-    og_text_printf(text,
-                   "        OG_UNROLL for (int e = 0; e < %d; e++) {\n            T x[%d], y[%d];\n",
-                   loop->width, p->n_in + 1, p->n_out);
+    og_text_printf(
+        text, "        OG_UNROLL for (int e = 0; e < %d; e++) {\n            T x[%d], y[%d];\n",
+        loop->width, p->n_in + 1, p->n_out);
     for (int k = 0; k < p->n_in; k++)
         og_text_printf(text, "            x[%d] = %s(x%d.e[e]));\n", k,
                        loads(loop->types[k], p->domain), k);
@@ -276,12 +277,13 @@ void og__loop_write(const og__loop *loop, og_text *text)
     og_text_printf(text, "    void *y[%d];\n} og_elementwise_arguments;\n", p->n_out);
     write_program(text, p);
     write_element(text, loop);
-    og_text_printf(text,
-                   "OG_KERNEL(" OG__LOOP_SINGLE ", og_elementwise_arguments, p)\n{\n"
-                   "    const I step = (I)gridDim.x * blockDim.x;\n"
-                   "    for (I i = (I)blockIdx.x * blockDim.x + threadIdx.x; i < %lldu; i += step)\n"
-                   "        og_element(p, i);\n}\n",
-                   (long long)loop->total);
+    og_text_printf(
+        text,
+        "OG_KERNEL(" OG__LOOP_SINGLE ", og_elementwise_arguments, p)\n{\n"
+        "    const I step = (I)gridDim.x * blockDim.x;\n"
+        "    for (I i = (I)blockIdx.x * blockDim.x + threadIdx.x; i < %lldu; i += step)\n"
+        "        og_element(p, i);\n}\n",
+        (long long)loop->total);
     if (loop->width > 1)
         write_wide(text, loop);
 }

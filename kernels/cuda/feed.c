@@ -2,8 +2,8 @@
  * the host and one of two halves of reserved memory on the card.
  *
  *     host            pinned slot i ← caller's buffers            once `arrived[i]` says it is free
- *     copy stream     half i ← pinned slot i                      once `consumed[i]` says it is free
- *     compute stream  where the inputs lie ← half i               after `arrived[i]`
+ *     copy stream     half i ← pinned slot i                      once `consumed[i]` says it is
+ * free compute stream  where the inputs lie ← half i               after `arrived[i]`
  */
 #include <stdlib.h>
 #include <string.h>

@@ -27,12 +27,12 @@ struct og__cuda_host {
     og_call call; /* the host's; x, y follow this struct */
     size_t bytes; /* of staging memory */
     size_t workspace_at;
-    size_t *at;        /* by input, then by output: where it is staged; not for constants */
-    bool *constant;    /* by input */
+    size_t *at;     /* by input, then by output: where it is staged; not for constants */
+    bool *constant; /* by input */
     og_cuda_range *ranges;
     int n_ranges;
-    bool staged;       /* the addresses in `call` and `ranges` are set */
-    og_error error;    /* what it ran into on the host's thread … */
+    bool staged;        /* the addresses in `call` and `ranges` are set */
+    og_error error;     /* what it ran into on the host's thread … */
     atomic_bool failed; /* … and that it did */
 };
 

@@ -109,19 +109,19 @@ typedef struct og_sim_kernel {
     uint64_t bytes; /* of the arguments */
 } og_sim_kernel;
 
-#define OG_KERNEL(kernel, type, parameter)                                                      \
-    static void kernel##_body(const type parameter);                                            \
-    static void kernel##_run(const void *arguments)                                             \
-    {                                                                                           \
-        type copy;                                                                              \
-        memcpy(&copy, arguments, sizeof copy);                                                  \
-        kernel##_body(copy);                                                                    \
-    }                                                                                           \
-    extern const og_sim_kernel og_sim_kernel_##kernel;                                          \
-    const og_sim_kernel og_sim_kernel_##kernel __attribute__((visibility("default"))) = {       \
-        #kernel, kernel##_run, sizeof(type)};                                                   \
-    static const og_sim_kernel *const og_sim_entry_##kernel __attribute__((                     \
-        section("og_sim_kernels"), used)) =     &og_sim_kernel_##kernel;             \
+#define OG_KERNEL(kernel, type, parameter)                                              \
+    static void kernel##_body(const type parameter);                                    \
+    static void kernel##_run(const void *arguments)                                     \
+    {                                                                                   \
+        type copy;                                                                      \
+        memcpy(&copy, arguments, sizeof copy);                                          \
+        kernel##_body(copy);                                                            \
+    }                                                                                   \
+    extern const og_sim_kernel og_sim_kernel_##kernel;                                  \
+    const og_sim_kernel og_sim_kernel_##kernel                                          \
+        __attribute__((visibility("default"))) = {#kernel, kernel##_run, sizeof(type)}; \
+    static const og_sim_kernel *const og_sim_entry_##kernel                             \
+        __attribute__((section("og_sim_kernels"), used)) = &og_sim_kernel_##kernel;     \
     static void kernel##_body(const type parameter)
 #define OG_DEVICE static inline
 #define OG_SHARED(type, name, count) \
@@ -157,33 +157,34 @@ OG_DEVICE uint32_t og_sim_lane(void)
 {
     return threadIdx.x % 32;
 }
-#define OG_SIM_SHUFFLE(type, name)                                 \
+#define OG_SIM_SHUFFLE(type, name)                                  \
     OG_DEVICE type og_sim_shuffle_##name(type value, uint32_t from) \
-    {                                                              \
-        uint64_t bits = 0;                                         \
-        memcpy(&bits, &value, sizeof value);                       \
-        bits = og_sim_card->exchange(bits, from % 32);             \
-        memcpy(&value, &bits, sizeof value);                       \
-        return value;                                              \
+    {                                                               \
+        uint64_t bits = 0;                                          \
+        memcpy(&bits, &value, sizeof value);                        \
+        bits = og_sim_card->exchange(bits, from % 32);              \
+        memcpy(&value, &bits, sizeof value);                        \
+        return value;                                               \
     }
 OG_SIM_SHUFFLE(float, float)
 OG_SIM_SHUFFLE(double, double)
 OG_SIM_SHUFFLE(int32_t, int)
 OG_SIM_SHUFFLE(uint32_t, uint)
 OG_SIM_SHUFFLE(int64_t, long)
-#define OG_SIM_SHUFFLE_OF(v)          \
-    _Generic((v),                     \
-        float: og_sim_shuffle_float,  \
-        double: og_sim_shuffle_double, \
-        int32_t: og_sim_shuffle_int,  \
-        uint32_t: og_sim_shuffle_uint, \
-        int64_t: og_sim_shuffle_long)
+#define OG_SIM_SHUFFLE_OF(v)                  \
+    _Generic((v), float                       \
+             : og_sim_shuffle_float, double   \
+             : og_sim_shuffle_double, int32_t \
+             : og_sim_shuffle_int, uint32_t   \
+             : og_sim_shuffle_uint, int64_t   \
+             : og_sim_shuffle_long)
 #define __shfl_sync(mask, v, lane) OG_SIM_SHUFFLE_OF(v)(v, (uint32_t)(lane))
 #define __shfl_xor_sync(mask, v, lanes) OG_SIM_SHUFFLE_OF(v)(v, og_sim_lane() ^ (uint32_t)(lanes))
 /* A lane that would read behind the warp's end keeps its own. */
-#define __shfl_down_sync(mask, v, delta)                                               \
-    OG_SIM_SHUFFLE_OF(v)(v, og_sim_lane() + (uint32_t)(delta) < 32 ? og_sim_lane() + (uint32_t)(delta) \
-                                                                   : og_sim_lane())
+#define __shfl_down_sync(mask, v, delta) \
+    OG_SIM_SHUFFLE_OF(v)                 \
+    (v,                                  \
+     og_sim_lane() + (uint32_t)(delta) < 32 ? og_sim_lane() + (uint32_t)(delta) : og_sim_lane())
 #endif
 
 /* ---- sums and maxima, in one fixed order */

@@ -81,8 +81,8 @@ TEST(inputs_travel_ahead)
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         og_device *d = open_device(seed);
         og_error error = {0};
-        unsigned char *x = d->alloc(d, MOST), *y = d->alloc(d, MOST), *all = d->alloc(d, STEPS * 8192),
-                      *reserved = d->alloc(d, 2 * 8192);
+        unsigned char *x = d->alloc(d, MOST), *y = d->alloc(d, MOST),
+                      *all = d->alloc(d, STEPS * 8192), *reserved = d->alloc(d, 2 * 8192);
         static unsigned char a[MOST], b[MOST], got[STEPS * 8192];
         REQUIRE(x && y && all && reserved);
         GOES(d->remote->reserve(d, reserved, 2 * 8192, &error));
@@ -142,8 +142,10 @@ TEST(results_come_with_their_marks)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(copies_arrive),       TEST_ROW(memory_is_zeroed_and_refused),
-    TEST_ROW(there_is_one_card),   TEST_ROW(inputs_travel_ahead),
+    TEST_ROW(copies_arrive),
+    TEST_ROW(memory_is_zeroed_and_refused),
+    TEST_ROW(there_is_one_card),
+    TEST_ROW(inputs_travel_ahead),
     TEST_ROW(results_come_with_their_marks),
 };
 TEST_MAIN(tests)

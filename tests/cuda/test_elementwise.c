@@ -8,8 +8,9 @@
  * last place each; products of several for the Gelu family, whose terms cancel). */
 static const closeness close_float = {4e-6, 1e-6}, close_double = {1e-14, 1e-14}, same = {0, 0};
 
-static const double values[] = {0.0,   -0.0, 1,    -1,   0.5, -0.5, 2,        3,         -2.5, 1e-40,
-                                1e-20, 1e20, 88.7, -100, 20,  1.5,  INFINITY, -INFINITY, NAN};
+static const double values[] = {0.0, -0.0, 1,        -1,        0.5,  -0.5, 2,
+                                3,   -2.5, 1e-40,    1e-20,     1e20, 88.7, -100,
+                                20,  1.5,  INFINITY, -INFINITY, NAN};
 enum { VALUES = sizeof values / sizeof *values };
 
 /* All instructions of a domain in one program, a few outputs at a time. */
@@ -87,9 +88,9 @@ TEST(gradients)
     close_device(d);
 }
 
-static const og_dtype types[] = {OG_FLOAT,  OG_DOUBLE, OG_FLOAT16, OG_BFLOAT16, OG_BOOL,
-                                 OG_UINT8,  OG_INT8,   OG_UINT16,  OG_INT16,    OG_UINT32,
-                                 OG_INT32,  OG_UINT64, OG_INT64};
+static const og_dtype types[] = {OG_FLOAT, OG_DOUBLE, OG_FLOAT16, OG_BFLOAT16, OG_BOOL,
+                                 OG_UINT8, OG_INT8,   OG_UINT16,  OG_INT16,    OG_UINT32,
+                                 OG_INT32, OG_UINT64, OG_INT64};
 enum { TYPES = sizeof types / sizeof *types };
 
 /* Cast from every type to every type. */

@@ -161,8 +161,8 @@ static sim_item *copy_item(const sim_item *from)
 static void name_item(sim_item *item, uint64_t number)
 {
     static const char *const streams[OG_CUDA_STREAMS] = {"compute", "copy"};
-    static const char *const kinds[] = {"a copy", "a fill", "a kernel", "a host call", "a product",
-                                        "an event", "a wait"};
+    static const char *const kinds[] = {"a copy",    "a fill",   "a kernel", "a host call",
+                                        "a product", "an event", "a wait"};
     const char *stream = streams[item->stream];
     if (item->kind == SIM_LAUNCH)
         snprintf(item->what, sizeof item->what, "kernel %s (%s stream, item %llu)",

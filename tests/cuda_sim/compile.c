@@ -28,9 +28,9 @@ static bool write_file(const char *path, const char *text, const char *more)
 void *sim_compile(const char *name, const char *source, og_error *error)
 {
     static const char more[] = "\nog_sim *og_sim_card __attribute__((visibility(\"default\")));\n";
-    static const char command[] = OG_SIM_CC " " OG_SIM_CFLAGS
-                                            " -shared -fPIC -w -fwrapv -fno-strict-aliasing "
-                                            "-ffp-contract=off -fvisibility=hidden -I" OG_SIM_INCLUDE;
+    static const char command[] =
+        OG_SIM_CC " " OG_SIM_CFLAGS " -shared -fPIC -w -fwrapv -fno-strict-aliasing "
+                  "-ffp-contract=off -fvisibility=hidden -I" OG_SIM_INCLUDE;
     char path[512], text[sizeof command + 2048], temporary[512];
     uint64_t h = hash(hash(0xcbf29ce484222325u, command), source);
     mkdir(OG_SIM_CACHE, 0777);

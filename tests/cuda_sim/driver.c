@@ -4,7 +4,8 @@
 
 #include "tests/cuda_sim/internal.h"
 
-/* Kernels of the .cu files of kernels/cuda/ and of tests, compiled as C: pointers that kernel.h puts there. */
+/* Kernels of the .cu files of kernels/cuda/ and of tests, compiled as C: pointers that kernel.h
+ * puts there. */
 extern const og_sim_kernel *const __start_og_sim_kernels[] __attribute__((weak));
 extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
 
@@ -171,7 +172,8 @@ static og_status copy(og_cuda_card *card, og_cuda_stream stream, void *to, const
     if ((const char *)to < (const char *)from + bytes && (const char *)from < (char *)to + bytes)
         sim_fault(card, "a copy of %zu bytes overlaps itself", bytes);
     if (!sim_find_region(card, from, bytes) || !sim_find_region(card, to, bytes))
-        sim_fault(card, "a copy of %zu bytes from %p to %p: each must be memory of the card or pinned",
+        sim_fault(card,
+                  "a copy of %zu bytes from %p to %p: each must be memory of the card or pinned",
                   bytes, from, to);
     OG_TRY(sim_check(card, error));
     const sim_item item = {.kind = SIM_COPY,
@@ -405,11 +407,11 @@ static og_status product_plan(og_cuda_card *card, const og_cuda_product *product
     ENTER();
     const char *wrong = sim_product_wrong(product);
     if (wrong)
-        return og_fail(error, OG_INTERNAL,
-                       "simulated card: product m %lld n %lld k %lld, lda %lld ldb %lld ldd %lld: %s",
-                       (long long)product->m, (long long)product->n, (long long)product->k,
-                       (long long)product->lda, (long long)product->ldb, (long long)product->ldd,
-                       wrong);
+        return og_fail(
+            error, OG_INTERNAL,
+            "simulated card: product m %lld n %lld k %lld, lda %lld ldb %lld ldd %lld: %s",
+            (long long)product->m, (long long)product->n, (long long)product->k,
+            (long long)product->lda, (long long)product->ldb, (long long)product->ldd, wrong);
     *plan = calloc(1, sizeof **plan);
     if (!*plan)
         return og_fail_memory(error, sizeof **plan, "a product");

@@ -50,7 +50,7 @@ static struct {
     size_t scheduler_size;
     void *scheduler_fake;
     const char *wrong;
-    uint64_t number; /* of the block, over all launches */
+    uint64_t number;      /* of the block, over all launches */
     size_t dynamic, used; /* bytes of shared memory */
     site sites[SITES];
     int n_sites;
@@ -213,7 +213,8 @@ static void *shared(const void *key, uint64_t bytes)
         if (now.n_sites == SITES)
             abort();
         now.n_sites++;
-        *s = (site){.key = key, .memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64), .bytes = bytes};
+        *s = (site){
+            .key = key, .memory = aligned_alloc(64, (bytes + 63) / 64 * 64 + 64), .bytes = bytes};
         now.used += key ? bytes : 0;
         if (now.used > STATIC_SHARED)
             now.wrong = "the kernel declares more than 48 KiB of shared memory";

@@ -9,9 +9,9 @@
 
 typedef struct sim_region {
     struct sim_region *next;
-    char *at;     /* what the owner sees: `bytes` from here */
+    char *at; /* what the owner sees: `bytes` from here */
     size_t bytes;
-    char *map;    /* with what lies around it: a page without access at both ends */
+    char *map; /* with what lies around it: a page without access at both ends */
     size_t map_bytes;
     bool pinned;
 } sim_region;
@@ -95,7 +95,7 @@ typedef struct sim_item {
     og_cuda_range *ranges;
     int n_ranges;
     bool done;
-    bool summed;  /* a copy whose pinned source was summed when it was queued */
+    bool summed; /* a copy whose pinned source was summed when it was queued */
     uint64_t sum;
     void *to; /* SIM_COPY, SIM_SET */
     const void *from;

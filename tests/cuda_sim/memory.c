@@ -45,8 +45,8 @@ sim_region *sim_region_new(size_t bytes, bool pinned)
     if (!r)
         return NULL;
     *r = (sim_region){.bytes = bytes, .map_bytes = inner + 2 * PAGE, .pinned = pinned};
-    void *map = mmap(NULL, r->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
-                     0);
+    void *map =
+        mmap(NULL, r->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED || mprotect((char *)map + PAGE, inner, PROT_READ | PROT_WRITE) != 0) {
         free(r);
         return NULL;

@@ -79,7 +79,8 @@ const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands 
 static size_t matrix_bytes(const og_cuda_product *p, int64_t rows, int64_t columns, int64_t ld,
                            int64_t stride, og_dtype dtype)
 {
-    return (size_t)(((p->batch - 1) * stride + ld * (columns - 1) + rows) * og_dtype_bits(dtype) / 8);
+    return (size_t)(((p->batch - 1) * stride + ld * (columns - 1) + rows) * og_dtype_bits(dtype) /
+                    8);
 }
 
 int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_cuda_range *r)
@@ -91,7 +92,8 @@ int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_c
     r[n++] = (og_cuda_range){o->a, matrix_bytes(p, ra, ca, p->lda, p->stride_a, p->a), false};
     r[n++] = (og_cuda_range){o->b, matrix_bytes(p, rb, cb, p->ldb, p->stride_b, p->b), false};
     if (p->reads_c)
-        r[n++] = (og_cuda_range){o->c, matrix_bytes(p, p->m, p->n, p->ldc, p->stride_c, p->c), false};
+        r[n++] =
+            (og_cuda_range){o->c, matrix_bytes(p, p->m, p->n, p->ldc, p->stride_c, p->c), false};
     r[n++] = (og_cuda_range){o->d, matrix_bytes(p, p->m, p->n, p->ldd, p->stride_d, p->d), true};
     if (p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU) {
         int64_t length = p->epilogue == OG_CUDA_BGRADB ? p->n : p->m;

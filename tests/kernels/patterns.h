@@ -1,5 +1,5 @@
-/* Shapes of an elementwise op's three inputs and its output: every way of broadcasting, and axes that
- * lie otherwise. */
+/* Shapes of an elementwise op's three inputs and its output: every way of broadcasting, and axes
+ * that lie otherwise. */
 #ifndef OG_TESTS_KERNELS_PATTERNS_H
 #define OG_TESTS_KERNELS_PATTERNS_H
 

@@ -1,0 +1,82 @@
+/* Ops that the card has no kernel for run on the processor, queued and recorded like others, with
+ * their errors reported by a later call. */
+#include "tests/cuda/call.h"
+
+static const closeness same = {0, 0};
+
+TEST(ops_run_on_the_host)
+{
+    for (uint64_t s = 1; s <= 4; s++) {
+        og_device *d = open_device(s);
+        uint64_t seed = s;
+        kernel_call matmul = {.op = "MatMul", .nx = 2, .ny = 1};
+        matmul.x[0] = test_filled(OG_FLOAT, 3, (int64_t[]){2, 5, 7}, &seed);
+        matmul.x[1] = test_filled(OG_FLOAT, 2, (int64_t[]){7, 3}, &seed);
+        matmul.y[0] = test_tensor(OG_FLOAT, 3, (int64_t[]){2, 5, 3});
+        same_on_card(d, &matmul, "host", 0, 0, same);
+        same_on_card(d, &matmul, "host", 0, 2, same); /* the weights a constant */
+        kernel_call topk = {.op = "TopK", .nx = 2, .ny = 2};
+        topk.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){4, 9}, &seed);
+        topk.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){1});
+        *(int64_t *)topk.x[1].data = 3;
+        topk.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){4, 3});
+        topk.y[1] = test_tensor(OG_INT64, 2, (int64_t[]){4, 3});
+        same_on_card(d, &topk, "host", 0, 2, same);
+        kernel_call sum = {.op = "ReduceSum", .nx = 1, .ny = 1};
+        sum.x[0] = test_filled(OG_DOUBLE, 2, (int64_t[]){40, 50}, &seed);
+        sum.y[0] = test_tensor(OG_DOUBLE, 2, (int64_t[]){1, 1});
+        same_on_card(d, &sum, "host", 0, 0, same);
+        kernel_call cast = {.op = "Cast", .nx = 1, .ny = 1};
+        cast.x[0] = test_filled(OG_FLOAT, 1, (int64_t[]){33}, &seed);
+        cast.y[0] = test_tensor(OG_FLOAT8E4M3FN, 1, (int64_t[]){33});
+        same_on_card(d, &cast, "host", 0, 0, same);
+        test_free_tensors(&matmul);
+        test_free_tensors(&topk);
+        test_free_tensors(&sum);
+        test_free_tensors(&cast);
+        close_device(d);
+    }
+}
+
+/* Gather reads index 9 of 4 rows. */
+TEST(an_error_on_the_host_is_reported)
+{
+    og_device *d = open_device(1);
+    og_error error = {0};
+    uint64_t seed = 1;
+    kernel_call c = {.op = "Gather", .nx = 2, .ny = 1};
+    c.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){4, 2}, &seed);
+    c.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){1});
+    c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){1, 2});
+    *(int64_t *)c.x[1].data = 9;
+    kernel_node n;
+    test_node(&n, &c);
+    og_tensor x[2] = {c.x[0], c.x[1]}, y[1] = {c.y[0]};
+    x[0].data = x[1].data = y[0].data = NULL;
+    og_call call = {.node = &n.node, .device = d, .nx = 2, .ny = 1, .x = x, .y = y};
+    const og_kernel *kernel = og_device_kernel(d, &call, false);
+    REQUIRE(kernel != NULL);
+    GOES(kernel->prepare(&call, &error));
+    on_card px[2], py;
+    for (int i = 0; i < 2; i++) {
+        x[i].data = c.x[i].data;
+        place_on_card(d, &x[i], true, 0, &px[i]);
+    }
+    y[0].data = c.y[0].data;
+    place_on_card(d, &y[0], false, 0, &py);
+    GOES(kernel->run(&call, &error));
+    CHECK_INT(d->remote->finish(d, &error), OG_INVALID_DATA);
+    CHECK_TEXT(og_error_text(&error), "Gather");
+    CHECK_TEXT(og_error_text(&error), "9");
+    og_error_clear(&error);
+    GOES(d->remote->finish(d, &error)); /* reported once */
+    kernel->release(&call);
+    close_device(d);
+    test_free_tensors(&c);
+}
+
+static const og_test tests[] = {
+    TEST_ROW(ops_run_on_the_host),
+    TEST_ROW(an_error_on_the_host_is_reported),
+};
+TEST_MAIN(tests)

@@ -1,0 +1,126 @@
+/* Products through the driver's table on the simulated card: the sums themselves, and what the card
+ * refuses. */
+#include "tests/cuda/open.h"
+#include "tests/kernels/call.h"
+
+static og_cuda_product plain(int64_t m, int64_t n, int64_t k)
+{
+    return (og_cuda_product){.m = m,
+                             .n = n,
+                             .k = k,
+                             .batch = 1,
+                             .a = OG_FLOAT,
+                             .b = OG_FLOAT,
+                             .c = OG_FLOAT,
+                             .d = OG_FLOAT,
+                             .lda = m,
+                             .ldb = k,
+                             .ldc = m,
+                             .ldd = m,
+                             .workspace_limit = 1 << 20};
+}
+
+static void refused(const og_cuda_product *p, const char *part)
+{
+    og_device *d = open_device(1);
+    og__cuda *cuda = og__cuda_of(d);
+    og_error error = {0};
+    og_cuda_plan *plan;
+    size_t workspace;
+    CHECK(cuda->driver->product_plan(cuda->card, p, &plan, &workspace, &error) != OG_OK);
+    CHECK_TEXT(og_error_text(&error), part);
+    og_error_clear(&error);
+    close_device(d);
+}
+
+TEST(wrong_products_are_refused)
+{
+    og_cuda_product p = plain(8, 5, 3);
+    p.lda = 7;
+    refused(&p, "lda is less than A has rows");
+    p = plain(8, 5, 3);
+    p.transpose_b = true; /* stored as n × k */
+    p.ldb = 4;
+    refused(&p, "ldb is less than B has rows");
+    p = plain(8, 5, 3);
+    p.ldd = 6;
+    refused(&p, "ldc or ldd is less than m");
+    p = plain(8, 5, 3);
+    p.arithmetic = OG_CUDA_HALF;
+    refused(&p, "no such combination of element types");
+    p = plain(8, 5, 3);
+    p.batch = 2;
+    p.stride_d = 39;
+    refused(&p, "matrices D of the batch overlap");
+}
+
+/* D = 2 Aᵀ B + C, with a bias: against the sum in double. */
+TEST(a_product_is_right)
+{
+    enum { M = 12, N = 7, K = 33 };
+    static const og_cuda_arithmetic ways[] = {OG_CUDA_FLOAT, OG_CUDA_TF32, OG_CUDA_HALF};
+    for (int w = 0; w < 3; w++) {
+        og_device *d = open_device((uint64_t)w + 1);
+        og__cuda *cuda = og__cuda_of(d);
+        og_error error = {0};
+        uint64_t seed = 5;
+        og_dtype in = ways[w] == OG_CUDA_HALF ? OG_FLOAT16 : OG_FLOAT;
+        og_tensor a = test_filled(in, 2, (int64_t[]){M, K}, &seed),
+                  b = test_filled(in, 2, (int64_t[]){N, K}, &seed),
+                  c = test_filled(OG_FLOAT, 2, (int64_t[]){N, M}, &seed),
+                  bias = test_filled(OG_FLOAT, 1, (int64_t[]){M}, &seed);
+        size_t size = og__size(in), workspace;
+        og_cuda_product p = plain(M, N, K);
+        p.a = p.b = in;
+        p.bias = OG_FLOAT;
+        p.arithmetic = ways[w];
+        p.transpose_a = true;
+        p.lda = K;
+        p.reads_c = true;
+        p.epilogue = OG_CUDA_BIAS;
+        og_cuda_plan *plan;
+        GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+        char *da = d->alloc(d, M * K * size), *db = d->alloc(d, N * K * size),
+             *dd = d->alloc(d, N * M * 4), *dbias = d->alloc(d, M * 4),
+             *work = d->alloc(d, workspace);
+        GOES(d->remote->upload(d, da, a.data, M * K * size, &error));
+        GOES(d->remote->upload(d, db, b.data, N * K * size, &error));
+        GOES(d->remote->upload(d, dd, c.data, N * M * 4, &error));
+        GOES(d->remote->upload(d, dbias, bias.data, M * 4, &error));
+        const float alpha = 2, beta = 1;
+        og_cuda_operands o = {da, db, dd, dd, dbias, &alpha, &beta, work, workspace};
+        GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
+        float got[N * M];
+        GOES(d->remote->download(d, got, dd, sizeof got, &error));
+        double worst = 0;
+        for (int j = 0; j < N; j++)
+            for (int i = 0; i < M; i++) {
+                double sum = 0;
+                for (int k = 0; k < K; k++)
+                    sum += test_element(&a, i * K + k) * test_element(&b, j * K + k);
+                sum = 2 * sum + test_element(&c, j * M + i) + test_element(&bias, i);
+                worst = fmax(worst, fabs(got[j * M + i] - sum));
+            }
+        /* 10 bits: products off by up to 2^-10, two of 33 terms times 2; and it must show */
+        CHECK(worst < (ways[w] == OG_CUDA_TF32 ? 66 * 0x1p-10 : 1e-5));
+        CHECK(worst > (ways[w] == OG_CUDA_TF32 ? 1e-5 : -1));
+
+        /* A workspace that is too small. */
+        o.workspace_bytes = workspace - 1;
+        CHECK(cuda->driver->product_run(cuda->card, plan, &o, &error) != OG_OK);
+        CHECK_TEXT(og_error_text(&error), "the workspace is smaller than the plan needs");
+        og_error_clear(&error);
+        cuda->driver->product_free(cuda->card, plan);
+        close_device(d);
+        free(a.data);
+        free(b.data);
+        free(c.data);
+        free(bias.data);
+    }
+}
+
+static const og_test tests[] = {
+    TEST_ROW(wrong_products_are_refused),
+    TEST_ROW(a_product_is_right),
+};
+TEST_MAIN(tests)
