@@ -1,0 +1,215 @@
+/* Products by cuBLASLt: descriptions and the chosen algorithm are a plan's, made once. */
+#include <stdlib.h>
+
+#include "kernels/cuda/driver_cuda.h"
+
+enum { A, B, C, D, MATRICES };
+
+struct og_cuda_plan {
+    og_cuda_product product;
+    cublasLtMatmulDesc_t description;
+    cublasLtMatrixLayout_t layouts[MATRICES];
+    cublasLtMatmulAlgo_t algorithm;
+    size_t workspace;
+};
+
+static og_status check(og_cuda_card *card, cublasStatus_t status, const char *call, og_error *error)
+{
+    if (status == CUBLAS_STATUS_SUCCESS)
+        return OG_OK;
+    return og_fail(error, status == CUBLAS_STATUS_ALLOC_FAILED ? OG_OUT_OF_MEMORY : OG_INTERNAL,
+                   "cuBLASLt: %s: %s", call, card->cublas->cublasLtGetStatusString(status));
+}
+#define CHECK(function, ...) \
+    OG_TRY(check(card, card->cublas->function(__VA_ARGS__), #function, error))
+/* An attribute of a description, by value. */
+#define SET(function, object, attribute, type, value) \
+    CHECK(function, object, attribute, &(type){value}, sizeof(type))
+
+static og_status open_library(og_cuda_card *card, og_error *error)
+{
+    const char *why;
+    if (card->handle)
+        return OG_OK;
+    card->cublas = og__open_cublas(&why);
+    if (!card->cublas)
+        return og_fail(error, OG_UNSUPPORTED, "products cannot be computed: %s", why);
+    CHECK(cublasLtCreate, &card->handle);
+    return OG_OK;
+}
+
+static cudaDataType_t type_of(og_dtype dtype)
+{
+    return dtype == OG_DOUBLE     ? CUDA_R_64F
+           : dtype == OG_FLOAT16  ? CUDA_R_16F
+           : dtype == OG_BFLOAT16 ? CUDA_R_16BF
+                                  : CUDA_R_32F;
+}
+
+static cublasLtEpilogue_t epilogue_of(og_cuda_epilogue epilogue)
+{
+    switch (epilogue) {
+    case OG_CUDA_BIAS:
+        return CUBLASLT_EPILOGUE_BIAS;
+    case OG_CUDA_RELU:
+        return CUBLASLT_EPILOGUE_RELU;
+    case OG_CUDA_RELU_BIAS:
+        return CUBLASLT_EPILOGUE_RELU_BIAS;
+    case OG_CUDA_BGRADA:
+        return CUBLASLT_EPILOGUE_BGRADA;
+    case OG_CUDA_BGRADB:
+        return CUBLASLT_EPILOGUE_BGRADB;
+    default:
+        return CUBLASLT_EPILOGUE_DEFAULT;
+    }
+}
+
+static bool has_bias(const og_cuda_product *p)
+{
+    return p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU;
+}
+
+static og_status describe(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
+{
+    const og_cuda_product *p = &plan->product;
+    cublasComputeType_t compute = p->arithmetic == OG_CUDA_DOUBLE ? CUBLAS_COMPUTE_64F
+                                  : p->arithmetic == OG_CUDA_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32
+                                                                  : CUBLAS_COMPUTE_32F;
+    CHECK(cublasLtMatmulDescCreate, &plan->description, compute,
+          p->arithmetic == OG_CUDA_DOUBLE ? CUDA_R_64F : CUDA_R_32F);
+    cublasLtMatmulDesc_t d = plan->description;
+    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_POINTER_MODE, int32_t,
+        p->scalars_on_device ? CUBLASLT_POINTER_MODE_DEVICE : CUBLASLT_POINTER_MODE_HOST);
+    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_TRANSA, int32_t,
+        p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
+    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_TRANSB, int32_t,
+        p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
+    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t,
+        epilogue_of(p->epilogue));
+    if (has_bias(p)) {
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, int32_t,
+            type_of(p->bias));
+        /* Algorithms are chosen by its alignment; the address itself comes with each run. */
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, const void *,
+            (const void *)256);
+    }
+    return OG_OK;
+}
+
+static og_status lay_out(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
+{
+    const og_cuda_product *p = &plan->product;
+    const struct {
+        og_dtype dtype;
+        int64_t rows, columns, ld, stride;
+    } matrices[MATRICES] = {
+        {p->a, p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k, p->lda, p->stride_a},
+        {p->b, p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n, p->ldb, p->stride_b},
+        {p->c, p->m, p->n, p->ldc, p->stride_c},
+        {p->d, p->m, p->n, p->ldd, p->stride_d}};
+    for (int i = 0; i < MATRICES; i++) {
+        CHECK(cublasLtMatrixLayoutCreate, &plan->layouts[i], type_of(matrices[i].dtype),
+              (uint64_t)matrices[i].rows, (uint64_t)matrices[i].columns, matrices[i].ld);
+        if (p->batch == 1)
+            continue;
+        SET(cublasLtMatrixLayoutSetAttribute, plan->layouts[i], CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+            int32_t, (int32_t)p->batch);
+        SET(cublasLtMatrixLayoutSetAttribute, plan->layouts[i],
+            CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, int64_t, matrices[i].stride);
+    }
+    return OG_OK;
+}
+
+static og_status prefer(og_cuda_card *card, const og_cuda_product *p,
+                        cublasLtMatmulPreference_t preference, og_error *error)
+{
+    static const cublasLtMatmulPreferenceAttributes_t alignments[MATRICES] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    SET(cublasLtMatmulPreferenceSetAttribute, preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
+        uint64_t, p->workspace_limit);
+    for (int i = 0; p->alignment && i < MATRICES; i++)
+        SET(cublasLtMatmulPreferenceSetAttribute, preference, alignments[i], uint32_t,
+            (uint32_t)p->alignment);
+    return OG_OK;
+}
+
+/* The heuristic's first choice. */
+static og_status choose(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
+{
+    const og_cuda_product *p = &plan->product;
+    cublasLtMatmulPreference_t preference = NULL;
+    cublasLtMatmulHeuristicResult_t best = {0};
+    int found = 0;
+    CHECK(cublasLtMatmulPreferenceCreate, &preference);
+    og_status status = prefer(card, p, preference, error);
+    cublasStatus_t result = CUBLAS_STATUS_SUCCESS;
+    if (status == OG_OK)
+        result = card->cublas->cublasLtMatmulAlgoGetHeuristic(
+            card->handle, plan->description, plan->layouts[A], plan->layouts[B], plan->layouts[C],
+            plan->layouts[D], preference, 1, &best, &found);
+    card->cublas->cublasLtMatmulPreferenceDestroy(preference);
+    OG_TRY(status);
+    if (result == CUBLAS_STATUS_SUCCESS && found == 0)
+        result = CUBLAS_STATUS_NOT_SUPPORTED;
+    plan->algorithm = best.algo;
+    plan->workspace = best.workspaceSize;
+    if (result == CUBLAS_STATUS_NOT_SUPPORTED)
+        return og_fail(error, OG_UNSUPPORTED,
+                       "cuBLASLt has no way to multiply %lld x %lld by %lld x %lld, %s to %s",
+                       (long long)p->m, (long long)p->k, (long long)p->k, (long long)p->n,
+                       og_dtype_name(p->a), og_dtype_name(p->d));
+    return check(card, result, "cublasLtMatmulAlgoGetHeuristic", error);
+}
+
+og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **made,
+                          size_t *workspace, og_error *error)
+{
+    OG_TRY(og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent",
+                          error));
+    OG_TRY(open_library(card, error));
+    og_cuda_plan *plan = calloc(1, sizeof *plan);
+    if (!plan)
+        return og_fail_memory(error, sizeof *plan, "a product");
+    plan->product = *product;
+    og_status status = describe(card, plan, error);
+    if (status == OG_OK)
+        status = lay_out(card, plan, error);
+    if (status == OG_OK)
+        status = choose(card, plan, error);
+    if (status != OG_OK) {
+        og__cublas_free(card, plan);
+        return status;
+    }
+    *made = plan;
+    *workspace = plan->workspace;
+    return OG_OK;
+}
+
+og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+                         og_error *error)
+{
+    const og_cuda_product *p = &plan->product;
+    OG_TRY(og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent",
+                          error));
+    if (has_bias(p))
+        SET(cublasLtMatmulDescSetAttribute, plan->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+            const void *, o->bias);
+    CHECK(cublasLtMatmul, card->handle, plan->description, o->alpha, o->a, plan->layouts[A], o->b,
+          plan->layouts[B], o->beta, p->reads_c ? o->c : o->d, plan->layouts[C], o->d,
+          plan->layouts[D], &plan->algorithm, o->workspace, o->workspace_bytes,
+          card->streams[OG_CUDA_COMPUTE]);
+    return OG_OK;
+}
+
+void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan)
+{
+    if (!plan)
+        return;
+    for (int i = 0; i < MATRICES; i++)
+        if (plan->layouts[i])
+            card->cublas->cublasLtMatrixLayoutDestroy(plan->layouts[i]);
+    if (plan->description)
+        card->cublas->cublasLtMatmulDescDestroy(plan->description);
+    free(plan);
+}

@@ -1,0 +1,80 @@
+/* The parts of the real driver: driver_cuda.c on CUDA's driver interface, driver_nvrtc.c, and
+ * driver_cublas.c, which only see each other here. Needs the toolkit's headers.
+ *
+ * Libraries are opened when a device is first asked for (driver_library.c), so that a program built
+ * with CUDA starts as fast as one without, and on machines that have none. */
+#ifndef OG_KERNELS_CUDA_DRIVER_CUDA_H
+#define OG_KERNELS_CUDA_DRIVER_CUDA_H
+
+#include <cublasLt.h>
+#include <cuda.h>
+#include <nvrtc.h>
+
+#include "kernels/cuda/driver.h"
+
+/* Functions of the libraries; cuda.h's names stand for the versions that it declares. */
+#define OG__CUDA_FUNCTIONS(X)                                                                      \
+    X(cuInit) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet)             \
+    X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain)     \
+    X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo)            \
+    X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyAsync)                 \
+    X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamWaitEvent) X(cuEventCreate)  \
+    X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuLaunchKernel) X(cuLaunchHostFunc) \
+    X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)             \
+    X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) \
+    X(cuGraphExecDestroy) X(cuGraphLaunch)
+#define OG__NVRTC_FUNCTIONS(X)                                                                     \
+    X(nvrtcVersion) X(nvrtcGetErrorString) X(nvrtcGetNumSupportedArchs) X(nvrtcGetSupportedArchs)  \
+    X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetProgramLogSize)  \
+    X(nvrtcGetProgramLog) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetPTXSize) X(nvrtcGetPTX)
+#define OG__CUBLAS_FUNCTIONS(X)                                                                    \
+    X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetStatusString) X(cublasLtMatmulDescCreate)    \
+    X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)   \
+    X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute)                             \
+    X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)                           \
+    X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+
+typedef struct og__cuda_library {
+#define X(name) __typeof__(&name) name;
+    OG__CUDA_FUNCTIONS(X)
+} og__cuda_library;
+typedef struct og__nvrtc_library {
+    OG__NVRTC_FUNCTIONS(X)
+} og__nvrtc_library;
+typedef struct og__cublas_library {
+    OG__CUBLAS_FUNCTIONS(X)
+#undef X
+} og__cublas_library;
+
+/* Opened once for the program; NULL, with the reason in *why, where they are not there. */
+const og__cuda_library *og__open_cuda(const char **why);
+const og__nvrtc_library *og__open_nvrtc(const char **why);
+const og__cublas_library *og__open_cublas(const char **why);
+
+struct og_cuda_card {
+    const og__cuda_library *cuda;
+    CUdevice device;
+    CUcontext context;
+    CUstream streams[OG_CUDA_STREAMS];
+    og_cuda_properties properties;
+    og_cuda_module *modules;
+    const og__cublas_library *cublas; /* NULL before the first product */
+    cublasLtHandle_t handle;
+};
+
+/* OG_OK, or `call` and CUDA's text in *error. */
+og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error);
+
+/* driver_nvrtc.c: the source as an image that cuModuleLoadData takes; malloc'd. Compiled images are
+ * kept in $XDG_CACHE_HOME/ongrad (or ~/.cache/ongrad). sm: the card's. */
+og_status og__nvrtc_compile(const char *name, const char *source, int sm, char **image,
+                            og_error *error);
+
+/* driver_cublas.c: members of the table. */
+og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **plan,
+                          size_t *workspace, og_error *error);
+og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *operands,
+                         og_error *error);
+void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan);
+
+#endif

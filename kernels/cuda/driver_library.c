@@ -1,0 +1,52 @@
+/* The libraries, opened when they are first needed: by their names as the system finds them, then in
+ * the toolkit's folder that was there when building. */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdio.h>
+
+#include "kernels/cuda/driver_cuda.h"
+
+#define TEXT_(x) #x
+#define TEXT(x) TEXT_(x) /* of the name that a macro stands for */
+
+static void *open_library(const char *name)
+{
+    char path[1024];
+    void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
+    if (library)
+        return library;
+    snprintf(path, sizeof path, OG_CUDA_LIBRARIES "/%s", name);
+    return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+}
+
+/* One library: filled the first time. Addresses of functions are the same for every user. */
+#define LIBRARY(kind, functions, file, missing)                                                  \
+    static og__##kind##_library kind;                                                            \
+    static const char *kind##_why;                                                               \
+    static void load_##kind(void)                                                                \
+    {                                                                                            \
+        void *library = open_library(file);                                                      \
+        kind##_why = library ? NULL : file " was not found" missing;                             \
+        if (library) {                                                                           \
+            functions(TAKE_##kind)                                                               \
+        }                                                                                        \
+    }                                                                                            \
+    const og__##kind##_library *og__open_##kind(const char **why)                                \
+    {                                                                                            \
+        static pthread_once_t once = PTHREAD_ONCE_INIT;                                          \
+        pthread_once(&once, load_##kind);                                                        \
+        *why = kind##_why;                                                                       \
+        return kind##_why ? NULL : &kind;                                                        \
+    }
+#define TAKE(kind, name)                                            \
+    if (!(*(void **)&(kind).name = dlsym(library, TEXT(name))))     \
+        kind##_why = "a library is too old: it has no " TEXT(name);
+#define TAKE_cuda(name) TAKE(cuda, name)
+#define TAKE_nvrtc(name) TAKE(nvrtc, name)
+#define TAKE_cublas(name) TAKE(cublas, name)
+
+LIBRARY(cuda, OG__CUDA_FUNCTIONS, "libcuda.so.1", " (no NVIDIA driver is installed)")
+LIBRARY(nvrtc, OG__NVRTC_FUNCTIONS, "libnvrtc.so." OG_CUDA_MAJOR, " (a part of the CUDA toolkit)")
+LIBRARY(cublas, OG__CUBLAS_FUNCTIONS, "libcublasLt.so." OG_CUDA_MAJOR,
+        " (a part of the CUDA toolkit)")
