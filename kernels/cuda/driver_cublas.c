@@ -165,8 +165,8 @@ static og_status choose(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
 og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **made,
                           size_t *workspace, og_error *error)
 {
-    OG_TRY(og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent",
-                          error));
+    OG_TRY(
+        og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
     OG_TRY(open_library(card, error));
     og_cuda_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
@@ -190,8 +190,8 @@ og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_o
                          og_error *error)
 {
     const og_cuda_product *p = &plan->product;
-    OG_TRY(og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent",
-                          error));
+    OG_TRY(
+        og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
     if (has_bias(p))
         SET(cublasLtMatmulDescSetAttribute, plan->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
             const void *, o->bias);

@@ -1,5 +1,5 @@
-/* The libraries, opened when they are first needed: by their names as the system finds them, then in
- * the toolkit's folder that was there when building. */
+/* The libraries, opened when they are first needed: by their names as the system finds them, then
+ * in the toolkit's folder that was there when building. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -21,26 +21,26 @@ static void *open_library(const char *name)
 }
 
 /* One library: filled the first time. Addresses of functions are the same for every user. */
-#define LIBRARY(kind, functions, file, missing)                                                  \
-    static og__##kind##_library kind;                                                            \
-    static const char *kind##_why;                                                               \
-    static void load_##kind(void)                                                                \
-    {                                                                                            \
-        void *library = open_library(file);                                                      \
-        kind##_why = library ? NULL : file " was not found" missing;                             \
-        if (library) {                                                                           \
-            functions(TAKE_##kind)                                                               \
-        }                                                                                        \
-    }                                                                                            \
-    const og__##kind##_library *og__open_##kind(const char **why)                                \
-    {                                                                                            \
-        static pthread_once_t once = PTHREAD_ONCE_INIT;                                          \
-        pthread_once(&once, load_##kind);                                                        \
-        *why = kind##_why;                                                                       \
-        return kind##_why ? NULL : &kind;                                                        \
+#define LIBRARY(kind, functions, file, missing)                      \
+    static og__##kind##_library kind;                                \
+    static const char *kind##_why;                                   \
+    static void load_##kind(void)                                    \
+    {                                                                \
+        void *library = open_library(file);                          \
+        kind##_why = library ? NULL : file " was not found" missing; \
+        if (library) {                                               \
+            functions(TAKE_##kind)                                   \
+        }                                                            \
+    }                                                                \
+    const og__##kind##_library *og__open_##kind(const char **why)    \
+    {                                                                \
+        static pthread_once_t once = PTHREAD_ONCE_INIT;              \
+        pthread_once(&once, load_##kind);                            \
+        *why = kind##_why;                                           \
+        return kind##_why ? NULL : &kind;                            \
     }
-#define TAKE(kind, name)                                            \
-    if (!(*(void **)&(kind).name = dlsym(library, TEXT(name))))     \
+#define TAKE(kind, name)                                        \
+    if (!(*(void **)&(kind).name = dlsym(library, TEXT(name)))) \
         kind##_why = "a library is too old: it has no " TEXT(name);
 #define TAKE_cuda(name) TAKE(cuda, name)
 #define TAKE_nvrtc(name) TAKE(nvrtc, name)

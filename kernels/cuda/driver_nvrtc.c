@@ -1,6 +1,6 @@
-/* Source text to an image, by NVRTC, which needs no driver. Images are kept on disk under the hash of
- * the source, the architecture and NVRTC's version; a cache that cannot be read or written only costs
- * time. */
+/* Source text to an image, by NVRTC, which needs no driver. Images are kept on disk under the hash
+ * of the source, the architecture and NVRTC's version; a cache that cannot be read or written only
+ * costs time. */
 #define _GNU_SOURCE
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,28 @@
+# cmake -DNVCC=… -DROOT=… -DARCHITECTURES=80|86|… -P CompileKernels.cmake: every kernels/cuda/*.cu compiles for each
+# architecture without warnings, and no kernel spills registers or needs a stack.
+if(NOT NVCC)
+    message("skipped: nvcc was not found")
+    return()
+endif()
+string(REPLACE "|" ";" architectures ${ARCHITECTURES})
+file(GLOB kernels ${ROOT}/kernels/cuda/*.cu)
+set(wrong 0)
+foreach(kernel IN LISTS kernels)
+    get_filename_component(stem ${kernel} NAME_WE)
+    foreach(architecture IN LISTS architectures)
+        execute_process(COMMAND ${NVCC} -cubin -arch=sm_${architecture} -O3 -Xptxas -v,-warn-spills,-warn-lmem-usage
+            -I${ROOT} -o ${stem}.${architecture}.cubin ${kernel}
+            RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE output)
+        string(REGEX MATCHALL "[1-9][0-9]* bytes (stack frame|spill stores|spill loads)" spills "${output}")
+        if(NOT status EQUAL 0 OR spills OR output MATCHES "warning")
+            message("${stem}.cu, sm_${architecture}:\n${output}")
+            math(EXPR wrong "${wrong} + 1")
+        else()
+            string(REGEX MATCHALL "Used [0-9]+ registers" registers "${output}")
+            message("ok ${stem}.cu, sm_${architecture}: ${registers}")
+        endif()
+    endforeach()
+endforeach()
+if(wrong)
+    message(FATAL_ERROR "${wrong} compilations failed, warned or spilled")
+endif()
