@@ -70,14 +70,45 @@ typedef enum og_cuda_arithmetic {
     OG_CUDA_DOUBLE, /* float64 */
 } og_cuda_arithmetic;
 
+/* What is done with the sum x. Gelu is the form by tanh. aux: what a later gradient reads, m × n.
+ */
 typedef enum og_cuda_epilogue {
     OG_CUDA_PLAIN,
-    OG_CUDA_BIAS,      /* + bias[m] along the columns of D */
-    OG_CUDA_RELU,      /* max(0, ·) */
-    OG_CUDA_RELU_BIAS, /* of the sum with bias */
-    OG_CUDA_BGRADA,    /* also bias[m] = Σ over k of op(A) */
-    OG_CUDA_BGRADB,    /* also bias[n] = Σ over k of op(B) */
+    OG_CUDA_BIAS,          /* x + bias[m], along the columns of D */
+    OG_CUDA_RELU,          /* max(0, x) */
+    OG_CUDA_RELU_BIAS,     /* of x + bias */
+    OG_CUDA_RELU_AUX_BIAS, /* the same; aux: bits, x + bias > 0 */
+    OG_CUDA_GELU_BIAS,     /* Gelu(x + bias) */
+    OG_CUDA_GELU_AUX_BIAS, /* the same; aux: x + bias, of d's type */
+    OG_CUDA_DRELU,         /* x where aux has a bit, else 0 */
+    OG_CUDA_DRELU_BGRAD,   /* the same; also bias[m] = Σ over n of D */
+    OG_CUDA_DGELU,         /* x Gelu'(aux) */
+    OG_CUDA_DGELU_BGRAD,   /* the same; also bias[m] = Σ over n of D */
+    OG_CUDA_BGRADA,        /* x; also bias[m] = Σ over k of op(A) */
+    OG_CUDA_BGRADB,        /* x; also bias[n] = Σ over k of op(B) */
+    OG_CUDA_EPILOGUES
 } og_cuda_epilogue;
+
+/* How an epilogue uses bias or aux. */
+typedef enum og_cuda_use { OG_CUDA_UNUSED, OG_CUDA_READ, OG_CUDA_WRITTEN } og_cuda_use;
+static inline og_cuda_use og_cuda_bias_use(og_cuda_epilogue e)
+{
+    return e == OG_CUDA_BIAS || (e >= OG_CUDA_RELU_BIAS && e <= OG_CUDA_GELU_AUX_BIAS)
+               ? OG_CUDA_READ
+           : e == OG_CUDA_DRELU_BGRAD || e >= OG_CUDA_DGELU_BGRAD ? OG_CUDA_WRITTEN
+                                                                  : OG_CUDA_UNUSED;
+}
+static inline og_cuda_use og_cuda_aux_use(og_cuda_epilogue e)
+{
+    return e == OG_CUDA_RELU_AUX_BIAS || e == OG_CUDA_GELU_AUX_BIAS ? OG_CUDA_WRITTEN
+           : e >= OG_CUDA_DRELU && e <= OG_CUDA_DGELU_BGRAD         ? OG_CUDA_READ
+                                                                    : OG_CUDA_UNUSED;
+}
+/* Is aux a matrix of bits? */
+static inline bool og_cuda_aux_is_bits(og_cuda_epilogue e)
+{
+    return e == OG_CUDA_RELU_AUX_BIAS || e == OG_CUDA_DRELU || e == OG_CUDA_DRELU_BGRAD;
+}
 
 /* op(A): m × k, op(B): k × n, C and D: m × n. Leading dimensions and strides in elements. */
 typedef struct og_cuda_product {
@@ -91,6 +122,7 @@ typedef struct og_cuda_product {
     bool reads_c;           /* beta may be other than 0 */
     og_cuda_epilogue epilogue;
     og_dtype bias;          /* element type, where the epilogue has one */
+    int64_t ldaux;          /* in elements, a multiple of 8; in bits, of 128 */
     size_t workspace_limit; /* bytes a plan may ask for */
     size_t alignment;       /* of all pointers; 0: 256 */
 } og_cuda_product;
@@ -98,7 +130,7 @@ typedef struct og_cuda_product {
 /* What a product is run on. alpha and beta: float, double for OG_CUDA_DOUBLE. */
 typedef struct og_cuda_operands {
     const void *a, *b, *c;
-    void *d, *bias;
+    void *d, *bias, *aux;
     const void *alpha, *beta;
     void *workspace;
     size_t workspace_bytes;

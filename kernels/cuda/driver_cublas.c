@@ -46,28 +46,21 @@ static cudaDataType_t type_of(og_dtype dtype)
                                   : CUDA_R_32F;
 }
 
-static cublasLtEpilogue_t epilogue_of(og_cuda_epilogue epilogue)
-{
-    switch (epilogue) {
-    case OG_CUDA_BIAS:
-        return CUBLASLT_EPILOGUE_BIAS;
-    case OG_CUDA_RELU:
-        return CUBLASLT_EPILOGUE_RELU;
-    case OG_CUDA_RELU_BIAS:
-        return CUBLASLT_EPILOGUE_RELU_BIAS;
-    case OG_CUDA_BGRADA:
-        return CUBLASLT_EPILOGUE_BGRADA;
-    case OG_CUDA_BGRADB:
-        return CUBLASLT_EPILOGUE_BGRADB;
-    default:
-        return CUBLASLT_EPILOGUE_DEFAULT;
-    }
-}
-
-static bool has_bias(const og_cuda_product *p)
-{
-    return p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU;
-}
+static const cublasLtEpilogue_t epilogues[OG_CUDA_EPILOGUES] = {
+    [OG_CUDA_PLAIN] = CUBLASLT_EPILOGUE_DEFAULT,
+    [OG_CUDA_BIAS] = CUBLASLT_EPILOGUE_BIAS,
+    [OG_CUDA_RELU] = CUBLASLT_EPILOGUE_RELU,
+    [OG_CUDA_RELU_BIAS] = CUBLASLT_EPILOGUE_RELU_BIAS,
+    [OG_CUDA_RELU_AUX_BIAS] = CUBLASLT_EPILOGUE_RELU_AUX_BIAS,
+    [OG_CUDA_GELU_BIAS] = CUBLASLT_EPILOGUE_GELU_BIAS,
+    [OG_CUDA_GELU_AUX_BIAS] = CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+    [OG_CUDA_DRELU] = CUBLASLT_EPILOGUE_DRELU,
+    [OG_CUDA_DRELU_BGRAD] = CUBLASLT_EPILOGUE_DRELU_BGRAD,
+    [OG_CUDA_DGELU] = CUBLASLT_EPILOGUE_DGELU,
+    [OG_CUDA_DGELU_BGRAD] = CUBLASLT_EPILOGUE_DGELU_BGRAD,
+    [OG_CUDA_BGRADA] = CUBLASLT_EPILOGUE_BGRADA,
+    [OG_CUDA_BGRADB] = CUBLASLT_EPILOGUE_BGRADB,
+};
 
 static og_status describe(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
 {
@@ -85,13 +78,19 @@ static og_status describe(og_cuda_card *card, og_cuda_plan *plan, og_error *erro
     SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_TRANSB, int32_t,
         p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
     SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t,
-        epilogue_of(p->epilogue));
-    if (has_bias(p)) {
+        epilogues[p->epilogue]);
+    if (og_cuda_bias_use(p->epilogue)) {
         SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, int32_t,
             type_of(p->bias));
         /* Algorithms are chosen by its alignment; the address itself comes with each run. */
         SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, const void *,
             (const void *)256);
+    }
+    if (og_cuda_aux_use(p->epilogue)) {
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, int64_t,
+            p->ldaux);
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, void *,
+            (void *)256);
     }
     return OG_OK;
 }
@@ -192,9 +191,12 @@ og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_o
     const og_cuda_product *p = &plan->product;
     OG_TRY(
         og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
-    if (has_bias(p))
+    if (og_cuda_bias_use(p->epilogue))
         SET(cublasLtMatmulDescSetAttribute, plan->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
             const void *, o->bias);
+    if (og_cuda_aux_use(p->epilogue))
+        SET(cublasLtMatmulDescSetAttribute, plan->description,
+            CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, void *, o->aux);
     CHECK(cublasLtMatmul, card->handle, plan->description, o->alpha, o->a, plan->layouts[A], o->b,
           plan->layouts[B], o->beta, p->reads_c ? o->c : o->d, plan->layouts[C], o->d,
           plan->layouts[D], &plan->algorithm, o->workspace, o->workspace_bytes,

@@ -183,8 +183,7 @@ OG_SIM_SHUFFLE(int64_t, long)
 /* A lane that would read behind the warp's end keeps its own. */
 #define __shfl_down_sync(mask, v, delta) \
     OG_SIM_SHUFFLE_OF(v)                 \
-    (v,                                  \
-     og_sim_lane() + (uint32_t)(delta) < 32 ? og_sim_lane() + (uint32_t)(delta) : og_sim_lane())
+    (v, og_sim_lane() + (uint32_t)(delta) < 32 ? og_sim_lane() + (uint32_t)(delta) : og_sim_lane())
 #endif
 
 /* ---- sums and maxima, in one fixed order */

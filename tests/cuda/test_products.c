@@ -52,6 +52,14 @@ TEST(wrong_products_are_refused)
     p.batch = 2;
     p.stride_d = 39;
     refused(&p, "matrices D of the batch overlap");
+    p = plain(8, 5, 3);
+    p.bias = OG_FLOAT;
+    p.epilogue = OG_CUDA_GELU_AUX_BIAS;
+    p.ldaux = 12;
+    refused(&p, "ldaux must be a multiple of 8 elements");
+    p.epilogue = OG_CUDA_DRELU;
+    p.ldaux = 64;
+    refused(&p, "or of 128 bits");
 }
 
 /* D = 2 Aᵀ B + C, with a bias: against the sum in double. */
@@ -88,7 +96,7 @@ TEST(a_product_is_right)
         GOES(d->remote->upload(d, dd, c.data, N * M * 4, &error));
         GOES(d->remote->upload(d, dbias, bias.data, M * 4, &error));
         const float alpha = 2, beta = 1;
-        og_cuda_operands o = {da, db, dd, dd, dbias, &alpha, &beta, work, workspace};
+        og_cuda_operands o = {da, db, dd, dd, dbias, NULL, &alpha, &beta, work, workspace};
         GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
         float got[N * M];
         GOES(d->remote->download(d, got, dd, sizeof got, &error));
@@ -119,8 +127,73 @@ TEST(a_product_is_right)
     }
 }
 
+/* A layer y = act(x w + b) and its gradient by epilogues: dy' = dx2 act'(aux), db = its sum. The
+ * slope is held against differences of the layer itself. */
+static void check_layer(og_cuda_epilogue forward, og_cuda_epilogue backward, int64_t ldaux)
+{
+    enum { M = 8, N = 6, K = 5 };
+    og_device *d = open_device(1);
+    og__cuda *cuda = og__cuda_of(d);
+    og_error error = {0};
+    uint64_t seed = 11;
+    size_t workspace;
+    const float one = 1, zero = 0, h = 1e-3F;
+    float bias[M], y[3][M * N], dx[M * N], db[M], ones[K * N], a[M * K];
+    for (int i = 0; i < M; i++)
+        bias[i] = (float)test_uniform(&seed);
+    for (int i = 0; i < M * K; i++)
+        a[i] = (float)test_uniform(&seed);
+    for (int i = 0; i < K * N; i++)
+        ones[i] = i % K == 0; /* the product is A's first column, in every column */
+    char *da = d->alloc(d, sizeof a), *dones = d->alloc(d, sizeof ones),
+         *dd = d->alloc(d, sizeof dx), *dbias = d->alloc(d, sizeof bias),
+         *aux = d->alloc(d, (size_t)ldaux * N * 4), *work = d->alloc(d, 4096);
+    GOES(d->remote->upload(d, dones, ones, sizeof ones, &error));
+    og_cuda_plan *plan;
+    og_cuda_product p = plain(M, N, K);
+    p.bias = OG_FLOAT;
+    p.ldaux = ldaux;
+    for (int shift = 2; shift >= 0; shift--) { /* + h, - h, and 0 last, which aux is from */
+        float moved[M * K];
+        memcpy(moved, a, sizeof a);
+        for (int i = 0; i < M; i++)
+            moved[i] += shift == 2 ? h : shift == 1 ? -h : 0;
+        p.epilogue = forward;
+        GOES(d->remote->upload(d, da, moved, sizeof moved, &error));
+        GOES(d->remote->upload(d, dbias, bias, sizeof bias, &error));
+        GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+        og_cuda_operands o = {da, dones, NULL, dd, dbias, aux, &one, &zero, work, workspace};
+        GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
+        GOES(d->remote->download(d, y[shift], dd, sizeof dx, &error));
+        cuda->driver->product_free(cuda->card, plan);
+    }
+    for (int i = 0; i < M * K; i++)
+        a[i] = i < M ? 1 : 0; /* a sum of ones: the slope alone */
+    p.epilogue = backward;
+    GOES(d->remote->upload(d, da, a, sizeof a, &error));
+    GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+    og_cuda_operands o = {da, dones, NULL, dd, dbias, aux, &one, &zero, work, workspace};
+    GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
+    GOES(d->remote->download(d, dx, dd, sizeof dx, &error));
+    GOES(d->remote->download(d, db, dbias, sizeof db, &error));
+    cuda->driver->product_free(cuda->card, plan);
+    for (int i = 0; i < M; i++) {
+        /* float differences of 2e-3: 1e-7 / 1e-3 */
+        CHECK_CLOSE(dx[i], (y[2][i] - y[1][i]) / (2 * h), 1e-3);
+        CHECK_CLOSE(db[i], N * dx[i], 1e-5);
+    }
+    close_device(d);
+}
+
+TEST(epilogues_are_right)
+{
+    check_layer(OG_CUDA_GELU_AUX_BIAS, OG_CUDA_DGELU_BGRAD, 8);
+    check_layer(OG_CUDA_RELU_AUX_BIAS, OG_CUDA_DRELU_BGRAD, 128);
+}
+
 static const og_test tests[] = {
     TEST_ROW(wrong_products_are_refused),
     TEST_ROW(a_product_is_right),
+    TEST_ROW(epilogues_are_right),
 };
 TEST_MAIN(tests)

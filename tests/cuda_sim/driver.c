@@ -423,7 +423,7 @@ static og_status product_plan(og_cuda_card *card, const og_cuda_product *product
 static og_status product_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
                              og_error *error)
 {
-    og_cuda_range ranges[9];
+    og_cuda_range ranges[10];
     OG_TRY(sim_check(card, error));
     const char *wrong = sim_operands_wrong(plan, o);
     if (wrong) {

@@ -52,7 +52,7 @@ struct og_cuda_plan {
 /* NULL, or why cuBLASLt would not take it. */
 const char *sim_product_wrong(const og_cuda_product *p);
 const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands *o);
-/* What a run touches, at most 9 ranges; their count. */
+/* What a run touches, at most 10 ranges; their count. */
 int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_cuda_range *ranges);
 void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o);
 

@@ -45,11 +45,15 @@ const char *sim_product_wrong(const og_cuda_product *p)
         return "matrices D of the batch overlap";
     if (p->alignment & (p->alignment - 1))
         return "the alignment is no power of two";
-    bool bias = p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU;
-    if (bias && p->bias != p->d && !(is_half(p->a) && is_half(p->bias)))
+    og_cuda_use aux = og_cuda_aux_use(p->epilogue);
+    if (og_cuda_bias_use(p->epilogue) && p->bias != p->d && !(is_half(p->a) && is_half(p->bias)))
         return "a bias has the type of D, or that of 16-bit operands";
-    if (p->epilogue >= OG_CUDA_BGRADA && p->batch > 1)
-        return "gradients of a bias need a batch of 1";
+    if ((aux || og_cuda_bias_use(p->epilogue) == OG_CUDA_WRITTEN) && p->batch > 1)
+        return "aux and gradients of a bias need a batch of 1";
+    if (aux && p->ldaux < p->m)
+        return "ldaux is less than m";
+    if (aux && p->ldaux % (og_cuda_aux_is_bits(p->epilogue) ? 128 : 8) != 0)
+        return "ldaux must be a multiple of 8 elements, or of 128 bits";
     if (p->epilogue != OG_CUDA_PLAIN && p->arithmetic == OG_CUDA_DOUBLE)
         return "there are no epilogues in float64";
     return NULL;
@@ -59,12 +63,13 @@ const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands 
 {
     const og_cuda_product *p = &plan->product;
     uintptr_t alignment = p->alignment ? p->alignment : 256;
-    bool bias = p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU;
     if (((uintptr_t)o->a | (uintptr_t)o->b | (uintptr_t)o->d) % alignment != 0 ||
         (p->reads_c && (uintptr_t)o->c % alignment != 0))
         return "an operand is not aligned as the plan says";
-    if (bias && (!o->bias || (uintptr_t)o->bias % 16 != 0))
+    if (og_cuda_bias_use(p->epilogue) && (!o->bias || (uintptr_t)o->bias % 16 != 0))
         return "the bias is missing or not aligned to 16 bytes";
+    if (og_cuda_aux_use(p->epilogue) && (!o->aux || (uintptr_t)o->aux % 16 != 0))
+        return "aux is missing or not aligned to 16 bytes";
     if (plan->workspace && (!o->workspace || o->workspace_bytes < plan->workspace))
         return "the workspace is smaller than the plan needs";
     if ((uintptr_t)o->workspace % 256 != 0)
@@ -95,10 +100,16 @@ int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_c
         r[n++] =
             (og_cuda_range){o->c, matrix_bytes(p, p->m, p->n, p->ldc, p->stride_c, p->c), false};
     r[n++] = (og_cuda_range){o->d, matrix_bytes(p, p->m, p->n, p->ldd, p->stride_d, p->d), true};
-    if (p->epilogue != OG_CUDA_PLAIN && p->epilogue != OG_CUDA_RELU) {
+    og_cuda_use bias = og_cuda_bias_use(p->epilogue), aux = og_cuda_aux_use(p->epilogue);
+    if (bias) {
         int64_t length = p->epilogue == OG_CUDA_BGRADB ? p->n : p->m;
         r[n++] = (og_cuda_range){o->bias, (size_t)(length * og_dtype_bits(p->bias) / 8),
-                                 p->epilogue >= OG_CUDA_BGRADA};
+                                 bias == OG_CUDA_WRITTEN};
+    }
+    if (aux) {
+        int64_t bits = og_cuda_aux_is_bits(p->epilogue) ? 1 : og_dtype_bits(p->d);
+        r[n++] = (og_cuda_range){o->aux, (size_t)(((p->n - 1) * p->ldaux + p->m) * bits + 7) / 8,
+                                 aux == OG_CUDA_WRITTEN};
     }
     if (plan->workspace)
         r[n++] = (og_cuda_range){o->workspace, plan->workspace, true};
@@ -169,15 +180,62 @@ static double scalar(const og_cuda_product *p, const void *at)
     return p->arithmetic == OG_CUDA_DOUBLE ? *(const double *)at : *(const float *)at;
 }
 
+/* Along op(A), op(B) or D. */
 static void bias_gradient(const og_cuda_product *p, const og_cuda_operands *o, const double *a,
                           const double *b)
 {
-    bool of_a = p->epilogue == OG_CUDA_BGRADA;
-    for (int64_t i = 0; i < (of_a ? p->m : p->n); i++) {
+    bool of_b = p->epilogue == OG_CUDA_BGRADB, of_a = p->epilogue == OG_CUDA_BGRADA;
+    for (int64_t i = 0; i < (of_b ? p->n : p->m); i++) {
         double sum = 0;
-        for (int64_t l = 0; l < p->k; l++)
-            sum += of_a ? a[l * p->m + i] : b[i * p->k + l];
+        for (int64_t l = 0; l < (of_a || of_b ? p->k : p->n); l++)
+            sum += of_a   ? a[l * p->m + i]
+                   : of_b ? b[i * p->k + l]
+                          : load(o->d, p->d, l * p->ldd + i);
         store(o->bias, p->bias, i, sum);
+    }
+}
+
+/* Gelu by tanh, as x / (1 + exp(-2 u)) with u = √(2/π) (x + 0.044715 x³). */
+static double gelu(double x)
+{
+    return x / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+static double gelu_slope(double x)
+{
+    double s = 1 / (1 + exp(-2 * sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    return s + x * s * (1 - s) * 2 * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
+}
+
+/* Element (i, j) of D from the sum; reads or writes aux. */
+static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_t i, int64_t j,
+                     double x)
+{
+    og_cuda_epilogue e = p->epilogue;
+    int64_t at = j * p->ldaux + i;
+    uint8_t *byte = og_cuda_aux_is_bits(e) ? (uint8_t *)o->aux + at / 8 : NULL;
+    if (og_cuda_bias_use(e) == OG_CUDA_READ)
+        x += load(o->bias, p->bias, i);
+    switch (e) {
+    case OG_CUDA_RELU_AUX_BIAS:
+        *byte = (uint8_t)((*byte & ~(1 << at % 8)) | (x > 0) << at % 8);
+        return x > 0 ? x : 0;
+    case OG_CUDA_RELU:
+    case OG_CUDA_RELU_BIAS:
+        return x < 0 ? 0 : x;
+    case OG_CUDA_GELU_AUX_BIAS:
+        store(o->aux, p->d, at, x);
+        return gelu(x);
+    case OG_CUDA_GELU_BIAS:
+        return gelu(x);
+    case OG_CUDA_DRELU:
+    case OG_CUDA_DRELU_BGRAD:
+        return *byte >> at % 8 & 1 ? x : 0;
+    case OG_CUDA_DGELU:
+    case OG_CUDA_DGELU_BGRAD:
+        return x * gelu_slope(load(o->aux, p->d, at));
+    default:
+        return x;
     }
 }
 
@@ -200,14 +258,10 @@ void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o)
                 double v = alpha * column[i];
                 if (p->reads_c && beta != 0)
                     v += beta * load(o->c, p->c, s * p->stride_c + j * p->ldc + i);
-                if (p->epilogue == OG_CUDA_BIAS || p->epilogue == OG_CUDA_RELU_BIAS)
-                    v += load(o->bias, p->bias, i);
-                if ((p->epilogue == OG_CUDA_RELU || p->epilogue == OG_CUDA_RELU_BIAS) && v < 0)
-                    v = 0;
-                store(o->d, p->d, s * p->stride_d + j * p->ldd + i, v);
+                store(o->d, p->d, s * p->stride_d + j * p->ldd + i, finish(p, o, i, j, v));
             }
         }
-        if (a && b && p->epilogue >= OG_CUDA_BGRADA)
+        if (a && b && og_cuda_bias_use(p->epilogue) == OG_CUDA_WRITTEN)
             bias_gradient(p, o, a, b);
         free(a);
         free(b);
