@@ -22,9 +22,9 @@ static og_status check(og_cuda_card *card, cublasStatus_t status, const char *ca
 }
 #define CHECK(function, ...) \
     OG_TRY(check(card, card->cublas->function(__VA_ARGS__), #function, error))
-/* An attribute of a description, by value. */
-#define SET(function, object, attribute, type, value) \
-    CHECK(function, object, attribute, &(type){value}, sizeof(type))
+/* An attribute from a variable of its type. */
+#define SET(function, object, attribute, variable) \
+    CHECK(function, object, attribute, &(variable), sizeof(variable))
 
 static og_status open_library(og_cuda_card *card, og_error *error)
 {
@@ -71,26 +71,29 @@ static og_status describe(og_cuda_card *card, og_cuda_plan *plan, og_error *erro
     CHECK(cublasLtMatmulDescCreate, &plan->description, compute,
           p->arithmetic == OG_CUDA_DOUBLE ? CUDA_R_64F : CUDA_R_32F);
     cublasLtMatmulDesc_t d = plan->description;
-    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_POINTER_MODE, int32_t,
-        p->scalars_on_device ? CUBLASLT_POINTER_MODE_DEVICE : CUBLASLT_POINTER_MODE_HOST);
-    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_TRANSA, int32_t,
-        p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N);
-    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_TRANSB, int32_t,
-        p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N);
-    SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE, uint32_t,
-        epilogues[p->epilogue]);
+    const struct {
+        cublasLtMatmulDescAttributes_t which;
+        int32_t value;
+    } attributes[] = {
+        {CUBLASLT_MATMUL_DESC_POINTER_MODE,
+         p->scalars_on_device ? CUBLASLT_POINTER_MODE_DEVICE : CUBLASLT_POINTER_MODE_HOST},
+        {CUBLASLT_MATMUL_DESC_TRANSA, p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N},
+        {CUBLASLT_MATMUL_DESC_TRANSB, p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N},
+        {CUBLASLT_MATMUL_DESC_EPILOGUE, epilogues[p->epilogue]},
+    };
+    for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
+        CHECK(cublasLtMatmulDescSetAttribute, d, attributes[i].which, &attributes[i].value,
+              sizeof attributes[i].value);
+    /* Algorithms are chosen by alignments; the addresses themselves come with each run. */
+    void *aligned = (void *)256;
+    cudaDataType_t bias = type_of(p->bias);
     if (og_cuda_bias_use(p->epilogue)) {
-        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, int32_t,
-            type_of(p->bias));
-        /* Algorithms are chosen by its alignment; the address itself comes with each run. */
-        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, const void *,
-            (const void *)256);
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias);
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_POINTER, aligned);
     }
     if (og_cuda_aux_use(p->epilogue)) {
-        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, int64_t,
-            p->ldaux);
-        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, void *,
-            (void *)256);
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p->ldaux);
+        SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aligned);
     }
     return OG_OK;
 }
@@ -106,15 +109,16 @@ static og_status lay_out(og_cuda_card *card, og_cuda_plan *plan, og_error *error
         {p->b, p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n, p->ldb, p->stride_b},
         {p->c, p->m, p->n, p->ldc, p->stride_c},
         {p->d, p->m, p->n, p->ldd, p->stride_d}};
+    int32_t batch = (int32_t)p->batch;
     for (int i = 0; i < MATRICES; i++) {
         CHECK(cublasLtMatrixLayoutCreate, &plan->layouts[i], type_of(matrices[i].dtype),
               (uint64_t)matrices[i].rows, (uint64_t)matrices[i].columns, matrices[i].ld);
         if (p->batch == 1)
             continue;
         SET(cublasLtMatrixLayoutSetAttribute, plan->layouts[i], CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
-            int32_t, (int32_t)p->batch);
+            batch);
         SET(cublasLtMatrixLayoutSetAttribute, plan->layouts[i],
-            CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, int64_t, matrices[i].stride);
+            CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, matrices[i].stride);
     }
     return OG_OK;
 }
@@ -125,11 +129,12 @@ static og_status prefer(og_cuda_card *card, const og_cuda_product *p,
     static const cublasLtMatmulPreferenceAttributes_t alignments[MATRICES] = {
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
         CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    uint64_t limit = p->workspace_limit;
+    uint32_t alignment = (uint32_t)p->alignment;
     SET(cublasLtMatmulPreferenceSetAttribute, preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
-        uint64_t, p->workspace_limit);
-    for (int i = 0; p->alignment && i < MATRICES; i++)
-        SET(cublasLtMatmulPreferenceSetAttribute, preference, alignments[i], uint32_t,
-            (uint32_t)p->alignment);
+        limit);
+    for (int i = 0; alignment && i < MATRICES; i++)
+        SET(cublasLtMatmulPreferenceSetAttribute, preference, alignments[i], alignment);
     return OG_OK;
 }
 
@@ -193,10 +198,10 @@ og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_o
         og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
     if (og_cuda_bias_use(p->epilogue))
         SET(cublasLtMatmulDescSetAttribute, plan->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-            const void *, o->bias);
+            o->bias);
     if (og_cuda_aux_use(p->epilogue))
         SET(cublasLtMatmulDescSetAttribute, plan->description,
-            CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, void *, o->aux);
+            CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, o->aux);
     CHECK(cublasLtMatmul, card->handle, plan->description, o->alpha, o->a, plan->layouts[A], o->b,
           plan->layouts[B], o->beta, p->reads_c ? o->c : o->d, plan->layouts[C], o->d,
           plan->layouts[D], &plan->algorithm, o->workspace, o->workspace_bytes,

@@ -77,7 +77,7 @@ static bool make_loop(og__loop *loop, const og_call *call, const og_program *pro
 
 static plan *plan_new(const og_call *call)
 {
-    size_t n = (size_t)(call->nx + call->ny);
+    size_t n = (size_t)call->nx + (size_t)call->ny;
     plan *p =
         calloc(1, sizeof *p + n * (sizeof(uintptr_t) + sizeof(void *) + sizeof(og_cuda_range)));
     if (!p)

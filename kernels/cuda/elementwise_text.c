@@ -101,7 +101,7 @@ int og__loop_width(const og__loop *loop)
         if ((o >= n_in || loop->strides[o][loop->rank - 1] == 1) && size_of(loop, o) < least)
             least = size_of(loop, o);
     int width = least < 2 ? 8 : (int)(16 / least);
-    while (loop->rank > 1 && loop->dims[loop->rank - 1] % width != 0)
+    while (width > 1 && loop->rank > 1 && loop->dims[loop->rank - 1] % width != 0)
         width /= 2;
     while (width > 1 && width > loop->total)
         width /= 2;
@@ -127,7 +127,7 @@ static void write_program(og_text *text, const og_program *p)
         const og_instr *instr = &p->instr[k];
         const int16_t operands[3] = {instr->a, instr->b, instr->c};
         og_text_printf(text, "    T v%d;\n    {\n", p->n_in + k);
-        for (int o = 0; o < og_scalar_arity(instr->op); o++)
+        for (int o = 0; o < 3 && o < og_scalar_arity(instr->op); o++)
             og_text_printf(text, "        const T %c = v%d;\n", 'a' + o, operands[o]);
         if (og_scalar_arity(instr->op) == 0) {
             og_text_add(text, "        const T imm = (T)");

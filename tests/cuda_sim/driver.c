@@ -337,9 +337,11 @@ static og_status compile(og_cuda_card *card, const char *name, const char *sourc
 
 static const og_sim_kernel *linked_kernel(const char *name)
 {
-    for (const og_sim_kernel *const *k = __start_og_sim_kernels; k < __stop_og_sim_kernels; k++)
-        if (strcmp((*k)->name, name) == 0)
-            return *k;
+    size_t n = ((uintptr_t)__stop_og_sim_kernels - (uintptr_t)__start_og_sim_kernels) /
+               sizeof *__start_og_sim_kernels;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(__start_og_sim_kernels[i]->name, name) == 0)
+            return __start_og_sim_kernels[i];
     return NULL;
 }
 
