@@ -41,7 +41,8 @@ static og_val input(model *m, const char *name, og_dtype dtype, int rank, const 
 static void train(model *m, og_val loss)
 {
     og_val dw[8];
-    CHECK(og_autodiff(m->g, loss, One(loss), m->w, m->n, dw));
+    if (!CHECK(og_autodiff(m->g, loss, One(loss), m->w, m->n, dw)))
+        printf("    %s\n", og_error_text(&m->g->error));
     for (int i = 0; i < m->n && CHECK(dw[i].g != NULL); i++)
         og_graph_set_state(m->g, m->w[i], Sub(m->w[i], Mul(Scalar(dw[i], 0.1), dw[i])));
     og_graph_add_output(m->g, "loss", loss);
@@ -71,7 +72,7 @@ static void build_cnn(model *m)
     og_val h = Op("Conv", In(x, parameter(m, "w0", 4, (int64_t[]){16, 3, 3, 3})),
                   Is("pads", 4, ((int64_t[]){1, 1, 1, 1})));
     h = Relu(Add(h, parameter(m, "b0", 3, (int64_t[]){16, 1, 1})));
-    h = Ops("MaxPool", 2, In(h), Is("kernel_shape", 2, ((int64_t[]){2, 2})),
+    h = Ops("ai.ongrad::MaxPoolTraining", 2, In(h), Is("kernel_shape", 2, ((int64_t[]){2, 2})),
             Is("strides", 2, ((int64_t[]){2, 2})))
             .y[0];
     h = Transpose(h, ((int[]){0, 2, 3, 1}));
