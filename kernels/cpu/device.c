@@ -173,29 +173,6 @@ static int usable_processors(void)
     return n > 0 ? (int)n : 1;
 }
 
-int og__simd_level(void)
-{
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return 4;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("bmi2"))
-        return 3;
-#endif
-    return 2;
-}
-
-bool og__has_bfloat16(void)
-{
-#if defined(__x86_64__)
-    return og__simd_level() == 4 && __builtin_cpu_supports("avx512bf16");
-#else
-    return false;
-#endif
-}
-
 void og_cpu_pin_threads(const og_device *device)
 {
     cpu_set_t allowed;
@@ -222,7 +199,7 @@ static og_dtype half_type(void)
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family; t++)
         for (const og_kernel *k = t->kernels; k->op; k++)
             if (strcmp(k->op, "MatMul") == 0 && !(k->flags & OG_KERNEL_REFERENCE))
-                return og__has_bfloat16() ? OG_BFLOAT16 : OG_UNDEFINED;
+                return og__has_bfloat16() || og__has_matrix_tiles() ? OG_BFLOAT16 : OG_UNDEFINED;
     return OG_UNDEFINED;
 }
 

@@ -17,6 +17,7 @@ typedef struct og__gemm {
     bool add;                                        /* C += */
     int64_t packed_k; /* og__gemm_packed: rows that B was packed with, if its first k are taken, and
                          at most OG__GEMM_K; 0: k */
+    og_dtype result;  /* og__gemm_bfloat: of C, float, or bfloat16 without `add` */
 } og__gemm;
 
 /* Blocks; multiples of every inner kernel's rows and columns. */
@@ -41,6 +42,16 @@ OG__BUILDS(void, og__gemm_pack,
            (const og__gemm *g, const void *b, void *packed, int64_t first, int64_t last));
 OG__BUILDS(void, og__gemm_packed,
            (const og__gemm *g, const void *a, const void *packed, void *c, void *workspace));
+
+/* gemm_bfloat.c: the same for A and B of bfloat16, where og__has_bfloat16(); summed in float, over
+ * the whole of k before C is added or rounded. n in groups of 64 columns as above; the workspace is
+ * og__gemm_bfloat_rows_bytes(g), m of which does not matter. */
+size_t og__gemm_bfloat_bytes(int64_t n, int64_t k);
+size_t og__gemm_bfloat_rows_bytes(const og__gemm *g);
+void og__gemm_bfloat_pack(const og__gemm *g, const void *b, void *packed, int64_t first,
+                          int64_t last);
+void og__gemm_bfloat_packed(const og__gemm *g, const void *a, const void *packed, void *c,
+                            void *workspace);
 
 /* gemm_simd.c, without the check for k = 0. */
 OG__BUILDS(void, og__gemm_float,

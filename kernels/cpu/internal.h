@@ -46,9 +46,10 @@ static inline int og__product_threads(const og_call *call, int64_t multiply_adds
 /* Which build of a *_simd.c file this processor runs: 2 (the baseline), 3 or 4 as the levels of
  * x86-64. */
 int og__simd_level(void);
-
-/* Does it multiply bfloat16? Those with AMX have AVX512-BF16, too. */
+/* Does it multiply pairs of bfloat16 (AVX512-BF16)? tiles of it (AMX-BF16), which is faster still?
+ * features.h */
 bool og__has_bfloat16(void);
+bool og__has_matrix_tiles(void);
 
 /* ---- small things */
 

@@ -48,7 +48,8 @@ static bool supports(const og_call *call)
         (call->y[0].type.dtype != dtype && call->y[0].type.dtype != OG_FLOAT) ||
         !og__matmul_shape(call, &s))
         return false;
-    return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s);
+    return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s) &&
+           !og__matmul_is_bfloat(call, &s);
 }
 
 static void release(og_call *call)

@@ -41,7 +41,7 @@ static bool supports(const og_call *call)
     og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
            (call->y[0].type.dtype == dtype || call->y[0].type.dtype == OG_FLOAT) &&
-           og__matmul_shape(call, &s) && og__matmul_is_large(&s);
+           og__matmul_shape(call, &s) && og__matmul_is_large(&s) && !og__matmul_is_bfloat(call, &s);
 }
 
 static void release(og_call *call)

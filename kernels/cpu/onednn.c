@@ -16,9 +16,17 @@ static dnnl_data_type_t data_type(og_dtype dtype)
     return dtype == OG_FLOAT ? dnnl_f32 : dtype == OG_BFLOAT16 ? dnnl_bf16 : dnnl_data_type_undef;
 }
 
+/* Does oneDNN use the instructions for bfloat16? Its own environment variable may forbid it. */
+static bool multiplies_bfloat16(void)
+{
+    const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16;
+    return (og__has_bfloat16() || og__has_matrix_tiles()) &&
+           ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
+}
+
 bool og__dnnl_dtype(og_dtype dtype)
 {
-    return dtype == OG_FLOAT || (dtype == OG_BFLOAT16 && og__has_bfloat16());
+    return dtype == OG_FLOAT || (dtype == OG_BFLOAT16 && multiplies_bfloat16());
 }
 
 static void copy_dims(dnnl_dims_t to, int n, const int64_t *from)

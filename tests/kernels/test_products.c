@@ -164,11 +164,114 @@ TEST(matmul_onednn)
     if (!test_has_kernel("MatMul", "oneDNN"))
         SKIP("built without oneDNN");
     check_matmul("oneDNN", OG_FLOAT, 2e-6);
-    if (!og__has_bfloat16())
+}
+
+/* By oneDNN or by our own kernel, whichever takes each. */
+TEST(matmul_bfloat16)
+{
+    check_matmul(NULL, OG_BFLOAT16, 8e-3);
+    if (!og__has_bfloat16() || !test_has_kernel("MatMul", "oneDNN"))
         return;
-    check_matmul("oneDNN", OG_BFLOAT16, 8e-3);
     /* not rounded to bfloat16 */
-    check_product("ai.ongrad::WideMatMul", "oneDNN", OG_BFLOAT16, OG_FLOAT, 3e-6);
+    check_product("ai.ongrad::WideMatMul", NULL, OG_BFLOAT16, OG_FLOAT, 3e-6);
+}
+
+static const struct {
+    matmul_case m;
+    bool crossed; /* A's first two axes are swapped in memory */
+} bfloat_cases[] = {
+    {{"whole tiles", 2, 2, {96, 128}, {128, 192}}},
+    {{"edges", 2, 2, {101, 90}, {90, 77}}},
+    {{"odd k", 2, 2, {101, 91}, {91, 77}}},
+    {{"few columns", 2, 2, {500, 70}, {70, 17}}},
+    {{"half a group of columns", 2, 2, {100, 70}, {70, 90}}},
+    {{"long k", 2, 2, {120, 5000}, {5000, 70}}},
+    {{"A transposed", 2, 2, {101, 91}, {91, 77}, 1}},
+    {{"B transposed", 2, 2, {101, 91}, {91, 77}, 2}},
+    {{"both transposed", 2, 2, {101, 90}, {90, 200}, 3}},
+    {{"sparse A", 2, 2, {101, 90}, {90, 77}, 4}},
+    {{"sparse B", 2, 2, {101, 90}, {90, 77}, 8}},
+    {{"both sparse, transposed", 2, 2, {101, 90}, {90, 77}, 15}},
+    {{"stack, shared B", 3, 2, {7, 33, 40}, {40, 60}, 2}},
+    {{"crossed stack, shared B", 3, 2, {7, 33, 40}, {40, 60}}, true},
+    {{"stack", 4, 4, {2, 5, 33, 40}, {2, 5, 40, 60}, 2}},
+    {{"crossed stack, shared A", 4, 4, {1, 5, 33, 40}, {2, 5, 40, 60}, 1}},
+};
+
+/* Terms are below 1. Wide results are sums in float: 3e-6 of their absolute sum as above. Others
+ * are these rounded once, to 8 bits: by at most 2^-8 of the result. */
+TEST(matmul_bfloat)
+{
+    if (!og__has_bfloat16() || og__has_matrix_tiles())
+        SKIP("this processor does not multiply pairs of bfloat16, or has better");
+    uint64_t seed = 23;
+    for (size_t i = 0; i < 2 * (sizeof bfloat_cases / sizeof *bfloat_cases); i++) {
+        const matmul_case *m = &bfloat_cases[i / 2].m;
+        bool wide = i % 2;
+        TEST_CASE(m->name);
+        kernel_call c = {.op = wide ? "ai.ongrad::WideMatMul" : "MatMul",
+                         .kernel = "bfloat16",
+                         .nx = 2,
+                         .ny = 1};
+        int64_t da[5], dims[5];
+        memcpy(da, m->a, sizeof da);
+        if (bfloat_cases[i / 2].crossed) {
+            da[0] = m->a[1];
+            da[1] = m->a[0];
+        }
+        c.x[0] = laid_out(OG_BFLOAT16, m->ra, da, m->swap & 1, m->swap & 4, &seed);
+        c.x[1] = laid_out(OG_BFLOAT16, m->rb, m->b, m->swap & 2, m->swap & 8, &seed);
+        if (bfloat_cases[i / 2].crossed) {
+            int64_t stride = c.x[0].strides[0];
+            c.x[0].strides[0] = c.x[0].strides[1];
+            c.x[0].strides[1] = stride;
+            memcpy(c.x[0].type.dims, m->a, sizeof m->a);
+        }
+        memcpy(dims, m->a, sizeof dims);
+        if (m->ra == 4)
+            dims[0] = m->b[0];
+        dims[m->ra - 1] = m->b[m->rb - 1];
+        c.y[0] = test_tensor(wide ? OG_FLOAT : OG_BFLOAT16, m->ra, dims);
+        og_tensor first = test_tensor(c.y[0].type.dtype, m->ra, dims);
+        size_t bytes = (size_t)og__elements(&first) * og__size(first.type.dtype);
+        bool ran = true;
+        static const int threads[] = {1, 2, 3, 8};
+        for (int t = 0; ran && t < 4; t++) {
+            memset(c.y[0].data, 0xff, bytes);
+            c.threads = threads[t];
+            ran = test_run(&c);
+            if (t == 0)
+                memcpy(first.data, c.y[0].data, bytes);
+            else
+                CHECK(memcmp(first.data, c.y[0].data, bytes) == 0);
+        }
+        if (ran)
+            CHECK_CLOSE(matmul_error(&c.x[0], &c.x[1], &c.y[0]), 0, wide ? 3e-6 : 0x1.01p-8);
+        free(first.data);
+        test_free_tensors(&c);
+    }
+    TEST_CASE("");
+}
+
+/* NaN and infinities come out, and what lies beside a row or beyond k does not go in. */
+TEST(matmul_bfloat_special)
+{
+    if (!og__has_bfloat16() || og__has_matrix_tiles())
+        SKIP("this processor does not multiply pairs of bfloat16, or has better");
+    uint64_t seed = 29;
+    kernel_call c = {.op = "MatMul", .kernel = "bfloat16", .nx = 2, .ny = 1};
+    c.x[0] = test_filled(OG_BFLOAT16, 2, (int64_t[]){64, 51}, &seed);
+    c.x[1] = test_filled(OG_BFLOAT16, 2, (int64_t[]){51, 70}, &seed);
+    c.y[0] = test_tensor(OG_BFLOAT16, 2, (int64_t[]){64, 70});
+    og__store_double(c.x[0].data, OG_BFLOAT16, 3 * 51, NAN);
+    og__store_double(c.x[0].data, OG_BFLOAT16, 7 * 51, INFINITY);
+    if (test_run(&c))
+        for (int64_t i = 0; i < 64; i++)
+            for (int64_t j = 0; j < 70; j++) {
+                double y = og__load_double(c.y[0].data, OG_BFLOAT16, i * 70 + j);
+                CHECK(i == 3 ? isnan(y) : i == 7 ? !isfinite(y) : isfinite(y));
+            }
+    test_free_tensors(&c);
 }
 
 /* Products that are cut into tasks, with the kernel that takes each: right, and the same to the bit
@@ -542,9 +645,20 @@ TEST(conv_channels_last)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(matmul_float),   TEST_ROW(matmul_double), TEST_ROW(matmul_half),
-    TEST_ROW(matmul_onednn),  TEST_ROW(matmul_cut),    TEST_ROW(matmul_integers),
-    TEST_ROW(matmul_threads), TEST_ROW(conv_float),    TEST_ROW(conv_double),
-    TEST_ROW(conv_half),      TEST_ROW(conv_onednn),   TEST_ROW(conv_channels_last),
+    TEST_ROW(matmul_float),
+    TEST_ROW(matmul_double),
+    TEST_ROW(matmul_half),
+    TEST_ROW(matmul_onednn),
+    TEST_ROW(matmul_bfloat16),
+    TEST_ROW(matmul_bfloat),
+    TEST_ROW(matmul_bfloat_special),
+    TEST_ROW(matmul_cut),
+    TEST_ROW(matmul_integers),
+    TEST_ROW(matmul_threads),
+    TEST_ROW(conv_float),
+    TEST_ROW(conv_double),
+    TEST_ROW(conv_half),
+    TEST_ROW(conv_onednn),
+    TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)

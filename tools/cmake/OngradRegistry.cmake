@@ -1,7 +1,7 @@
 # registry.c: one line a file that holds a table, so that a file's presence registers what is in it.
 #   ops/<stem>.c                 const og_op og_ops_<stem>[]
 #   kernels/<device>/<stem>.c    const og_kernel og_kernels_<device>_<stem>[]
-# Of a device's tables, those of …_onednn are asked first and that of `host` last.
+# Of a device's tables, those of …_onednn and …_bfloat are asked first and that of `host` last.
 function(ongrad_registry sources output)
     set(op_externs "")
     set(op_rows "")
@@ -16,7 +16,7 @@ function(ongrad_registry sources output)
             file(STRINGS ${source} table REGEX "^const og_kernel og_kernels_${device}_${stem}\\[\\]")
             if(table)
                 set(rank middle)
-                if(stem MATCHES "onednn")
+                if(stem MATCHES "onednn|_bfloat$")
                     set(rank first)
                 elseif(stem STREQUAL "host")
                     set(rank last)
