@@ -40,6 +40,13 @@ static bool need_dims(og_infer *i, int k, const char *what, int rank, const int6
                                                      TypeText(i, t), TypeText(i, &want));
 }
 
+/* Is it one of the ops of mixed precision? They read x, w and r in half and have dxw and dhr so;
+ * all else is float32. */
+static bool is_wide(const og_node *n)
+{
+    return strncmp(n->op->name, "Wide", 4) == 0;
+}
+
 /* x, w, r, b, lens, h0[, c0] → y, h[, c][, gates[, cells]] */
 static bool direction_infer(og_infer *i, og__cell_kind kind)
 {
@@ -53,9 +60,10 @@ static bool direction_infer(og_infer *i, og__cell_kind kind)
         !need_dims(i, 3, "b", 1, b) || !need_dims(i, 4, "sequence_lens", 1, &B) ||
         !need_dims(i, 5, "h0", 2, state) || !need_dims(i, 6, "c0", 2, state))
         return false;
-    og_type y = og_type_make(x->dtype, 3, ((int64_t[]){T, B, H}));
-    og_type h = og_type_make(x->dtype, 2, state);
-    og_type saved = og_type_make(x->dtype, 3, ((int64_t[]){T, B, 4 * H}));
+    og_dtype dtype = is_wide(i->node) ? OG_FLOAT : x->dtype;
+    og_type y = og_type_make(dtype, 3, ((int64_t[]){T, B, H}));
+    og_type h = og_type_make(dtype, 2, state);
+    og_type saved = og_type_make(dtype, 3, ((int64_t[]){T, B, 4 * H}));
     og_type types[5] = {y, h, kind == OG__LSTM ? h : saved, saved, y};
     memcpy(i->y, types, sizeof(og_type) * (size_t)i->ny);
     return true;
@@ -80,8 +88,9 @@ static bool rnn_infer(og_infer *i)
 static bool lstm_grad_infer(og_infer *i)
 {
     i->y[0] = i->x[1]->type;
+    i->y[0].dtype = i->x[0]->type.dtype;
     for (int k = 1; k < i->ny; k++)
-        i->y[k] = og_type_make(i->y[0].dtype, 2, i->x[2]->type.dims + 1);
+        i->y[k] = og_type_make(i->x[1]->type.dtype, 2, i->x[2]->type.dims + 1);
     return true;
 }
 
@@ -90,6 +99,7 @@ static bool gru_grad_infer(og_infer *i)
 {
     const og_type *y = &i->x[2]->type;
     i->y[0] = *y;
+    i->y[0].dtype = i->x[0]->type.dtype;
     i->y[0].dims[2] = 3 * y->dims[2];
     i->y[1] = i->y[0];
     if (i->ny > 2)
@@ -102,6 +112,7 @@ static bool rnn_grad_infer(og_infer *i)
 {
     const og_type *y = &i->x[1]->type;
     i->y[0] = *y;
+    i->y[0].dtype = i->x[0]->type.dtype;
     if (i->ny > 1)
         i->y[1] = og_type_make(y->dtype, 2, y->dims + 1);
     return true;
@@ -375,6 +386,16 @@ static bool is_reverse(const og_node *n)
     return og_attr_int(n, "reverse", 0) != 0;
 }
 
+static og_val in_float(const og_node *n, og_val x)
+{
+    return is_wide(n) ? Cast(x, OG_FLOAT) : x;
+}
+
+static og_val in_type_of(og_val x, og_val like)
+{
+    return DType(x) == DType(like) ? x : Cast(x, DType(like));
+}
+
 static og__direction direction_of(const og_node *n, int nx, const og_val *x)
 {
     return (og__direction){.x = x[0],
@@ -390,6 +411,9 @@ static og__direction direction_of(const og_node *n, int nx, const og_val *x)
 static og__states expand_direction(og_expand *e, og__cell_kind kind)
 {
     og__direction d = direction_of(e->node, e->nx, e->x);
+    d.x = in_float(e->node, d.x);
+    d.w = in_float(e->node, d.w);
+    d.r = in_float(e->node, d.r);
     og__cell c = {.kind = kind, .f = {{"Sigmoid"}, {"Tanh"}, {"Tanh"}}, .peepholes = OG_NONE};
     if (kind == OG__RNN)
         c.f[0].name = og_attr_string(e->node, "activation", "Tanh");
@@ -453,8 +477,8 @@ static og_val leave(walk *w, int64_t t, og_val da, og_val r, og_val rest, og_val
  * times the slope of its activation; dc₋ = dc f */
 static void lstm_grad_expand(og_expand *e)
 {
-    og_val r = e->x[0], gates = e->x[1], cells = e->x[2], dy = optional(e->nx, e->x, 3),
-           c0 = optional(e->nx, e->x, 7);
+    og_val r = in_float(e->node, e->x[0]), gates = e->x[1], cells = e->x[2],
+           dy = optional(e->nx, e->x, 3), c0 = optional(e->nx, e->x, 7);
     walk w;
     if (!walk_begin(&w, gates, Dim(r, 1), optional(e->nx, e->x, 6), is_reverse(e->node)))
         return;
@@ -478,7 +502,7 @@ static void lstm_grad_expand(og_expand *e)
         dc_carry = within(&w, t, Mul(dc, f), dc_carry);
         w.y[t] = leave(&w, t, da, r, OG_NONE, &carry);
     }
-    og_val outputs[] = {og__stack(w.T, w.y), carry, dc_carry};
+    og_val outputs[] = {in_type_of(og__stack(w.T, w.y), e->x[0]), carry, dc_carry};
     for (int k = 0; k < e->ny; k++)
         e->y[k] = outputs[k];
 }
@@ -498,8 +522,8 @@ static og_val state_before(const walk *w, og_val y, og_val h0, int64_t k)
  * dxw = (dz, dr, dn), what h₋ rᵀ gets: dhr = (dz, dr, dq);  dh₋ = dhr r + dh z */
 static void gru_grad_expand(og_expand *e)
 {
-    og_val weight = e->x[0], gates = e->x[1], y = e->x[2], dy = optional(e->nx, e->x, 3),
-           h0 = optional(e->nx, e->x, 6);
+    og_val weight = in_float(e->node, e->x[0]), gates = e->x[1], y = e->x[2],
+           dy = optional(e->nx, e->x, 3), h0 = optional(e->nx, e->x, 6);
     walk w;
     if (!walk_begin(&w, gates, Dim(weight, 1), optional(e->nx, e->x, 5), is_reverse(e->node)))
         return;
@@ -519,7 +543,8 @@ static void gru_grad_expand(og_expand *e)
         w.y[t] = as_step(within(&w, t, dx, zeros(&w, dx, 3 * H)));
         w.gates[t] = leave(&w, t, dhr, weight, Mul(dh, z), &carry);
     }
-    og_val outputs[] = {og__stack(w.T, w.y), og__stack(w.T, w.gates), carry};
+    og_val outputs[] = {in_type_of(og__stack(w.T, w.y), e->x[0]),
+                        in_type_of(og__stack(w.T, w.gates), e->x[0]), carry};
     for (int k = 0; k < e->ny; k++)
         e->y[k] = outputs[k];
 }
@@ -527,7 +552,7 @@ static void gru_grad_expand(og_expand *e)
 /* da = dh (1 - y²), or dh where y > 0 */
 static void rnn_grad_expand(og_expand *e)
 {
-    og_val r = e->x[0], y = e->x[1], dy = optional(e->nx, e->x, 2);
+    og_val r = in_float(e->node, e->x[0]), y = e->x[1], dy = optional(e->nx, e->x, 2);
     bool relu = strcmp(og_attr_string(e->node, "activation", "Tanh"), "Relu") == 0;
     walk w;
     if (!walk_begin(&w, y, Dim(r, 1), optional(e->nx, e->x, 4), is_reverse(e->node)))
@@ -539,7 +564,7 @@ static void rnn_grad_expand(og_expand *e)
         og_val da = relu ? Where(Greater(h, Zero(h)), dh, Zero(dh)) : Mul(dh, tanh_slope(h));
         w.y[t] = leave(&w, t, da, r, OG_NONE, &carry);
     }
-    og_val outputs[] = {og__stack(w.T, w.y), carry};
+    og_val outputs[] = {in_type_of(og__stack(w.T, w.y), e->x[0]), carry};
     for (int k = 0; k < e->ny; k++)
         e->y[k] = outputs[k];
 }
@@ -555,7 +580,7 @@ static og_val flowing(const og_grad *d, int k)
 
 /* [T, B, H]: the states that the steps of a walk in reverse began with: y of the step after in
  * time, h0 where that is past the sequence's end. */
-static og_val reverse_states_before(const og__direction *s, og_val y)
+static og_val reverse_states_before(const og__direction *s, og_val y, og_val h0)
 {
     int64_t T = Dim(y, 0), B = Dim(y, 1), H = Dim(y, 2);
     og_type last = og_type_make(DType(y), 3, ((int64_t[]){1, B, H}));
@@ -564,24 +589,24 @@ static og_val reverse_states_before(const og__direction *s, og_val y)
         after = Op("Concat", In(Slice(y, 0, 1, T - 1), after), I("axis", 0));
     og_val lens = Reshape(Cast(s->lens, OG_INT64), 3, ((int64_t[]){1, B, 1}));
     og_val next = Add(arange(y.g, T, 2), og_const_int(y.g, 1)); /* [T, 1, 1] */
-    return Where(Less(next, lens), after, s->h0);
+    return Where(Less(next, lens), after, h0);
 }
 
 /* dr = Σ dhr_tᵀ h_t₋ over the steps, h_t₋ the state that step t began with: y of the step before
  * it, and h0. Where sequences end early dhr is 0; walked in reverse, they begin there with h0. */
 static og_val weights_grad(const og_grad *d, const og__direction *s, og_val dhr)
 {
-    og_val y = d->y[0];
+    og_val y = in_type_of(d->y[0], dhr), h0 = Has(s->h0) ? in_type_of(s->h0, dhr) : OG_NONE;
     int64_t T = Dim(y, 0), first = s->reverse ? T - 1 : 0;
     if (s->reverse && Has(s->lens) && Has(s->h0))
         return MatMul(SwapLast(steps_as_rows(dhr, 0, T)),
-                      steps_as_rows(reverse_states_before(s, y), 0, T));
+                      steps_as_rows(reverse_states_before(s, y, h0), 0, T));
     og_val dr = OG_NONE;
     if (T > 1)
         dr = MatMul(SwapLast(steps_as_rows(dhr, s->reverse ? 0 : 1, T - 1)),
                     steps_as_rows(y, s->reverse ? 1 : 0, T - 1));
     if (Has(s->h0)) {
-        og_val begun = MatMul(SwapLast(steps_as_rows(dhr, first, 1)), s->h0);
+        og_val begun = MatMul(SwapLast(steps_as_rows(dhr, first, 1)), h0);
         dr = Has(dr) ? Add(dr, begun) : begun;
     }
     return Has(dr) ? dr : zeros_like(s->r);
@@ -601,8 +626,9 @@ static void shared_grads(og_grad *d, const og__direction *s, og_val dxw, og_val 
     if (d->need[2])
         d->dx[2] = weights_grad(d, s, dhr);
     if (Has(s->b) && d->need[3]) {
-        og_val dwb = Reduce("ReduceSum", dxw, 2, over, false);
-        og_val drb = dhr.id == dxw.id ? dwb : Reduce("ReduceSum", dhr, 2, over, false);
+        og_val dwb = Reduce("ReduceSum", in_type_of(dxw, s->b), 2, over, false), drb = dwb;
+        if (dhr.id != dxw.id)
+            drb = Reduce("ReduceSum", in_type_of(dhr, s->b), 2, over, false);
         d->dx[3] = Op("Concat", In(dwb, drb), I("axis", 0));
     }
 }
@@ -617,7 +643,8 @@ static void lstm_grad(og_grad *d)
     og__direction s = direction_of(d->node, d->nx, d->x);
     bool states = needs(d, 5) || needs(d, 6);
     og_outs o =
-        Ops(INTERNAL("LSTMDirectionGrad"), states ? 3 : 1,
+        Ops(is_wide(d->node) ? INTERNAL("WideLSTMDirectionGrad") : INTERNAL("LSTMDirectionGrad"),
+            states ? 3 : 1,
             In(s.r, d->y[3], d->y[4], flowing(d, 0), flowing(d, 1), flowing(d, 2), s.lens, s.c0),
             I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[0]);
@@ -632,9 +659,10 @@ static void lstm_grad(og_grad *d)
 static void gru_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
-    og_outs o = Ops(INTERNAL("GRUDirectionGrad"), needs(d, 5) ? 3 : 2,
-                    In(s.r, d->y[2], d->y[0], flowing(d, 0), flowing(d, 1), s.lens, s.h0),
-                    I("reverse", s.reverse));
+    og_outs o = Ops(
+        is_wide(d->node) ? INTERNAL("WideGRUDirectionGrad") : INTERNAL("GRUDirectionGrad"),
+        needs(d, 5) ? 3 : 2, In(s.r, d->y[2], d->y[0], flowing(d, 0), flowing(d, 1), s.lens, s.h0),
+        I("reverse", s.reverse));
     shared_grads(d, &s, o.y[0], o.y[1]);
     if (needs(d, 5))
         d->dx[5] = o.y[2];
@@ -643,9 +671,10 @@ static void gru_grad(og_grad *d)
 static void rnn_grad(og_grad *d)
 {
     og__direction s = direction_of(d->node, d->nx, d->x);
-    og_outs o = Ops(INTERNAL("RNNDirectionGrad"), needs(d, 5) ? 2 : 1,
-                    In(s.r, d->y[0], flowing(d, 0), flowing(d, 1), s.lens), I("reverse", s.reverse),
-                    S("activation", og_attr_string(d->node, "activation", "Tanh")));
+    og_outs o = Ops(
+        is_wide(d->node) ? INTERNAL("WideRNNDirectionGrad") : INTERNAL("RNNDirectionGrad"),
+        needs(d, 5) ? 2 : 1, In(s.r, d->y[0], flowing(d, 0), flowing(d, 1), s.lens),
+        I("reverse", s.reverse), S("activation", og_attr_string(d->node, "activation", "Tanh")));
     shared_grads(d, &s, o.y[0], o.y[0]);
     if (needs(d, 5))
         d->dx[5] = o.y[1];
@@ -666,20 +695,49 @@ static double grad_flops(const og_node *n, const og_value *const *x, const og_ty
     return 2.0 * (double)og_type_elements(&y[0]) * (double)x[0]->type.dims[1];
 }
 
-#define PRECISION .precision = OG_PRECISION_FLOAT
+/* The Wide ones are those of mixed precision. */
+#define FLOAT .precision = OG_PRECISION_FLOAT
+#define DIRECTION(name, in, out, unit, kept)                                                       \
+    {name "Direction",                                                                             \
+     OG_DOMAIN,                                                                                    \
+     3,                                                                                            \
+     in,                                                                                           \
+     1,                                                                                            \
+     out,                                                                                          \
+     unit##_infer,                                                                                 \
+     .expand = unit##_expand,                                                                      \
+     .grad = unit##_grad,                                                                          \
+     .flops = direction_flops,                                                                     \
+     .saved = kept,                                                                                \
+     FLOAT,                                                                                        \
+     .wide = "Wide" name "Direction"},                                                             \
+    {                                                                                              \
+        "Wide" name "Direction", OG_DOMAIN, 3, in, 1, out, unit##_infer,                           \
+            .expand = unit##_expand, .grad = unit##_grad, .flops = direction_flops, .saved = kept, \
+            FLOAT, .half_in = 7                                                                    \
+    }
+#define BACK(name, least, in, least_out, out, unit)                                           \
+    {name "DirectionGrad",                                                                    \
+     OG_DOMAIN,                                                                               \
+     least,                                                                                   \
+     in,                                                                                      \
+     least_out,                                                                               \
+     out,                                                                                     \
+     unit##_grad_infer,                                                                       \
+     .expand = unit##_grad_expand,                                                            \
+     .flops = grad_flops,                                                                     \
+     FLOAT},                                                                                  \
+    {                                                                                         \
+        "Wide" name "DirectionGrad", OG_DOMAIN, least, in, least_out, out, unit##_grad_infer, \
+            .expand = unit##_grad_expand, .flops = grad_flops, FLOAT                          \
+    }
 
 const og_op og_ops_recurrence[] = {
-    {"LSTMDirection", OG_DOMAIN, 3, 7, 1, 5, lstm_infer, .expand = lstm_expand, .grad = lstm_grad,
-     .flops = direction_flops, .saved = 5, PRECISION},
-    {"LSTMDirectionGrad", OG_DOMAIN, 3, 8, 1, 3, lstm_grad_infer, .expand = lstm_grad_expand,
-     .flops = grad_flops, PRECISION},
-    {"GRUDirection", OG_DOMAIN, 3, 6, 1, 3, gru_infer, .expand = gru_expand, .grad = gru_grad,
-     .flops = direction_flops, .saved = 3, PRECISION},
-    {"GRUDirectionGrad", OG_DOMAIN, 3, 7, 2, 3, gru_grad_infer, .expand = gru_grad_expand,
-     .flops = grad_flops, PRECISION},
-    {"RNNDirection", OG_DOMAIN, 3, 6, 1, 2, rnn_infer, .expand = rnn_expand, .grad = rnn_grad,
-     .flops = direction_flops, .saved = 1, PRECISION},
-    {"RNNDirectionGrad", OG_DOMAIN, 2, 5, 1, 2, rnn_grad_infer, .expand = rnn_grad_expand,
-     .flops = grad_flops, PRECISION},
+    DIRECTION("LSTM", 7, 5, lstm, 5),
+    BACK("LSTM", 3, 8, 1, 3, lstm),
+    DIRECTION("GRU", 6, 3, gru, 3),
+    BACK("GRU", 3, 7, 2, 3, gru),
+    DIRECTION("RNN", 6, 2, rnn, 1),
+    BACK("RNN", 2, 5, 1, 2, rnn),
     {0},
 };

@@ -1,11 +1,16 @@
-/* LSTMDirection, GRUDirection, RNNDirection and their gradients, float and double.
+/* LSTMDirection, GRUDirection, RNNDirection and their gradients, float and double, and the Wide
+ * ones of mixed precision.
  *
  * Sequences do not depend on each other: a task walks all steps of a block of sequences by itself,
  * so that no step waits for another thread. A step is products with the weights, which are packed
  * once a call, and a loop over the hidden units; what a step makes for the next stays in the cache.
- * The gradients of x and of the weights are products over all steps at once, nodes of their own. */
+ * The gradients of x and of the weights are products over all steps at once, nodes of their own.
+ *
+ * Wide ops read x and the weights in half and compute in float. Where the processor multiplies
+ * bfloat16, the state is rounded to it for its product; elsewhere x and the weights are widened. */
 #include <stdlib.h>
 
+#include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/recurrent.h"
 
@@ -13,15 +18,18 @@ enum { MOST_ROWS = 48 }; /* sequences of a task: what a step touches stays in th
 
 typedef struct plan {
     og__unit unit;
-    og_dtype dtype;
+    og_dtype dtype;            /* of states and sums, and all that is not half */
+    og_dtype half;             /* of x and the weights; OG_UNDEFINED: as the others */
+    bool dots;                 /* half is multiplied as it is */
     int64_t T, B, I, H, gates; /* I: 0 going back */
     bool reverse;
     int64_t rows, tasks; /* sequences of a task */
     int threads;
     og__gemm product, input; /* of one task and step: with R, and with W; m is set as it runs */
     size_t size;             /* of an element */
-    /* Of the workspace, multiples of 256: R and W packed, biases, and for each thread. */
-    size_t product_bytes, input_bytes, shared_bytes, thread_bytes;
+    /* Of the workspace, multiples of 256: R and W packed, biases, weights widened, and for each
+     * thread, of which og__gemm takes rows_bytes. */
+    size_t product_bytes, input_bytes, shared_bytes, wide_bytes, thread_bytes, rows_bytes;
 } plan;
 
 /* A thread's part of the workspace. [rows, …] */
@@ -29,12 +37,43 @@ typedef struct scratch {
     char *product, *input; /* [rows, gates H]: h Rᵀ, x Wᵀ */
     char *h, *c;           /* [rows, H]: the state, or its gradient */
     char *gates;           /* [4H]: where gates go that nobody keeps */
+    char *operand;         /* [rows, H or I]: the state rounded to half, or x widened */
     char *rows;            /* og__gemm's */
 } scratch;
 
 static size_t aligned(int64_t elements, size_t size)
 {
     return ((size_t)elements * size + 255) / 256 * 256;
+}
+
+/* Packed weights of a product [k, n], and what else og__gemm needs for `product`. */
+static size_t packed_bytes(const plan *p, const og__gemm *product)
+{
+    return p->dots ? og__gemm_bfloat_bytes(product->n, product->k)
+                   : og__gemm_packed_bytes(p->dtype, product->n, product->k);
+}
+
+static size_t gemm_bytes(const plan *p, const og__gemm *product)
+{
+    return p->dots ? og__gemm_bfloat_rows_bytes(product)
+                   : aligned(1, og__gemm_rows_bytes(p->dtype));
+}
+
+static void plan_workspace(plan *p, og_call *call, bool back)
+{
+    int64_t GH = p->gates * p->H, widest = og__max(p->H, p->I);
+    p->product_bytes = packed_bytes(p, &p->product);
+    p->input_bytes = back ? 0 : packed_bytes(p, &p->input);
+    p->shared_bytes = aligned(4 * p->H, p->size); /* biases; going back, a row of zeros */
+    p->wide_bytes = p->half && !p->dots ? aligned(GH * widest, p->size) : 0;
+    p->rows_bytes = gemm_bytes(p, &p->product);
+    if (!back && gemm_bytes(p, &p->input) > p->rows_bytes)
+        p->rows_bytes = gemm_bytes(p, &p->input);
+    p->thread_bytes = 2 * aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
+                      aligned(4 * p->H, p->size) +
+                      (p->half ? aligned(p->rows * widest, p->size) : 0) + p->rows_bytes;
+    call->workspace_bytes = p->product_bytes + p->input_bytes + p->shared_bytes + p->wide_bytes +
+                            (size_t)p->threads * p->thread_bytes;
 }
 
 /* back: with R itself; else with Rᵀ, and with the transpose of W, input 1. */
@@ -44,13 +83,17 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bo
     if (!p)
         return og_fail_memory(error, sizeof *p, "a recurrence");
     const char *name = call->node->op->name;
+    bool wide = strncmp(name, "Wide", 4) == 0;
+    name += wide ? 4 : 0;
     bool relu = strcmp(og_attr_string(call->node, "activation", "Tanh"), "Relu") == 0;
     p->unit = *name == 'L'   ? OG__UNIT_LSTM
               : *name == 'G' ? OG__UNIT_GRU
               : relu         ? OG__UNIT_RELU
                              : OG__UNIT_TANH;
     const og_tensor *steps = &call->x[back]; /* [T, B, …] */
-    p->dtype = r->type.dtype;
+    p->dtype = wide ? OG_FLOAT : r->type.dtype;
+    p->half = wide ? r->type.dtype : OG_UNDEFINED;
+    p->dots = p->half == OG_BFLOAT16 && og__has_bfloat16();
     p->size = og__size(p->dtype);
     p->T = steps->type.dims[0];
     p->B = steps->type.dims[1];
@@ -63,7 +106,8 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bo
         (int)og__max(1, og__min(p->B, og__product_threads(call, p->T * p->B * GH * (p->H + p->I))));
     p->rows = og__max(1, og__min(MOST_ROWS, (p->B + p->threads - 1) / p->threads));
     p->tasks = (p->B + p->rows - 1) / p->rows;
-    p->product = (og__gemm){.dtype = p->dtype,
+    p->product = (og__gemm){.dtype = p->dots ? p->half : p->dtype,
+                            .result = p->dtype,
                             .n = back ? p->H : GH,
                             .k = back ? GH : p->H,
                             .a_row = back ? GH : p->H,
@@ -75,13 +119,7 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bo
     p->input = p->product;
     p->input.k = p->input.a_row = p->input.b_column = p->I;
     p->input.add = false;
-    p->product_bytes = og__gemm_packed_bytes(p->dtype, p->product.n, p->product.k);
-    p->input_bytes = back ? 0 : og__gemm_packed_bytes(p->dtype, p->input.n, p->input.k);
-    p->shared_bytes = aligned(4 * p->H, p->size); /* biases; going back, a row of zeros */
-    p->thread_bytes = 2 * aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
-                      aligned(4 * p->H, p->size) + aligned(1, og__gemm_rows_bytes(p->dtype));
-    call->workspace_bytes =
-        p->product_bytes + p->input_bytes + p->shared_bytes + (size_t)p->threads * p->thread_bytes;
+    plan_workspace(p, call, back);
     call->state = p;
     return OG_OK;
 }
@@ -100,12 +138,14 @@ static char *shared_part(const plan *p, const og_call *call)
 static scratch scratch_of(const plan *p, const og_call *call, int thread)
 {
     scratch s;
-    s.product = shared_part(p, call) + p->shared_bytes + (size_t)thread * p->thread_bytes;
+    s.product =
+        shared_part(p, call) + p->shared_bytes + p->wide_bytes + (size_t)thread * p->thread_bytes;
     s.input = s.product + aligned(p->rows * p->gates * p->H, p->size);
     s.h = s.input + aligned(p->rows * p->gates * p->H, p->size);
     s.c = s.h + aligned(p->rows * p->H, p->size);
     s.gates = s.c + aligned(p->rows * p->H, p->size);
-    s.rows = s.gates + aligned(4 * p->H, p->size);
+    s.operand = s.gates + aligned(4 * p->H, p->size);
+    s.rows = s.product + p->thread_bytes - p->rows_bytes;
     return s;
 }
 
@@ -114,13 +154,42 @@ static void *packed_input(const plan *p, const og_call *call)
     return (char *)call->workspace + p->product_bytes;
 }
 
+/* n halves as floats, and back */
+static void widen(const plan *p, void *to, const void *from, int64_t n)
+{
+    og__tile_ops_best()->load[OG__DOMAIN_FLOAT][p->half](to, from, 1, n);
+}
+
+static void narrow(const plan *p, void *to, const void *from, int64_t n)
+{
+    og__tile_ops_best()->store[OG__DOMAIN_FLOAT][p->half](to, from, n);
+}
+
 static void pack(const og_call *call, const og__gemm *product, const void *weights, void *packed)
 {
     const plan *p = call->state;
     int64_t groups = og__gemm_packed_groups(product->n);
+    if (p->half && !p->dots) {
+        char *wide = shared_part(p, call) + p->shared_bytes;
+        widen(p, wide, weights, product->n * product->k);
+        weights = wide;
+    }
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int64_t i = 0; i < groups; i++)
-        OG__PICK(og__gemm_pack)(product, weights, packed, i, i + 1);
+        if (p->dots)
+            og__gemm_bfloat_pack(product, weights, packed, i, i + 1);
+        else
+            OG__PICK(og__gemm_pack)(product, weights, packed, i, i + 1);
+}
+
+/* a in the type that is multiplied */
+static void multiply(const plan *p, const og__gemm *g, const void *a, const void *packed, void *c,
+                     const scratch *s)
+{
+    if (p->dots)
+        og__gemm_bfloat_packed(g, a, packed, c, s->rows);
+    else
+        OG__PICK(og__gemm_packed)(g, a, packed, c, s->rows);
 }
 
 /* Row `row` of a [rows…, n] tensor; NULL where it is absent. */
@@ -128,6 +197,13 @@ static char *row_of(const plan *p, int n, const og_tensor *t, int which, int64_t
                     int64_t columns)
 {
     return og__has(n, t, which) ? (char *)t[which].data + (size_t)(row * columns) * p->size : NULL;
+}
+
+/* Row `row` of [rows…, n] in the type of x and the weights. */
+static char *steps_of(const plan *p, const og_tensor *t, int64_t row, int64_t columns)
+{
+    size_t size = p->half ? og__size(p->half) : p->size;
+    return (char *)t->data + (size_t)(row * columns) * size;
 }
 
 /* n elements from `from`, or zeros. */
@@ -164,7 +240,8 @@ enum { X, W, R, BIAS, LENS, H0, C0 };
 
 static bool supports(const og_call *call)
 {
-    return og__supports_float(call) && call->x[X].type.dims[2] > 0 &&
+    bool wide = strncmp(call->node->op->name, "Wide", 4) == 0;
+    return (wide || og__supports_float(call)) && call->x[X].type.dims[2] > 0 &&
            (!og__has(call->nx, call->x, LENS) || call->x[LENS].type.dtype == OG_INT32);
 }
 
@@ -243,13 +320,19 @@ static void walk(const plan *p, const og_call *call, const int32_t *lens, int64_
     copy_or_zero(p, s->c, lstm ? row_of(p, call->nx, call->x, C0, first, H) : NULL, rows * H);
     for (int64_t k = 0; k < p->T; k++) {
         int64_t t = time_of(p, k);
-        const char *x = row_of(p, call->nx, call->x, X, t * p->B + first, p->I);
-        OG__PICK(og__gemm_packed)
-        (&input, x, packed_input(p, call), product.add ? s->product : s->input, s->rows);
+        const char *x = steps_of(p, &call->x[X], t * p->B + first, p->I);
+        if (p->half && !p->dots) {
+            widen(p, s->operand, x, rows * p->I);
+            x = s->operand;
+        }
+        multiply(p, &input, x, packed_input(p, call), product.add ? s->product : s->input, s);
         if (k == 0 && zero && !product.add)
             memset(s->product, 0, (size_t)(rows * product.n) * p->size);
-        if (k > 0 || !zero)
-            OG__PICK(og__gemm_packed)(&product, s->h, call->workspace, s->product, s->rows);
+        if (k > 0 || !zero) {
+            if (p->dots)
+                narrow(p, s->operand, s->h, rows * H);
+            multiply(p, &product, p->dots ? s->operand : s->h, call->workspace, s->product, s);
+        }
         for (int64_t i = 0; i < rows; i++)
             step_row(p, call, fns, s, t, first + i, i, lens && t >= lens[first + i]);
     }
@@ -307,7 +390,8 @@ static places places_of(og__unit unit)
 static bool supports_back(const og_call *call)
 {
     og_dtype dtype = call->x[0].type.dtype;
-    return og__supports_float(call) && (dtype == OG_FLOAT || dtype == OG_DOUBLE);
+    return strncmp(call->node->op->name, "Wide", 4) == 0 ||
+           (og__supports_float(call) && (dtype == OG_FLOAT || dtype == OG_DOUBLE));
 }
 
 static og_status prepare_back(og_call *call, og_error *error)
@@ -327,8 +411,10 @@ static void back_row(const plan *p, const og_call *call, const og__unit_fns *fns
     places w = places_of(p->unit);
     int64_t H = p->H, GH = p->gates * H, t = time_of(p, k), at = t * p->B + b;
     size_t row = (size_t)H * p->size;
-    char *dxw = row_of(p, call->ny, call->y, 0, at, GH);
-    char *dhr = row_of(p, call->ny, call->y, w.dhr, at, GH);
+    char *dxw = p->half ? s->input + (size_t)(i * GH) * p->size : steps_of(p, &call->y[0], at, GH);
+    char *dhr = w.dhr == 0 ? dxw
+                : p->half  ? s->product + (size_t)(i * GH) * p->size
+                           : steps_of(p, &call->y[w.dhr], at, GH);
     const char *zeros = shared_part(p, call);
     if (lens && t >= lens[b]) {
         memset(dxw, 0, (size_t)GH * p->size);
@@ -373,9 +459,17 @@ static void walk_back(const plan *p, const og_call *call, const int32_t *lens, i
     for (int64_t k = p->T - 1; k >= 0; k--) {
         for (int64_t i = 0; i < rows; i++)
             back_row(p, call, fns, s, lens, k, first + i, i);
-        const char *dhr = row_of(p, call->ny, call->y, w.dhr, time_of(p, k) * p->B + first, GH);
+        int64_t at = time_of(p, k) * p->B + first;
+        const char *dhr = steps_of(p, &call->y[w.dhr], at, GH);
+        if (p->half) {
+            const char *sums = w.dhr ? s->product : s->input;
+            narrow(p, steps_of(p, &call->y[0], at, GH), s->input, rows * GH);
+            if (w.dhr)
+                narrow(p, steps_of(p, &call->y[w.dhr], at, GH), sums, rows * GH);
+            dhr = p->dots ? dhr : sums;
+        }
         if (k > 0 || dh0)
-            OG__PICK(og__gemm_packed)(&product, dhr, call->workspace, s->h, s->rows);
+            multiply(p, &product, dhr, call->workspace, s->h, s);
     }
     if (dh0)
         copy_or_zero(p, dh0, s->h, rows * H);
@@ -412,7 +506,10 @@ static og_status run_back(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cpu_recurrent[] = {
     ROWS("LSTMDirection"),
+    ROWS("WideLSTMDirection"),
     ROWS("GRUDirection"),
+    ROWS("WideGRUDirection"),
     ROWS("RNNDirection"),
+    ROWS("WideRNNDirection"),
     {0},
 };

@@ -169,7 +169,10 @@ struct og_op {
     og_diff diff;
     og_precision precision;
     const char *wide; /* the internal op that computes the same of half inputs and rounds no more
-                         than to float32; NULL: none */
+                         than to float32; NULL: none. Of a row of class float: what stands for it in
+                         mixed precision */
+    uint8_t half_in;  /* of such an op: bit k: input k is half, the operand of a product; all others
+                         are float32 */
     unsigned flags;
     uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape,
                           CastLike's second */

@@ -100,7 +100,7 @@ static const og_node *cast_product(const og_match *m, const og_node *n)
 {
     const og_value *x = is_cast(n) ? m->g->values[n->in[0]] : NULL;
     bool is = x && m->g->values[n->out[0]]->type.dtype == OG_FLOAT && x->producer &&
-              x->producer->op->wide && m->uses[x->id] == 1 &&
+              x->producer->op->wide && x->producer->n_in == 2 && m->uses[x->id] == 1 &&
               (x->type.dtype == OG_FLOAT16 || x->type.dtype == OG_BFLOAT16);
     return is ? x->producer : NULL;
 }

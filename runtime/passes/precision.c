@@ -2,7 +2,8 @@
  *
  * - ops of class half (products, convolutions) read and write the half type;
  * - ops of class float (reductions, softmax, norms), the losses, and what a definition of such an
- *   op is made of, read and write float32;
+ *   op is made of, read and write float32; recurrences, which are products for the most part, have
+ *   a wide op that reads the operands of these in half;
  * - all others follow: half if what they read is half, float32 if any of it is float32. Constants
  *   have no say, nor has a parameter that is added to a product (its bias): they are brought to
  *   what the others are. So the stream that residual blocks add to is float32 from where position
@@ -196,11 +197,32 @@ static void mark(precision *p, const og_node *n)
             (uint8_t)((passive && (view || constant) ? PASSIVE : 0) | (constant ? CONSTANT : 0));
 }
 
+static bool reads_half(const og_op *op, int input)
+{
+    return input < 8 && op->half_in >> input & 1;
+}
+
+/* The op that computes this one of class float in mixed precision: its wide form, if it has one and
+ * no constant operand of a product is too large for the half type. */
+static const og_op *op_of(const precision *p, const og_node *n, og_dtype target)
+{
+    const og_op *wide = target == OG_FLOAT && n->op->precision == OG_PRECISION_FLOAT && n->op->wide
+                            ? og_op_find(OG_DOMAIN, n->op->wide)
+                            : n->op;
+    for (int i = 0; i < n->n_in; i++) {
+        const og_value *v = is_float32(p, n->in[i]) ? old_value(p, n->in[i]) : NULL;
+        if (v && reads_half(wide, i) && v->kind == OG_VALUE_CONST && !fits(p, v))
+            return n->op;
+    }
+    return wide;
+}
+
 static void write_node(precision *p, const og_node *n)
 {
     og_graph *to = p->rw.to;
     og_dtype target = target_of(p, n);
-    bool same = target != p->half;
+    const og_op *op = op_of(p, n, target);
+    bool same = target != p->half && op == n->op;
     for (int i = 0; i < n->n_in; i++)
         if (is_float32(p, n->in[i]))
             same = same && DType(og_rewrite_value(&p->rw, n->in[i])) == OG_FLOAT;
@@ -217,14 +239,15 @@ static void write_node(precision *p, const og_node *n)
     to->origin = n->origin;
     for (int i = 0; i < n->n_in; i++) {
         bool cast = is_float32(p, n->in[i]) && reads_elements(n, i);
-        in[i] = (!cast               ? og_rewrite_value(&p->rw, n->in[i])
-                 : target == p->half ? in_half(p, n->in[i])
-                                     : in_float(p, n->in[i]))
+        bool half = target == p->half || reads_half(op, i);
+        in[i] = (!cast  ? og_rewrite_value(&p->rw, n->in[i])
+                 : half ? in_half(p, n->in[i])
+                        : in_float(p, n->in[i]))
                     .id;
     }
     to->origin = n->origin;
     const og_node *copy =
-        og_graph_add_node(to, n->op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
+        og_graph_add_node(to, op, n->name, in, n->n_in, n->n_out, n->attrs, n->n_attrs);
     for (int k = 0; copy && k < n->n_out; k++)
         og_rewrite_set(&p->rw, n->out[k], og_val_of(to, copy->out[k]));
 }

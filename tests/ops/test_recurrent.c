@@ -299,6 +299,120 @@ TEST(threads_change_nothing)
     TEST_CASE("");
 }
 
+/* ---- in mixed precision */
+
+/* Outputs of a direction and, by its rule, gradients of its inputs: wide with x, w and r of `half`,
+ * or in double with the same numbers. */
+typedef struct walked {
+    og_val y[MOST_OUT], dx[INPUTS];
+    int n_out;
+} walked;
+
+static og_val converted(og_val v, og_dtype dtype)
+{
+    return Has(v) && og_dtype_is_float(DType(v)) ? Cast(v, dtype) : v;
+}
+
+static walked walk_with_gradient(bench *b, const unit *u, int which, const og_val *x, bool wide)
+{
+    walked w = {.n_out = 0};
+    char name[32];
+    unit named = *u;
+    snprintf(name, sizeof name, "Wide%s", u->op);
+    named.op = wide ? name : u->op;
+    int saved = og_op_find(OG_DOMAIN, u->op)->saved;
+    og_node *n = direction_node(b, &named, which, x, saved > 1 + u->states ? saved : 1 + u->states);
+    if (!n)
+        return w;
+    og_val dy[MOST_OUT];
+    bool need[INPUTS];
+    w.n_out = n->n_out;
+    b->seed = 99;
+    for (int k = 0; k < w.n_out; k++) {
+        w.y[k] = og_val_of(b->g, n->out[k]);
+        const og_type *t = og_type_of(w.y[k]);
+        dy[k] = k < 1 + u->states
+                    ? converted(random_of(b, OG_FLOAT, t->rank, t->dims), DType(w.y[k]))
+                    : og_full(b->g, t, 0);
+    }
+    for (int k = 0; k < INPUTS; k++) {
+        w.dx[k] = OG_NONE;
+        need[k] = Has(x[k]) && DType(x[k]) != OG_INT32;
+    }
+    og_grad d = {.g = b->g,
+                 .node = n,
+                 .nx = n->n_in,
+                 .ny = n->n_out,
+                 .x = x,
+                 .y = w.y,
+                 .dy = dy,
+                 .need = need,
+                 .dx = w.dx};
+    n->op->grad(&d);
+    return w;
+}
+
+/* Largest difference, relative to the largest element, or 1. */
+static double difference(og_val a, og_val b)
+{
+    double worst = 0, size = 1;
+    for (int64_t k = 0, n = Count(a); k < n; k++) {
+        double v = og_value_double(og_value_of(a), k), w = og_value_double(og_value_of(b), k);
+        worst = v - w != v - w ? INFINITY : fmax(worst, fabs(v - w));
+        size = fmax(size, fabs(w));
+    }
+    return worst / size;
+}
+
+/* bfloat16 has 8 bits, float16 11: a number is rounded by at most this part of it. The state is
+ * rounded before its product, a sum of H such errors; they differ in sign, so that the outputs stay
+ * within what they could add up to in one step. Gradients are rounded at every step: dxw before its
+ * product, of 4 H. */
+static void compare_wide(const unit *u, int which, og_dtype half, const int64_t *size)
+{
+    bench b;
+    og_val x[INPUTS], narrow[INPUTS], exact[INPUTS];
+    char text[128];
+    snprintf(text, sizeof text, "%s %s %s H %d, %d", og_dtype_name(half), u->op,
+             u->activation ? u->activation : "", (int)size[3], which);
+    TEST_CASE(text);
+    double bound = (half == OG_FLOAT16 ? 0x1p-11 : 0x1p-8) * (double)size[3];
+    if (bench_begin(&b, 2, (uint64_t)which + 1)) {
+        direction_inputs(&b, u, OG_FLOAT, which, size, x);
+        for (int k = 0; k < INPUTS; k++) {
+            if (k < 3)
+                x[k] = Mul(x[k], Scalar(x[k], 0.5));
+            narrow[k] = k < 3 ? converted(x[k], half) : x[k];
+            exact[k] = converted(narrow[k], OG_DOUBLE);
+        }
+        walked wide = walk_with_gradient(&b, u, which, narrow, true);
+        walked plain = walk_with_gradient(&b, u, which, exact, false);
+        run_from(&b, 0);
+        for (int k = 0; fine(&b) && k < wide.n_out; k++) {
+            CHECK_INT(DType(wide.y[k]), OG_FLOAT);
+            CHECK_CLOSE(difference(wide.y[k], plain.y[k]), 0, bound);
+        }
+        for (int k = 0; fine(&b) && k < INPUTS; k++)
+            if (CHECK(Has(wide.dx[k]) == Has(plain.dx[k])) && Has(wide.dx[k])) {
+                CHECK_INT(DType(wide.dx[k]), DType(narrow[k]));
+                CHECK_CLOSE(difference(wide.dx[k], plain.dx[k]), 0, 4 * bound);
+            }
+    }
+    bench_end(&b);
+    TEST_CASE("");
+}
+
+TEST(wide_directions)
+{
+    static const int64_t sizes[][4] = {{4, 3, 2, 3}, {5, 20, 16, 8}};
+    for (int u = 0; u < UNITS; u++)
+        for (int which = 0; which < ALL; which++)
+            for (int k = 0; k < 2; k++) {
+                compare_wide(&units[u], which, OG_BFLOAT16, sizes[k]);
+                compare_wide(&units[u], which, OG_FLOAT16, sizes[k]);
+            }
+}
+
 /* ---- ONNX's ops */
 
 /* A gradient step through both directions in reverse layout is that of the definitions of their
@@ -455,6 +569,7 @@ static const og_test tests[] = {
     TEST_ROW(directions_are_their_definitions),
     TEST_ROW(gradient_of_the_last_state_alone),
     TEST_ROW(threads_change_nothing),
+    TEST_ROW(wide_directions),
     TEST_ROW(many_steps_unroll),
     TEST_ROW(baked_initial_states),
     TEST_ROW(hostile_inputs),
