@@ -54,12 +54,14 @@ static const og_option_info table[] = {
     {"amp", OG_OPTION_TEXT, "off", "MODE",
      "mixed precision of training: fp16, bf16, off, or auto: the one the device computes faster "
      "in, "
-     "on a CPU bf16 if it has AVX512-BF16 or AMX, else off. Saved weights are float32 in any case, "
+     "on a CPU bf16 if it has AVX512-BF16 or AMX-BF16, else off. Saved weights are float32 in any "
+     "case, "
      "and evaluation and prediction compute in it"},
     {"loss_scale", OG_OPTION_TEXT, "auto", "N",
-     "factor of the loss that keeps small gradients from vanishing in fp16: a number, dynamic, "
-     "off, "
-     "or auto, which is dynamic for fp16, else off"},
+     "factor of the loss that keeps small gradients from vanishing in fp16: a number (20 updates "
+     "in "
+     "a row that are not finite end the run), dynamic, off, or auto, which is dynamic for fp16, "
+     "else off"},
     {"loss_scale_start", OG_OPTION_FLOAT, "65536", "X", "what a dynamic loss scale begins with"},
     {"loss_scale_growth", OG_OPTION_FLOAT, "2", "X",
      "what a dynamic loss scale is multiplied by after loss_scale_interval clean updates"},

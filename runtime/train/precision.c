@@ -65,10 +65,25 @@ og_status og__parse_precision(og_session *s)
     return invalid(s, "amp", "auto, fp16, bf16 or off");
 }
 
-og_status og__check_scale(og_session *s, int64_t step, double scale)
+/* With a fixed scale: so many updates in a row are no accident of a batch. */
+enum { MOST_SKIPPED = 20 };
+
+static og_status fail_fixed(og_session *s, int64_t step, double scale)
 {
-    double next = scale * s->optimizer.scaling.backoff;
-    if (next >= OG_LEAST_LOSS_SCALE)
+    if (++s->skipped < MOST_SKIPPED)
+        return OG_OK;
+    return og_fail(
+        &s->context->error, OG_NON_FINITE,
+        "step %lld: the gradients were not finite in %d updates in a row at the fixed "
+        "loss scale of %g; nothing was changed by them. Use --loss_scale dynamic, which "
+        "finds a scale that fits, or --amp bf16, whose range is that of float32 (or look "
+        "for NaN in the data)",
+        (long long)step, MOST_SKIPPED, scale);
+}
+
+static og_status fail_dynamic(og_session *s, int64_t step, double scale)
+{
+    if (scale * s->optimizer.scaling.backoff >= OG_LEAST_LOSS_SCALE)
         return OG_OK;
     return og_fail(&s->context->error, OG_NON_FINITE,
                    "step %lld: the gradients are not finite at a loss scale of %g either, and it "
@@ -76,6 +91,23 @@ og_status og__check_scale(og_session *s, int64_t step, double scale)
                    "bf16, whose range is that of float32%s",
                    (long long)step, scale,
                    s->half == OG_FLOAT16 ? "" : " (or look for NaN in the data)");
+}
+
+og_status og__check_update(og_session *s, const og_step_result *r)
+{
+    const og_scaling *scaling = &s->optimizer.scaling;
+    if (!r->skipped) {
+        s->skipped = 0;
+        return OG_OK;
+    }
+    if (scaling->on)
+        return scaling->dynamic ? fail_dynamic(s, r->step, r->loss_scale)
+                                : fail_fixed(s, r->step, r->loss_scale);
+    return og_fail(&s->context->error, OG_NON_FINITE,
+                   "step %lld: the loss is %g and the gradient norm %g; nothing was changed by "
+                   "this step. Look for NaN in the data, or lower the learning rate (%g)",
+                   (long long)r->step, isnan(r->loss) ? NAN : r->loss, /* no "-nan" */
+                   isnan(r->grad_norm) ? NAN : r->grad_norm, r->lr);
 }
 
 og_dtype og_session_half(const og_session *s)

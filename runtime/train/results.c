@@ -1,7 +1,6 @@
 /* What updates came to. A device that works behind the host is not waited for within a step: the
  * results of an update are fetched into a ring, behind a mark, and reported some updates later. On
  * the CPU the ring has one place, which is reported at once. */
-#include <math.h>
 #include <string.h>
 
 #include "runtime/device/transfer.h"
@@ -98,20 +97,6 @@ og_status og__results_push(og_session *s, const og__update_record *update)
     return OG_OK;
 }
 
-/* The context's error where an update that was skipped ends training. */
-static og_status judge(og_session *s, const og_step_result *r)
-{
-    if (!r->skipped)
-        return OG_OK;
-    if (s->optimizer.scaling.dynamic)
-        return og__check_scale(s, r->step, r->loss_scale);
-    return og_fail(&s->context->error, OG_NON_FINITE,
-                   "step %lld: the loss is %g and the gradient norm %g; nothing was changed by "
-                   "this step. Look for NaN in the data, or lower the learning rate (%g)",
-                   (long long)r->step, isnan(r->loss) ? NAN : r->loss, /* no "-nan" */
-                   isnan(r->grad_norm) ? NAN : r->grad_norm, r->lr);
-}
-
 og_status og__results_take(og_session *s, bool all, og_step_result *result)
 {
     og_device *d = s->context->device;
@@ -142,5 +127,5 @@ og_status og__results_take(og_session *s, bool all, og_step_result *result)
                                .lr = u->lr,
                                .loss_scale = from[SCALE],
                                .next_loss_scale = from[NEXT_SCALE]};
-    return judge(s, result);
+    return og__check_update(s, result);
 }

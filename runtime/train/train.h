@@ -146,6 +146,7 @@ struct og_session {
     og__update_record updates[OG_MARKS]; /* not reported, from first_update on, as a ring */
     int first_update, n_updates;
     double *results; /* by place in that ring, RESULTS + losses each (results.c) */
+    int skipped; /* updates in a row, with a fixed loss scale */
     atomic_bool cancel;
     bool check_memory;
     og_profile *profile; /* NULL: nothing is timed */
@@ -189,9 +190,8 @@ og_status og__plan_training(og_session *s, og_plan **plan);
  * `storage` renewed, -1: of all. */
 og_status og__parse_precision(og_session *s);
 og_status og__renew_half_copies(og_session *s, int storage);
-/* After update `step`, which `scale` made overflow: the context's error if the next scale would be
- * too small to be of use. */
-og_status og__check_scale(og_session *s, int64_t step, double scale);
+/* After an update: the context's error where it was skipped and skipping more would not help. */
+og_status og__check_update(og_session *s, const og_step_result *result);
 
 /* memory.c: the budget; memory for the plans, and its first content. The session's first plan is
  * `plan`, and the one that may keep something. */

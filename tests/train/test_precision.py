@@ -139,6 +139,41 @@ def test_floor(tmp_path):
     assert not any(s["skipped"] for s in steps)
 
 
+def overflowing(case, tmp_path, rows):
+    """The case with these samples of its input so large that float16 has infinities for them; their number."""
+    name = case.data[1].split("=")[0]
+    x = np.load(os.path.join(FIXTURES, "tabular", name + ".npy"))
+    x[rows] *= np.float32(1e6)
+    np.save(tmp_path / "x.npy", x)
+    case.data[1] = f"{name}={tmp_path / 'x.npy'}"
+    return len(x)
+
+
+def test_fixed_scale_skips(tmp_path):
+    """A batch in four overflows: what it would have done is left out, and the scale stays. It may do so again and again."""
+    case, clean = Case("tabular", tmp_path), Case("tabular", tmp_path)
+    for c in (case, clean):
+        c.data[c.data.index("--batch_size") + 1] = "16"
+    assert overflowing(case, tmp_path, slice(16, 32)) == 64
+    options = ["--amp", "fp16", "--loss_scale", "128"]
+    steps, weights, messages = train_once(case, tmp_path, "fixed", 2, *options)
+    assert [s["skipped"] for s in steps] == [False, True] and {s["loss_scale"] for s in steps} == {128}
+    assert "step 2 skipped" in messages
+    _, expected, _ = train_once(clean, tmp_path, "clean", 1, *options)
+    assert_same(expected, weights)
+    steps, _, _ = train_once(case, tmp_path, "many", 100, *options)
+    assert [s["skipped"] for s in steps] == [False, True, False, False] * 25
+
+
+def test_fixed_scale_gives_up(tmp_path):
+    case = Case("tabular", tmp_path)
+    overflowing(case, tmp_path, slice(None))
+    steps, _, messages = train_once(case, tmp_path, "all", 50, "--amp", "fp16", "--loss_scale", "128", status=1)
+    assert len(steps) in (19, 20) and all(s["skipped"] for s in steps)
+    assert "20 updates in a row" in messages and "dynamic" in messages and "bf16" in messages
+    assert not os.path.exists(tmp_path / "all.onnx")
+
+
 @pytest.mark.parametrize("mode", ["bf16", "fp16"])
 def test_accumulation(mode, tmp_path):
     """Two halves of a batch are the whole one, but for rounding."""
@@ -149,6 +184,50 @@ def test_accumulation(mode, tmp_path):
     halves, _, _ = train_once(case, tmp_path, "halves", 5, "--amp", mode, "--gradient_accumulation_steps", "2")
     for a, b in zip(whole, halves):
         assert abs(a["loss"] - b["loss"]) <= TOLERANCE * a["loss"]
+
+
+@pytest.mark.parametrize("mode", ["bf16", "fp16"])
+def test_many_micro_batches(mode, tmp_path):
+    """512 times the same sample: the mean of its gradients is its gradient, for the sums are float32. Summed in bfloat16
+    nothing would be added from the 256th on, in float16 from the 2048th. Each addition rounds by at most 2^-24."""
+    name = "x"
+    for n in (1, 512):
+        for part in (name, "target"):
+            rows = np.load(os.path.join(FIXTURES, "tabular", part + ".npy"))[:1]
+            np.save(tmp_path / f"{part}.npy", np.repeat(rows, 512, axis=0))
+        case = Case("tabular", tmp_path)
+        case.data = ["--data", f"{name}={tmp_path}/{name}.npy", "--target", f"{tmp_path}/target.npy", "--loss",
+                     case.expect["loss"], "--batch_size", "1"]
+        steps, _, _ = train_once(case, tmp_path, str(n), 1, "--amp", mode, "--gradient_accumulation_steps", str(n))
+        if n == 1:
+            alone = steps[0]["grad_norm"]
+    assert abs(steps[0]["grad_norm"] - alone) <= 512 * 2.0 ** -24 * alone
+
+
+@pytest.mark.parametrize("level", ["2", "3", "4"])
+@pytest.mark.parametrize("name", ["conv_bn", "encoder", "seq_lstm"])
+def test_without_the_instructions(level, name, tmp_path):
+    """A processor that does not multiply bfloat16, or one that oneDNN takes for such, computes the same but for rounding."""
+    own = os.environ | {"ONGRAD_MAX_LEVEL": level}
+    onednn = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "DNNL_MAX_CPU_ISA": "AVX2"}
+    for environment in [own, own | onednn, onednn][:3 if level == "2" else 1]:
+        case = Case(name, tmp_path)
+        log = tmp_path / "log.jsonl"
+        done = subprocess.run([ONGRAD, "train", case.model, *case.data, *OPTIMIZERS["adamw"], "--no_shuffle", "--steps", "20", "--amp",
+                               "bf16", "--log", str(log), "-o", str(tmp_path / "t.onnx")],
+                              capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr
+        losses = np.array([s["loss"] for s in steps_of(log)])
+        expected = np.array(case.expect["adamw"]["losses_fp64"])
+        assert np.all(np.abs(losses - expected) <= TOLERANCE * np.maximum(expected, LEFT * expected[0]))
+
+
+def test_auto(tmp_path):
+    """Off where the processor does not multiply bfloat16."""
+    case = Case("tabular", tmp_path)
+    done = subprocess.run([ONGRAD, "train", case.model, *case.data, "--steps", "1", "--amp", "auto", "-o", str(tmp_path / "t.onnx")],
+                          capture_output=True, text=True, timeout=60, env=os.environ | {"ONGRAD_MAX_LEVEL": "4"})
+    assert done.returncode == 0 and "mixed precision off" in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("option,value,wanted", [
