@@ -6,6 +6,10 @@
  * (vector_math.h). */
 #include <limits.h>
 
+#if OG_SIMD_LEVEL >= 3
+#include <immintrin.h>
+#endif
+
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/vector_math.h"
 
@@ -186,15 +190,53 @@ LOAD(int, int64_t, uint16_t, FLOAT16, half_to_int)
 LOAD(int, int64_t, uint16_t, BFLOAT16, bfloat_to_int)
 STORES(int, int64_t, same, same)
 
+/* float16 by the processor's own conversions, which the compiler does not find. */
+#if OG_SIMD_LEVEL == 4
+#define LANES 16
+#define WIDEN(to, from) \
+    _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm256_loadu_si256((const void *)(from))))
+#define NARROW(to, from) \
+    _mm256_storeu_si256((void *)(to), _mm512_cvtps_ph(_mm512_loadu_ps(from), TO_NEAREST))
+#elif OG_SIMD_LEVEL == 3
+#define LANES 8
+#define WIDEN(to, from) _mm256_storeu_ps(to, _mm256_cvtph_ps(_mm_loadu_si128((const void *)(from))))
+#define NARROW(to, from) \
+    _mm_storeu_si128((void *)(to), _mm256_cvtps_ph(_mm256_loadu_ps(from), TO_NEAREST))
+#endif
+#ifdef LANES
+#define TO_NEAREST (_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+static void load_float16(void *vto, const void *vfrom, int64_t stride, int64_t n)
+{
+    float *to = vto;
+    const uint16_t *from = vfrom;
+    int64_t i = 0;
+    for (; stride == 1 && i + LANES <= n; i += LANES)
+        WIDEN(to + i, from + i);
+    load_FLOAT16_float(to + i, from + i * stride, stride, n - i);
+}
+static void store_float16(void *vto, const void *vfrom, int64_t n)
+{
+    uint16_t *to = vto;
+    const float *from = vfrom;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        NARROW(to + i, from + i);
+    store_FLOAT16_float(to + i, from + i, n - i);
+}
+#else
+#define load_float16 load_FLOAT16_float
+#define store_float16 store_FLOAT16_float
+#endif
+
 /* ---- the table */
 
-#define TYPES(f, d)                                                                               \
-    {                                                                                             \
-        [OG_FLOAT] = f##_FLOAT_##d, [OG_DOUBLE] = f##_DOUBLE_##d, [OG_FLOAT16] = f##_FLOAT16_##d, \
-        [OG_BFLOAT16] = f##_BFLOAT16_##d, [OG_BOOL] = f##_BOOL_##d, [OG_UINT8] = f##_UINT8_##d,   \
-        [OG_INT8] = f##_INT8_##d, [OG_UINT16] = f##_UINT16_##d, [OG_INT16] = f##_INT16_##d,       \
-        [OG_UINT32] = f##_UINT32_##d, [OG_INT32] = f##_INT32_##d, [OG_UINT64] = f##_UINT64_##d,   \
-        [OG_INT64] = f##_INT64_##d                                                                \
+#define TYPES(f, d, float16)                                                                    \
+    {                                                                                           \
+        [OG_FLOAT] = f##_FLOAT_##d, [OG_DOUBLE] = f##_DOUBLE_##d, [OG_FLOAT16] = float16,       \
+        [OG_BFLOAT16] = f##_BFLOAT16_##d, [OG_BOOL] = f##_BOOL_##d, [OG_UINT8] = f##_UINT8_##d, \
+        [OG_INT8] = f##_INT8_##d, [OG_UINT16] = f##_UINT16_##d, [OG_INT16] = f##_INT16_##d,     \
+        [OG_UINT32] = f##_UINT32_##d, [OG_INT32] = f##_INT32_##d, [OG_UINT64] = f##_UINT64_##d, \
+        [OG_INT64] = f##_INT64_##d                                                              \
     }
 
 #define PICK_0(d, name, suffix)
@@ -302,6 +344,8 @@ const og__tile_ops OG_SIMD(og__tile_ops) = {
                         },
                 },
         },
-    .load = {TYPES(load, float), TYPES(load, double), TYPES(load, int)},
-    .store = {TYPES(store, float), TYPES(store, double), TYPES(store, int)},
+    .load = {TYPES(load, float, load_float16), TYPES(load, double, load_FLOAT16_double),
+             TYPES(load, int, load_FLOAT16_int)},
+    .store = {TYPES(store, float, store_float16), TYPES(store, double, store_FLOAT16_double),
+              TYPES(store, int, store_FLOAT16_int)},
 };
