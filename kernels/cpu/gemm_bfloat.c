@@ -128,23 +128,34 @@ INLINE void load_square(pairs v[LANES], const uint16_t *x, int64_t rows, int64_t
     }
 }
 
+/* A whole column group of B whose rows have no gaps. */
+INLINE void pack_rows(const uint16_t *b, int64_t row, int64_t pairs_of_rows, pair *to)
+{
+    for (int64_t p = 0; p < pairs_of_rows; p++) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; j += LANES)
+            *(pairs *)(to + j) =
+                interleave(*(const halves *)(b + j), *(const halves *)(b + row + j));
+        b += 2 * row;
+        to += COLUMNS;
+    }
+}
+
 /* Column group of B: to[p][j], p < (k + 1) / 2, j < 64 */
 static TARGET void pack_group(const og__gemm *g, const uint16_t *b, int64_t columns, pair *to)
 {
+    int64_t first = 0; /* of k, that is not packed yet */
+    if (g->b_column == 1 && columns == COLUMNS) {
+        pack_rows(b, g->b_row, g->k / 2, to);
+        first = g->k / 2 * 2;
+    }
     for (int64_t j = 0; j < COLUMNS; j += LANES)
-        for (int64_t p = 0; p < g->k; p += 2 * LANES) {
+        for (int64_t p = first; p < g->k; p += 2 * LANES) {
             pairs v[LANES];
             int64_t left = og__min(LANES, (g->k - p + 1) / 2);
-            if (g->b_column == 1 && columns - j >= LANES && g->k - p >= 2 * LANES) {
-                const uint16_t *from = b + j + p * g->b_row;
-                for (int64_t i = 0; i < LANES; i++)
-                    v[i] = interleave(*(const halves *)(from + 2 * i * g->b_row),
-                                      *(const halves *)(from + (2 * i + 1) * g->b_row));
-            } else {
-                load_square(v, b + j * g->b_column + p * g->b_row, og__max(0, columns - j),
-                            g->k - p, g->b_column, g->b_row);
-                transpose(v);
-            }
+            load_square(v, b + j * g->b_column + p * g->b_row, og__max(0, columns - j), g->k - p,
+                        g->b_column, g->b_row);
+            transpose(v);
             for (int64_t i = 0; i < left; i++)
                 *(pairs *)(to + (p / 2 + i) * COLUMNS + j) = v[i];
         }
