@@ -158,6 +158,26 @@ OG_API const char *og_options_get(const og_options *options, const char *name);
 /* Was it set explicitly? */
 OG_API bool og_options_is_set(const og_options *options, const char *name);
 
+/* ---- built-in models */
+
+/* An option (of og_option_table) that a built-in model takes, and its default there; NULL: none, or
+ * one that follows from others. */
+typedef struct og_model_option {
+    const char *name, *fallback;
+} og_model_option;
+
+typedef struct og_model_type {
+    const char *name, *summary;     /* "resnet"; a line */
+    const og_model_option *options; /* the last has a NULL name */
+} og_model_type;
+
+/* The types there are; NULL past the end. */
+OG_API const og_model_type *og_model_type_at(int index);
+/* A new model with random weights, a function of option seed, as if it had been loaded from a file
+ * of opset 20. type NULL: option model_type. options NULL: defaults. An unknown type, an option of
+ * another type or a value out of range: OG_INVALID_ARGUMENT. NULL on error. */
+OG_API og_model *og_model_new(og_context *context, const char *type, const og_options *options);
+
 /* ---- model */
 
 /* A tensor's description. A symbolic dim is -1 and has a name in dim_names. */
@@ -175,6 +195,9 @@ OG_API og_model *og_model_load(og_context *context, const char *path);
 OG_API og_model *og_model_load_memory(og_context *context, const void *bytes, size_t size,
                                       const char *folder);
 OG_API void og_model_free(og_model *model);
+/* As it was loaded or made, training mode and all (og_session_save writes trained weights). Tensors
+ * of more than 1 GiB together go to PATH.data. The file appears whole or not at all. */
+OG_API og_status og_model_save(const og_model *model, const char *path);
 OG_API int og_model_input_count(const og_model *model);
 OG_API int og_model_output_count(const og_model *model);
 OG_API og_status og_model_input(const og_model *model, int index, og_tensor_info *info);

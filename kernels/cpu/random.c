@@ -1,50 +1,15 @@
 /* Random and KeepMask: numbers that are a pure function of position, node and index (ops/random.c).
- * The generator is Threefry-2x32 with 20 rounds (Salmon, Moraes, Dror, Shaw, Parallel random
- * numbers: as easy as 1, 2, 3, 2011). A block makes two words, for two neighbouring elements. */
+ * A block of the generator makes two words, for two neighbouring elements. */
+#include "runtime/base/random.h"
 #include "kernels/cpu/internal.h"
 
 enum { BLOCKS = 64 }; /* computed together, in vectors */
-
-static inline uint32_t rotate(uint32_t a, int by)
-{
-    return a << by | a >> (32 - by);
-}
-
-/* word[0], word[1] = the block of `counter` under `key` */
-static inline void threefry(const uint32_t key[2], uint32_t a, uint32_t b, uint32_t word[2])
-{
-    const uint32_t k0 = key[0], k1 = key[1], k2 = k0 ^ k1 ^ 0x1BD11BDAu;
-#define ROUNDS(r0, r1, r2, r3, ka, kb) \
-    a += b;                            \
-    b = rotate(b, r0) ^ a;             \
-    a += b;                            \
-    b = rotate(b, r1) ^ a;             \
-    a += b;                            \
-    b = rotate(b, r2) ^ a;             \
-    a += b;                            \
-    b = rotate(b, r3) ^ a;             \
-    a += ka;                           \
-    b += kb;
-    a += k0;
-    b += k1;
-    ROUNDS(13, 15, 26, 6, k1, k2 + 1)
-    ROUNDS(17, 29, 16, 24, k2, k0 + 2)
-    ROUNDS(13, 15, 26, 6, k0, k1 + 3)
-    ROUNDS(17, 29, 16, 24, k1, k2 + 4)
-    ROUNDS(13, 15, 26, 6, k2, k0 + 5)
-#undef ROUNDS
-    word[0] = a;
-    word[1] = b;
-}
 
 /* The key of this node in this micro-batch. */
 static void key_of(const og_call *call, uint32_t key[2])
 {
     const int64_t *position = call->x[0].data;
-    uint64_t seed = (uint64_t)position[0], update = (uint64_t)position[1];
-    uint32_t first[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
-    threefry(first, (uint32_t)update, (uint32_t)(update >> 32), first);
-    threefry(first, (uint32_t)position[2], (uint32_t)og_attr_int(call->node, "key", 0), key);
+    og_random_key(position[0], position[1], position[2], og_attr_int(call->node, "key", 0), key);
 }
 
 /* Words of elements 2 × first … 2 × (first + BLOCKS) − 1 */
@@ -54,7 +19,7 @@ static void make_words(const uint32_t key[2], int64_t first, uint32_t words[2 * 
     for (int i = 0; i < BLOCKS; i++) {
         uint64_t block = (uint64_t)first + (uint64_t)i;
         uint32_t word[2];
-        threefry(key, (uint32_t)block, (uint32_t)(block >> 32), word);
+        og_threefry(key, (uint32_t)block, (uint32_t)(block >> 32), word);
         a[i] = word[0];
         b[i] = word[1];
     }

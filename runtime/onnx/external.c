@@ -14,7 +14,7 @@
 #include "runtime/onnx/names.h"
 
 typedef struct mapping {
-    char *path; /* resolved */
+    char *path; /* resolved; NULL: memory that was lent, not mapped here */
     og__file file;
 } mapping;
 
@@ -58,10 +58,11 @@ void og__external_free(og__external *e)
 {
     if (!e)
         return;
-    for (int i = 0; i < e->n_files; i++) {
-        og__file_unmap(&e->files[i].file);
-        free(e->files[i].path);
-    }
+    for (int i = 0; i < e->n_files; i++)
+        if (e->files[i].path) {
+            og__file_unmap(&e->files[i].file);
+            free(e->files[i].path);
+        }
     free(e->folder);
     free(e->real_folder);
     free(e->model_folder);
@@ -72,7 +73,8 @@ void og__external_free(og__external *e)
 void og__external_forget(const og__external *e, const void *data, size_t bytes)
 {
     for (int i = 0; i < e->n_files; i++)
-        og__file_forget(&e->files[i].file, data, bytes);
+        if (e->files[i].path)
+            og__file_forget(&e->files[i].file, data, bytes);
 }
 
 uint64_t og__external_bytes(const og__external *e)
@@ -115,31 +117,47 @@ static char *resolve(const char *folder, const char *location)
     return real;
 }
 
+/* One more mapping; false when out of memory. */
+static bool add_mapping(og__external *e, char *path, og__file file)
+{
+    mapping *files =
+        og_arena_grow(e->arena, e->files, (size_t)e->n_files, &e->capacity, sizeof(*files));
+    if (!files)
+        return false;
+    e->files = files;
+    e->files[e->n_files++] = (mapping){path, file};
+    e->bytes += file.size;
+    return true;
+}
+
+bool og__external_lend(og__external *e, const char *location, const void *data, size_t size)
+{
+    const char *key = og_arena_strdup(e->arena, location);
+    return key && add_mapping(e, NULL, (og__file){data, size}) &&
+           og__names_set(&e->locations, key, e->n_files - 1);
+}
+
 /* Index of the mapping of a resolved path; takes `real` over. */
 static og_status map_file(og__external *e, char *real, int *index, og_error *error)
 {
     for (int i = 0; i < e->n_files; i++)
-        if (strcmp(e->files[i].path, real) == 0) {
+        if (e->files[i].path && strcmp(e->files[i].path, real) == 0) {
             free(real);
             *index = i;
             return OG_OK;
         }
-    mapping *files =
-        og_arena_grow(e->arena, e->files, (size_t)e->n_files, &e->capacity, sizeof(*files));
-    if (!files) {
-        free(real);
-        return og_fail_memory(error, sizeof(*files), "external data");
-    }
-    e->files = files;
     og__file file;
     og_status status = og__file_map(real, "external data", SIZE_MAX / 4, &file, error);
     if (status != OG_OK) {
         free(real);
         return status;
     }
-    *index = e->n_files;
-    e->files[e->n_files++] = (mapping){real, file};
-    e->bytes += file.size;
+    if (!add_mapping(e, real, file)) {
+        og__file_unmap(&file);
+        free(real);
+        return og_fail_memory(error, sizeof(mapping), "external data");
+    }
+    *index = e->n_files - 1;
     return OG_OK;
 }
 

@@ -38,6 +38,9 @@ void og__external_free(og__external *external);
  * alignment. */
 og_status og__external_find(og__external *external, const char *location, uint64_t offset,
                             uint64_t bytes, const void **data, og_error *error);
+/* `location` stands for memory that outlives the references, instead of a file. false when out of
+ * memory. */
+bool og__external_lend(og__external *external, const char *location, const void *data, size_t size);
 /* og__file_forget for all of its mappings. */
 void og__external_forget(const og__external *external, const void *data, size_t bytes);
 /* Bytes mapped so far. */

@@ -311,11 +311,34 @@ og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder,
     return NULL;
 }
 
+og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
+{
+    og_onnx *onnx = onnx_new(error);
+    if (!onnx) {
+        og_graph_free(g);
+        return NULL;
+    }
+    og_error own = {0};
+    onnx->made_of = g;
+    onnx->external = og__external_new(NULL, NULL);
+    og_status status = onnx->external ? og__graph_bytes(g, onnx->external, onnx->arena,
+                                                        &onnx->bytes, &onnx->size, &own)
+                                      : OG_OK; /* load says what is missing */
+    if (status == OG_OK)
+        status = load(onnx, &own);
+    if (status == OG_OK)
+        return onnx;
+    og_onnx_free(onnx);
+    og_error_move(error, &own);
+    return NULL;
+}
+
 void og_onnx_free(og_onnx *onnx)
 {
     if (!onnx)
         return;
     og_graph_free(onnx->graph);
+    og_graph_free(onnx->made_of);
     og__external_free(onnx->external);
     og__file_unmap(&onnx->file);
     og_arena_free(onnx->arena);

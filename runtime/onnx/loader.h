@@ -23,6 +23,7 @@ enum {
 struct og_onnx {
     og_arena *arena;
     og_graph *graph;
+    og_graph *made_of; /* og_onnx_from_graph: holds the tensors that `external` lends; else NULL */
     og__external *external;
     og__file file;        /* the mapping of the model file; data NULL when loaded from memory */
     const uint8_t *bytes; /* the ModelProto as it came */
@@ -33,6 +34,12 @@ struct og_onnx {
     og__names initializer_index; /* name → index in initializers */
     og_const *initializers;      /* of the top graph, in file order */
 };
+
+/* ---- graphs made here (save_graph.c) */
+
+/* The model's bytes in `arena`, without its large tensors: `lend` gets those. */
+og_status og__graph_bytes(const og_graph *g, og__external *lend, og_arena *arena,
+                          const uint8_t **bytes, size_t *size, og_error *error);
 
 /* ---- report (report.c) */
 

@@ -19,6 +19,9 @@ typedef struct og_onnx og_onnx;
  * report with all problems of the model. */
 og_onnx *og_onnx_load(const char *path, og_error *error);
 og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder, og_error *error);
+/* The same graph as if it had been saved and loaded; its constants are read where they lie, so g
+ * goes with the result, or is freed on error. */
+og_onnx *og_onnx_from_graph(og_graph *g, og_error *error);
 void og_onnx_free(og_onnx *onnx);
 
 const og_graph *og_onnx_graph(const og_onnx *onnx);
@@ -52,13 +55,17 @@ typedef struct og_onnx_weight {
 og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights,
                        int n_weights, const og_metadata *metadata, int n_metadata,
                        uint64_t external_above, og_error *error);
+/* The same with the weights and the training mode that it was loaded or made with. */
+og_status og_onnx_save_as_is(const og_onnx *onnx, const char *path, uint64_t external_above,
+                             og_error *error);
 typedef bool og_onnx_write_fn(void *user, const void *bytes, size_t size);
 og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user,
                         const og_onnx_weight *weights, int n_weights, const og_metadata *metadata,
                         int n_metadata, og_error *error);
 
-/* Any static graph as a standard model of the newest opset (states become inputs, their new values
- * outputs named NAME and NAME_new). Internal ops must have been expanded before. */
+/* Any graph as a standard model of the newest opset (states become inputs, their new values outputs
+ * named NAME and NAME_new; constants without a name become Constant nodes). Internal ops must have
+ * been expanded before. */
 og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *error);
 
 /* Raw file bytes of the model without external data, for fuzzing: what og_onnx_load_memory checks

@@ -3,8 +3,8 @@
  * - graph.initializer: weights get new data; external data is inlined, or goes to the new file;
  * - tensors elsewhere: external data is inlined, for the new model may lie in another folder;
  * - BatchNormalization: loses training_mode and all outputs but the first (what reads one of them
- *   gets the mean or variance through an Identity);
- * - Dropout: loses its training_mode input;
+ *   gets the mean or variance through an Identity), and Dropout its training_mode input, unless the
+ *   model is written as it is;
  * - metadata_props: given keys are replaced or added;
  *
  * so names, order, opsets and fields we do not know stay. Nothing is copied but a few bytes around
@@ -289,7 +289,7 @@ static og_status run_child(og__rewrite *r, const struct child *c, int depth, con
     else
         og__out_raw(out, f->start, f->total);
     *changed |= inner_changed;
-    if (c->child == NODE && is_batch_norm(in))
+    if (c->child == NODE && !r->training && is_batch_norm(in))
         OG_TRY(replace_statistics(r, in, f->number, out));
     forget_walked(r, f->start + f->total);
     return OG_OK;
@@ -305,8 +305,8 @@ static bool is_replaced_metadata(og__rewrite *r, const og__field *f)
 /* One message; depth 0: the model, 1: its graph or a function. */
 static og_status run(og__rewrite *r, kind k, int depth, og__wire in, og__out *out, bool *changed)
 {
-    bool batch_norm = k == NODE && is_batch_norm(in);
-    bool dropout = k == NODE && is_onnx_op(in, "Dropout");
+    bool look = k == NODE && !r->training;
+    bool batch_norm = look && is_batch_norm(in), dropout = look && is_onnx_op(in, "Dropout");
     int n_in = 0, n_out = 0;
     og__field f;
     while (og__wire_next(&in, &f) > 0) {

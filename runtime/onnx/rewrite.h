@@ -20,6 +20,7 @@ typedef struct og__rewrite {
     const og_metadata *metadata;
     int n_metadata;
     const char *location; /* external data goes to this file name; NULL: everything is inlined */
+    bool training;        /* what is training mode only stays */
     og_error *error;
 
     og__out out; /* the result */

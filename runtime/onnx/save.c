@@ -128,45 +128,58 @@ static uint64_t tensor_bytes(const og_onnx *onnx)
     return total;
 }
 
+/* Above `external_above` bytes of tensors (0: never), or where it must be, tensors go to PATH.data.
+ */
+static og_status save(og__rewrite *r, const char *path, uint64_t external_above)
+{
+    og_status status = OG_OK;
+    size_t n = strlen(path) + sizeof(".data");
+    char *data_path = malloc(n);
+    r->arena = og_arena_new();
+    if (!r->arena || !data_path) {
+        status = og_fail_memory(r->error, n, "saving");
+        goto cleanup;
+    }
+    snprintf(data_path, n, "%s.data", path);
+    if (external_above && tensor_bytes(r->onnx) > external_above)
+        r->location = og__path_base(data_path);
+    OG_TRY_CLEANUP(og__rewrite_run(r));
+    if (r->out.size > INT32_MAX && !r->location) {
+        r->location = og__path_base(data_path);
+        OG_TRY_CLEANUP(og__rewrite_run(r));
+    }
+    if (r->out.size > INT32_MAX) {
+        status =
+            og_fail(r->error, OG_UNSUPPORTED,
+                    "the model has %llu bytes even without its tensors, ONNX files end at 2 GiB",
+                    (unsigned long long)r->out.size);
+        goto cleanup;
+    }
+    status = write_files(r, path, data_path);
+cleanup:
+    free(data_path);
+    og_arena_free(r->arena);
+    return status;
+}
+
 og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights,
                        int n_weights, const og_metadata *metadata, int n_metadata,
                        uint64_t external_above, og_error *error)
 {
-    og_status status = OG_OK;
-    og_arena *arena = og_arena_new();
-    size_t n = strlen(path) + sizeof(".data");
-    char *data_path = malloc(n);
-    if (!arena || !data_path) {
-        status = og_fail_memory(error, n, "saving");
-        goto cleanup;
-    }
-    snprintf(data_path, n, "%s.data", path);
     og__rewrite r = {.onnx = onnx,
-                     .arena = arena,
                      .weights = weights,
                      .n_weights = n_weights,
                      .metadata = metadata,
                      .n_metadata = n_metadata,
                      .error = error};
-    if (external_above && tensor_bytes(onnx) > external_above)
-        r.location = og__path_base(data_path);
-    OG_TRY_CLEANUP(og__rewrite_run(&r));
-    if (r.out.size > INT32_MAX && !r.location) {
-        r.location = og__path_base(data_path);
-        OG_TRY_CLEANUP(og__rewrite_run(&r));
-    }
-    if (r.out.size > INT32_MAX) {
-        status =
-            og_fail(error, OG_UNSUPPORTED,
-                    "the model has %llu bytes even without its tensors, ONNX files end at 2 GiB",
-                    (unsigned long long)r.out.size);
-        goto cleanup;
-    }
-    status = write_files(&r, path, data_path);
-cleanup:
-    free(data_path);
-    og_arena_free(arena);
-    return status;
+    return save(&r, path, external_above);
+}
+
+og_status og_onnx_save_as_is(const og_onnx *onnx, const char *path, uint64_t external_above,
+                             og_error *error)
+{
+    og__rewrite r = {.onnx = onnx, .training = true, .error = error};
+    return save(&r, path, external_above);
 }
 
 og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user,

@@ -4,15 +4,16 @@
  * Names. Inputs and states keep theirs; an output's name becomes the name of the value, or of an
  * Identity of it where that is impossible (an input given back, a value given out twice).
  * Everything else keeps its name where it is unique, else gets a number. A state NAME is an input
- * NAME and an output NAME_new. Each node's doc_string says where it comes from. */
+ * NAME and an output NAME_new. Each node's doc_string says where it comes from.
+ *
+ * Constants. Those with a name are initializers, the others Constant nodes, as the loader has them:
+ * what has no name is not trained. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/graph/op.h"
-#include "runtime/onnx/file.h"
-#include "runtime/onnx/names.h"
-#include "runtime/onnx/onnx.h"
-#include "runtime/onnx/wire.h"
+#include "runtime/onnx/loader.h"
 
 /* Rows are in the newest form of their op; all of them read the same from this opset on, but for
  * the younger ops. */
@@ -61,7 +62,15 @@ enum {
     ATTR_STRINGS = 9,
     ATTR_TYPE = 20
 };
-enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9 };
+enum {
+    TENSOR_DIMS = 1,
+    TENSOR_TYPE = 2,
+    TENSOR_NAME = 8,
+    TENSOR_RAW = 9,
+    TENSOR_EXTERNAL = 13,
+    TENSOR_LOCATION = 14
+};
+enum { LENT_FROM = 1024 }; /* bytes */
 enum {
     VALUE_NAME = 1,
     VALUE_TYPE = 2,
@@ -85,6 +94,7 @@ typedef struct writer {
     og__names domains; /* other than ONNX's own */
     const char **domain_list;
     int n_domains;
+    og__external *lend; /* gets the data of large initializers; NULL: it is part of the bytes */
 } writer;
 
 static og_status no_memory(writer *w)
@@ -162,7 +172,8 @@ static void put_value_info(writer *w, uint32_t number, const char *name, const o
     og__out_message(&w->out, number, &value);
 }
 
-static og__out tensor_message(writer *w, const char *name, const og_type *type, const void *data)
+/* The fields of a tensor but its elements. */
+static og__out tensor_head(writer *w, const char *name, const og_type *type)
 {
     og__out tensor = og__out_in(w->arena);
     for (int i = 0; i < type->rank; i++)
@@ -170,21 +181,63 @@ static og__out tensor_message(writer *w, const char *name, const og_type *type, 
     og__out_varint(&tensor, TENSOR_TYPE, type->dtype);
     if (*name)
         og__out_text(&tensor, TENSOR_NAME, name);
+    return tensor;
+}
+
+static og__out tensor_message(writer *w, const char *name, const og_type *type, const void *data)
+{
+    og__out tensor = tensor_head(w, name, type);
     og__out_bytes(&tensor, TENSOR_RAW, data, (size_t)og_type_bytes(type));
     return tensor;
 }
 
-static og_status put_initializers(writer *w)
+/* An initializer whose elements stay where they are. */
+static og_status put_lent(writer *w, const char *name, const og_value *v)
+{
+    char location[16];
+    og__out tensor = tensor_head(w, name, &v->type), entry = og__out_in(w->arena);
+    snprintf(location, sizeof(location), "%d", v->id);
+    og__out_text(&entry, 1, "location");
+    og__out_text(&entry, 2, location);
+    og__out_message(&tensor, TENSOR_EXTERNAL, &entry);
+    og__out_varint(&tensor, TENSOR_LOCATION, 1);
+    og__out_message(&w->out, GRAPH_INITIALIZER, &tensor);
+    return og__external_lend(w->lend, location, v->data, (size_t)og_type_bytes(&v->type))
+               ? OG_OK
+               : no_memory(w);
+}
+
+static void put_constant_node(writer *w, const char *name, const og_value *v)
+{
+    og__out node = og__out_in(w->arena), value = node, tensor;
+    tensor = tensor_message(w, "", &v->type, v->data);
+    og__out_text(&value, ATTR_NAME, "value");
+    og__out_message(&value, ATTR_T, &tensor);
+    og__out_varint(&value, ATTR_TYPE, OG_ATTR_TENSOR);
+    og__out_text(&node, NODE_OUTPUT, name);
+    og__out_text(&node, NODE_OP, "Constant");
+    og__out_message(&node, NODE_ATTRIBUTE, &value);
+    og__out_message(&w->out, GRAPH_NODE, &node);
+}
+
+static og_status put_constants(writer *w)
 {
     for (int i = 0; i < w->g->n_values; i++) {
         const og_value *v = w->g->values[i];
         if (v->kind != OG_VALUE_CONST || !w->used[i])
             continue;
-        if (og_type_bytes(&v->type) < 0 || og_dtype_bits(v->type.dtype) == 0 || !v->data)
+        int64_t bytes = og_type_bytes(&v->type);
+        if (bytes < 0 || og_dtype_bits(v->type.dtype) == 0 || !v->data)
             return og_fail(w->error, OG_INTERNAL, "constant \"%s\" has no data to save",
                            w->names[i]);
-        og__out tensor = tensor_message(w, w->names[i], &v->type, v->data);
-        og__out_message(&w->out, GRAPH_INITIALIZER, &tensor);
+        if (!*v->name) {
+            put_constant_node(w, w->names[i], v);
+        } else if (w->lend && bytes >= LENT_FROM) {
+            OG_TRY(put_lent(w, w->names[i], v));
+        } else {
+            og__out tensor = tensor_message(w, w->names[i], &v->type, v->data);
+            og__out_message(&w->out, GRAPH_INITIALIZER, &tensor);
+        }
     }
     return OG_OK;
 }
@@ -331,9 +384,9 @@ static og_status put_graph(writer *w)
     OG_TRY(name_values(w));
     mark_used(w);
     og__out_text(&w->out, GRAPH_NAME, *g->name ? g->name : "graph");
+    OG_TRY(put_constants(w));
     for (int i = 0; i < g->n_nodes; i++)
         OG_TRY(put_node(w, g->nodes[i]));
-    OG_TRY(put_initializers(w));
     for (int i = 0; i < g->n_inputs; i++)
         put_value_info(w, GRAPH_INPUT, w->names[g->inputs[i]], &g->values[g->inputs[i]]->type);
     for (int i = 0; i < g->n_states; i++)
@@ -394,11 +447,9 @@ static og_status write_file(const og__out *model, const char *path, og_error *er
     return status;
 }
 
-og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *error)
+static og_status write_model(const og_graph *g, og__external *lend, og_arena *arena, og__out *model,
+                             og_error *error)
 {
-    og_arena *arena = og_arena_new();
-    if (!arena)
-        return og_fail_memory(error, 0, "writing the graph");
     writer w = {.g = g,
                 .arena = arena,
                 .error = error,
@@ -406,14 +457,51 @@ og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *erro
                 .taken = og__names_in(arena),
                 .domains = og__names_in(arena),
                 .opset = OPSET,
-                .ir = IR};
+                .ir = IR,
+                .lend = lend};
     w.names = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.names));
     w.used = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.used));
     w.domain_list = og_arena_array(arena, (size_t)g->n_nodes, sizeof(*w.domain_list));
-    og__out model = og__out_in(arena);
-    og_status status = w.names && w.used && w.domain_list ? put_model(&w, &model) : no_memory(&w);
+    *model = og__out_in(arena);
+    return w.names && w.used && w.domain_list ? put_model(&w, model) : no_memory(&w);
+}
+
+og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *error)
+{
+    og_arena *arena = og_arena_new();
+    if (!arena)
+        return og_fail_memory(error, 0, "writing the graph");
+    og__out model;
+    og_status status = write_model(g, NULL, arena, &model, error);
     if (status == OG_OK)
         status = write_file(&model, path, error);
     og_arena_free(arena);
+    return status;
+}
+
+static bool append(void *user, const void *bytes, size_t size)
+{
+    uint8_t **at = user;
+    memcpy(*at, bytes, size);
+    *at += size;
+    return true;
+}
+
+og_status og__graph_bytes(const og_graph *g, og__external *lend, og_arena *arena,
+                          const uint8_t **bytes, size_t *size, og_error *error)
+{
+    og_arena *pieces = og_arena_new();
+    if (!pieces)
+        return og_fail_memory(error, 0, "writing the graph");
+    og__out model;
+    og_status status = write_model(g, lend, pieces, &model, error);
+    if (status == OG_OK) {
+        uint8_t *all = og_arena_alloc(arena, (size_t)model.size + 1), *end = all;
+        if (!all || !og__out_write(&model, append, &end))
+            status = og_fail_memory(error, (size_t)model.size, "a model");
+        *bytes = all;
+        *size = (size_t)model.size;
+    }
+    og_arena_free(pieces);
     return status;
 }

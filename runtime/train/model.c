@@ -4,7 +4,7 @@
 
 #include "runtime/train/train.h"
 
-static og_model *new_model(og_context *c, og_onnx *onnx)
+og_model *og__model_of(og_context *c, og_onnx *onnx)
 {
     if (!onnx)
         return NULL;
@@ -26,13 +26,13 @@ static og_model *new_model(og_context *c, og_onnx *onnx)
 og_model *og_model_load(og_context *c, const char *path)
 {
     og__context_begin(c);
-    return new_model(c, og_onnx_load(path, &c->error));
+    return og__model_of(c, og_onnx_load(path, &c->error));
 }
 
 og_model *og_model_load_memory(og_context *c, const void *bytes, size_t size, const char *folder)
 {
     og__context_begin(c);
-    return new_model(c, og_onnx_load_memory(bytes, size, folder, &c->error));
+    return og__model_of(c, og_onnx_load_memory(bytes, size, folder, &c->error));
 }
 
 void og_model_free(og_model *m)
@@ -44,6 +44,12 @@ void og_model_free(og_model *m)
     og_arena_free(m->arena);
     og_onnx_free(m->onnx);
     free(m);
+}
+
+og_status og_model_save(const og_model *m, const char *path)
+{
+    og__context_begin(m->context);
+    return og_onnx_save_as_is(m->onnx, path, OG__EXTERNAL_ABOVE, &m->context->error);
 }
 
 int og_model_input_count(const og_model *m)

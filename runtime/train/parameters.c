@@ -75,7 +75,7 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
                                             .user = s};
     }
     og_status status = path
-                           ? og_onnx_save(onnx, path, weights, n, NULL, 0, (uint64_t)1 << 30, error)
+                           ? og_onnx_save(onnx, path, weights, n, NULL, 0, OG__EXTERNAL_ABOVE, error)
                            : og_onnx_write(onnx, write, user, weights, n, NULL, 0, error);
     free(weights);
     return status;

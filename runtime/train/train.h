@@ -54,6 +54,12 @@ struct og_model {
     bool warned;    /* of what the exporter folded */
 };
 
+/* A model of `onnx`, which it takes over also on failure; NULL, with the context's error, where
+ * that is NULL or memory is short. */
+og_model *og__model_of(og_context *context, og_onnx *onnx);
+/* Saved tensors of more bytes together go to a file of their own. */
+#define OG__EXTERNAL_ABOVE ((uint64_t)1 << 30)
+
 /* The parameters of all parts under the options' globs, in `arena`. */
 og_status og__model_classify(const og_model *model, const og_part *parts, int n_parts,
                              const og_options *options, og_arena *arena, og_params *params);

@@ -1,11 +1,14 @@
 # registry.c: one line a file that holds a table, so that a file's presence registers what is in it.
 #   ops/<stem>.c                 const og_op og_ops_<stem>[]
 #   kernels/<device>/<stem>.c    const og_kernel og_kernels_<device>_<stem>[]
+#   models/<stem>.c              const og_builtin og_models_<stem>[]
 # Of a device's tables, those of …_onednn and …_bfloat are asked first and that of `host` last.
 function(ongrad_registry sources output)
     set(op_externs "")
     set(op_rows "")
     set(kernel_externs "")
+    set(model_externs "")
+    set(model_rows "")
     foreach(source IN LISTS ${sources})
         get_filename_component(stem ${source} NAME_WE)
         if(source MATCHES "/ops/[^/]*\\.c$")
@@ -24,6 +27,12 @@ function(ongrad_registry sources output)
                 string(APPEND kernel_externs "extern const og_kernel og_kernels_${device}_${stem}[];\n")
                 string(APPEND ${device}_${rank} "    {\"${stem}\", og_kernels_${device}_${stem}},\n")
             endif()
+        elseif(source MATCHES "/models/[^/]*\\.c$")
+            file(STRINGS ${source} table REGEX "^const og_builtin og_models_${stem}\\[\\]")
+            if(table)
+                string(APPEND model_externs "extern const og_builtin og_models_${stem}[];\n")
+                string(APPEND model_rows "    {\"${stem}\", og_models_${stem}},\n")
+            endif()
         endif()
     endforeach()
     set(tables "")
@@ -36,12 +45,17 @@ function(ongrad_registry sources output)
 #include \"runtime/device/device.h\"
 #include \"kernels/cpu/cpu.h\"
 #include \"kernels/cuda/cuda.h\"
+#include \"models/model.h\"
 @op_externs@
 const og_op_table og_op_tables[] = {
 @op_rows@    {NULL, NULL},
 };
 @kernel_externs@
-@tables@")
+@tables@@model_externs@
+const og_builtin_table og_builtin_tables[] = {
+@model_rows@    {NULL, NULL},
+};
+")
 endfunction()
 
 # Each kernels/cpu/X_simd.c becomes three objects, with OG_SIMD_LEVEL 2, 3 and 4 and the suffix _v2, _v3, _v4 on what

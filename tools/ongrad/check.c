@@ -110,7 +110,7 @@ static int print_json(const checking *c)
     og_text out = {0};
     og_json j = {&out};
     og_json_open(&j, NULL, '{');
-    og_json_string(&j, "model", c->run.arguments->model);
+    og_json_string(&j, "model", c->run.model_name);
     og_json_bool(&j, "trains", c->trains);
     og_json_open(&j, "nodes", '{');
     og_json_int(&j, "total", c->nodes.n);
@@ -319,7 +319,7 @@ static int check(checking *c)
     if (status == OG__EXIT_DONE && !c->trains)
         status = OG__EXIT_FAILED;
     og__next next = {0};
-    og__next_line(&next, "plan", a->model);
+    og__next_model(&next, "plan", run);
     if (run->losses.n > 0) {
         og__next_loss(&next, a);
     } else {

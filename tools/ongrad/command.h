@@ -24,7 +24,8 @@ enum {
     OG__CHECK = 1 << 5,
     OG__EXPORT = 1 << 6,
     OG__DEVICES = 1 << 7,
-    OG__ALL = (1 << 8) - 1
+    OG__NEW = 1 << 8,
+    OG__ALL = (1 << 9) - 1
 };
 
 struct og__arguments;
@@ -32,7 +33,7 @@ struct og__arguments;
 typedef struct og__command {
     const char *name;
     unsigned bit;          /* the options it takes */
-    const char *arguments; /* "MODEL.onnx", "" for none */
+    const char *arguments; /* "MODEL.onnx", "[MODEL.onnx]" where it may be left out, "" for none */
     const char *summary;   /* one sentence */
     const char *example;   /* a line to paste */
     int (*run)(const struct og__arguments *arguments);
@@ -50,6 +51,7 @@ int og__command_inspect(const struct og__arguments *arguments);
 int og__command_plan(const struct og__arguments *arguments);
 int og__command_check(const struct og__arguments *arguments);
 int og__command_export(const struct og__arguments *arguments);
+int og__command_new(const struct og__arguments *arguments);
 int og__command_devices(const struct og__arguments *arguments);
 
 /* Return from the calling function where a step failed; it has said why. */

@@ -52,7 +52,7 @@ static int evaluate(og__run *run, og__feed *feed, og__metrics *m)
     og__next_line(&next, "export", a->model);
     og__next_add(&next, "-o");
     og__next_add(&next, "exported.onnx");
-    og__next_say(&next, run->quiet);
+    og__next_say(&next, run->quiet || !a->model);
     if (!isfinite(og__metrics_loss(m)))
         return og__say_error(run->command, OG__EXIT_FAILED, "the loss is not finite");
     return OG__EXIT_DONE;

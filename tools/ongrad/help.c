@@ -69,10 +69,28 @@ static void add_row(og_text *out, const og__row *row)
     og_text_free(&right);
 }
 
+/* The types of built-in models. */
+static void add_types(og_text *out)
+{
+    const og_model_type *type;
+    og_text_add(out, "Types\n");
+    for (int i = 0; (type = og_model_type_at(i)); i++) {
+        og_text_printf(out, "      %s", type->name);
+        add_wrapped(out, 6 + (int)strlen(type->name), HELP_COLUMN, type->summary);
+    }
+    og_text_add(out, "\n");
+    add_wrapped(out, 0, 0,
+                "ongrad new TYPE --help lists the options of one type with its defaults. The file "
+                "is in training mode: Dropout drops; ongrad train and ongrad export write models "
+                "for inference.");
+    og_text_add(out, "\n");
+}
+
 int og__help_command(const og__command *command, const og__row *rows, int n_rows)
 {
-    static const char *const groups[] = {"Data",   "Shapes",  "Loss",      "Optimizer", "Run",
-                                         "Output", "Machine", "Precision", "General"};
+    static const char *const groups[] = {
+        "Data",   "Shapes",  "Loss",      "Optimizer",      "Run",
+        "Output", "Machine", "Precision", "Built-in model", "General"};
     og_text out = {0};
     og_text_printf(&out, "ongrad %s%s%s [OPTIONS]\n\n", command->name,
                    *command->arguments ? " " : "", command->arguments);
@@ -90,6 +108,8 @@ int og__help_command(const og__command *command, const og__row *rows, int n_rows
         }
     }
     og_text_add(&out, "\n");
+    if (command->bit == OG__NEW)
+        add_types(&out);
     if (command->bit & ~(unsigned)OG__DEVICES) {
         add_wrapped(
             &out, 0, 0,

@@ -81,7 +81,7 @@ static int print_json(const og__run *run, const og__nodes *nodes, const og_model
     og_json j = {&out};
     og_tensor_info info;
     og_json_open(&j, NULL, '{');
-    og_json_string(&j, "model", run->arguments->model);
+    og_json_string(&j, "model", run->model_name);
     og_json_int(&j, "ir_version", model->ir_version);
     og_json_int(&j, "opset", model->opset);
     og_json_string(&j, "producer", model->producer);
@@ -144,7 +144,7 @@ static int print_table(const og__run *run, const og__nodes *nodes, const og_mode
     og__table table;
     char count[32];
     og_text_printf(&out, "%-9s %s, opset %d, IR version %" PRId64 "%s%s\n", "model",
-                   run->arguments->model, model->opset, model->ir_version,
+                   run->model_name, model->opset, model->ir_version,
                    model->producer && *model->producer ? ", from " : "",
                    model->producer ? model->producer : "");
     add_tensors(run, nodes, &out, "inputs", false);
@@ -217,8 +217,8 @@ static int inspect(og__run *run, og__nodes *nodes)
         return OG__EXIT_DONE;
     OG__TRY(json ? print_json(run, nodes, &model) : print_table(run, nodes, &model));
     og__next next = {0};
-    og__next_line(&next, "check", a->model);
-    og__next_line(&next, "plan", a->model);
+    og__next_model(&next, "check", run);
+    og__next_model(&next, "plan", run);
     og__next_add(&next, "--loss");
     og__next_add(&next, "cross_entropy");
     og__next_say(&next, run->quiet || json);

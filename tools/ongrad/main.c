@@ -3,29 +3,31 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tools/ongrad/options.h"
+#include "tools/ongrad/builtin.h"
 #include "tools/ongrad/say.h"
 
 const og__command og__command_table[] = {
-    {"train", OG__TRAIN, "MODEL.onnx", "Train a model and write it as ONNX, ready for inference.",
+    {"train", OG__TRAIN, "[MODEL.onnx]", "Train a model and write it as ONNX, ready for inference.",
      "ongrad train model.onnx --data x.npy --target y.npy --loss cross_entropy -o trained.onnx",
      og__command_train},
-    {"eval", OG__EVAL, "MODEL.onnx",
+    {"eval", OG__EVAL, "[MODEL.onnx]",
      "Print the loss, and the accuracy where there is one, on data.",
      "ongrad eval trained.onnx --data x.npy --target y.npy --loss cross_entropy", og__command_eval},
     {"predict", OG__PREDICT, "MODEL.onnx", "Write the model's outputs for data as .npy.",
      "ongrad predict trained.onnx --data x.npy -o y.npy", og__command_predict},
-    {"inspect", OG__INSPECT, "MODEL.onnx",
+    {"inspect", OG__INSPECT, "[MODEL.onnx]",
      "List nodes, shapes, parameters and FLOPs, or draw the graph.",
      "ongrad inspect model.onnx --batch_size 32 --svg model.svg", og__command_inspect},
-    {"plan", OG__PLAN, "MODEL.onnx",
+    {"plan", OG__PLAN, "[MODEL.onnx]",
      "Show the memory that training would take, without training; write the training step.",
      "ongrad plan model.onnx --loss cross_entropy --batch_size 64", og__command_plan},
-    {"check", OG__CHECK, "MODEL.onnx",
+    {"check", OG__CHECK, "[MODEL.onnx]",
      "Say what would be trained, and why, and which nodes are in the way; check gradients.",
      "ongrad check model.onnx --loss cross_entropy --gradients", og__command_check},
     {"export", OG__EXPORT, "MODEL.onnx", "Write a copy of the model in inference form.",
      "ongrad export trained.onnx -o exported.onnx", og__command_export},
+    {"new", OG__NEW, "TYPE", "Write a built-in model with random weights as ONNX.",
+     "ongrad new resnet --depth 34 --num_classes 10 -o model.onnx", og__command_new},
     {"devices", OG__DEVICES, "", "List the devices that can train.", "ongrad devices --json",
      og__command_devices},
     {NULL, 0, NULL, NULL, NULL, NULL},
@@ -61,6 +63,12 @@ static int run(const og__command *command, int argc, char **argv)
 {
     og__arguments arguments;
     int status = og__arguments_parse(&arguments, command, argc, argv);
+    const og_model_type *type =
+        status == OG__EXIT_DONE && command->bit == OG__NEW && arguments.model
+            ? og__model_type_find(arguments.model)
+            : NULL;
+    if (type)
+        og__rows_for_type(arguments.rows, arguments.n_rows, type);
     if (status == OG__EXIT_DONE)
         status = arguments.help ? og__help_command(command, arguments.rows, arguments.n_rows)
                                 : command->run(&arguments);

@@ -3,16 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/ongrad/options.h"
+#include "tools/ongrad/builtin.h"
 
 #define WITH_DATA (OG__TRAIN | OG__EVAL | OG__PREDICT | OG__PLAN | OG__CHECK)
 #define WITH_LOSS (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK)
 #define WITH_SHAPES (WITH_DATA | OG__INSPECT | OG__EXPORT)
 #define WITH_SESSION (WITH_DATA | OG__EXPORT)
+#define WITH_BUILTIN (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__INSPECT | OG__NEW)
 
 static const char data[] = "Data", run[] = "Run", output[] = "Output", loss[] = "Loss",
                   optimizer[] = "Optimizer", precision[] = "Precision", machine[] = "Machine",
-                  shapes[] = "Shapes", general[] = "General";
+                  shapes[] = "Shapes", model[] = "Built-in model", general[] = "General";
 
 static const og__row own_rows[] = {
     {{"data", OG_OPTION_LIST, NULL, "[INPUT=]PATH",
@@ -54,17 +55,22 @@ static const og__row own_rows[] = {
     {{"dim", OG_OPTION_LIST, NULL, "NAME=N", "the length of a symbolic dim"}, WITH_SHAPES, shapes},
     {{"epochs", OG_OPTION_INT, "1", "N", "passes over the data"}, OG__TRAIN, run, 1},
     {{"steps", OG_OPTION_INT, NULL, "N", "optimizer steps, instead of epochs"}, OG__TRAIN, run, 1},
-    {{"seed", OG_OPTION_INT, "0", "N", "of the order of samples and of random ops"},
-     OG__TRAIN | OG__CHECK,
+    {{"seed", OG_OPTION_INT, "0", "N",
+      "of the order of samples, of random ops, and of a built-in model's weights"},
+     OG__TRAIN | OG__CHECK | WITH_BUILTIN,
      run},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
-      "what is written: train trained.onnx, export exported.onnx, predict predictions.npy (one "
+      "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
+      "predictions.npy (one "
       "output) or "
       "predictions/ (several)"},
-     OG__TRAIN | OG__PREDICT | OG__EXPORT,
+     OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW,
      output,
      0,
      'o'},
+    {{"overwrite", OG_OPTION_FLAG, "off", NULL, "replace the output where it exists"},
+     OG__NEW,
+     output},
     {{"log", OG_OPTION_TEXT, NULL, "FILE",
       "one JSON object an optimizer step, and one of the whole run"},
      OG__TRAIN,
@@ -164,7 +170,6 @@ static const struct {
     {"loss_scale_backoff", OG__TRAIN | OG__PLAN, precision},
     {"loss_scale_interval", OG__TRAIN | OG__PLAN, precision},
     {"allow_tf32", WITH_SESSION, precision},
-    {"seed", OG__TRAIN | OG__CHECK, run},
 };
 
 static const struct {
@@ -179,8 +184,8 @@ static const struct {
 };
 
 static const char *const future[] = {
-    "checkpoint", "checkpoint_every", "resume",     "ema",     "tensorboard", "device_memory",
-    "metric",     "model_type",       "num_layers", "d_model", "recompute",
+    "checkpoint",  "checkpoint_every", "resume", "ema",
+    "tensorboard", "device_memory",    "metric", "recompute",
 };
 
 bool og__same_name(const char *a, const char *b)
@@ -216,6 +221,11 @@ static og__row library_row(const og_option_info *info)
             row.commands = places[i].commands;
             row.group = places[i].group;
         }
+    if (og__is_model_option(info->name)) {
+        row.commands = strcmp(info->name, "model_type") != 0 ? WITH_BUILTIN
+                                                             : WITH_BUILTIN & ~(unsigned)OG__NEW;
+        row.group = model;
+    }
     return row;
 }
 

@@ -302,11 +302,11 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
     const og__row *config = og__arguments_row(a, "config");
     if ((config->commands & command->bit) && og__argument_is_set(a, "config"))
         OG__TRY(og__config_read(a, og__argument(a, "config")));
-    if (*command->arguments && !a->model)
+    bool optional = *command->arguments == '[';
+    if (*command->arguments && !optional && !a->model)
         return og__say_error(command->name, OG__EXIT_USAGE,
-                             "no model given: ongrad %s MODEL.onnx …\n"
-                             "(built-in models are not part of this version of ongrad, %s)",
-                             command->name, og_version());
+                             "no model given: ongrad %s %s …; see ongrad %s --help", command->name,
+                             command->arguments, command->name);
     return OG__EXIT_DONE;
 }
 

@@ -122,7 +122,7 @@ static int print_json(const planning *p)
     og_text out = {0};
     og_json j = {&out};
     og_json_open(&j, NULL, '{');
-    og_json_string(&j, "model", p->run.arguments->model);
+    og_json_string(&j, "model", p->run.model_name);
     og_json_bool(&j, "training", p->run.losses.n > 0);
     og_json_int(&j, "batch_size", p->run.batch_size);
     og_json_int(&j, "gradient_accumulation_steps", p->accumulation);
@@ -224,7 +224,7 @@ static int print_table(const planning *p)
     og_text_printf(&out,
                    "%s of %s: batch_size=%" PRId64 ", accumulation=%" PRId64
                    ", effective batch=%" PRId64 ", float32\n\n",
-                   p->run.losses.n ? "training" : "prediction", p->run.arguments->model,
+                   p->run.losses.n ? "training" : "prediction", p->run.model_name,
                    p->run.batch_size, p->accumulation, p->run.batch_size * p->accumulation);
     add_memory(p, &out);
     og__memory_use_text(&p->use, &out);
@@ -307,7 +307,7 @@ static int plan(planning *p)
     if (run->losses.n == 0 || json)
         return OG__EXIT_DONE;
     og__next next = {0};
-    og__next_line(&next, "train", a->model);
+    og__next_model(&next, "train", run);
     if (!og__next_option(&next, a, "data", "data")) {
         og__next_add(&next, "--data");
         og__next_add(&next, "PATH");

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "tools/ongrad/builtin.h"
 #include "tools/ongrad/say.h"
 
 /* A line of /proc/self/status, "VmHWM:    1234 kB", in bytes; 0 where there is none. */
@@ -206,8 +207,8 @@ void og__report_start(const og__report *r)
     if (run->quiet)
         return;
     og_model_describe(run->model, &model);
-    og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), a->model, model.opset,
-            model.producer && *model.producer ? ", from " : "",
+    og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), run->model_name,
+            model.opset, model.producer && *model.producer ? ", from " : "",
             model.producer ? model.producer : "", model.nodes);
     say_parameters(run);
     say_data("data", &run->data);
@@ -250,6 +251,15 @@ void og__next_line(og__next *next, const char *command, const char *model)
     } else if (model) {
         og__paste_word(&next->line, model);
     }
+}
+
+void og__next_model(og__next *next, const char *command, const og__run *run)
+{
+    const og__arguments *a = run->arguments;
+    og__next_line(next, command, a->model);
+    for (int i = 0; !a->model && i < a->n_rows; i++)
+        if (og__is_model_option(a->rows[i].info.name))
+            og__next_option(next, a, a->rows[i].info.name, a->rows[i].info.name);
 }
 
 void og__next_add(og__next *next, const char *word)

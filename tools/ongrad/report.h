@@ -25,6 +25,8 @@ typedef struct og__next {
     og_text lines, line;
 } og__next;
 void og__next_line(og__next *next, const char *command, const char *model);
+/* A line on the run's own model: its path, or the options that make it. */
+void og__next_model(og__next *next, const char *command, const og__run *run);
 /* One more word, quoted where needed. */
 void og__next_add(og__next *next, const char *word);
 /* Every value of option `from` as option `as`. false: there was none. */

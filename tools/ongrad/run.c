@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/ongrad/builtin.h"
 #include "tools/ongrad/say.h"
 
 enum { DEFAULT_BATCH = 32, MOST_THREADS = 1024 };
@@ -43,7 +44,7 @@ static int set_options(og__run *run)
     return OG__EXIT_DONE;
 }
 
-int og__run_open(og__run *run, const og__arguments *a)
+int og__run_open_context(og__run *run, const og__arguments *a)
 {
     *run = (og__run){.arguments = a, .command = a->command->name, .default_batch = DEFAULT_BATCH};
     run->quiet = og__argument_flag(a, "quiet");
@@ -62,10 +63,24 @@ int og__run_open(og__run *run, const og__arguments *a)
         return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the device");
     if (og_error_status(run->context) != OG_OK)
         return og__run_failed(run);
-    OG__TRY(set_options(run)); /* before the model: wrong usage is told first */
-    run->model = og_model_load(run->context, a->model);
-    if (!run->model)
-        return og__run_failed(run);
+    return set_options(run);
+}
+
+static int open_model(og__run *run)
+{
+    const char *path = run->arguments->model;
+    if (!path)
+        return og__run_new_model(run);
+    OG__TRY(og__refuse_model_options(run->arguments));
+    run->model_name = path;
+    run->model = og_model_load(run->context, path);
+    return run->model ? OG__EXIT_DONE : og__run_failed(run);
+}
+
+int og__run_open(og__run *run, const og__arguments *a)
+{
+    OG__TRY(og__run_open_context(run, a)); /* before the model: wrong usage is told first */
+    OG__TRY(open_model(run));
     run->n_inputs = og_model_input_count(run->model);
     run->inputs = calloc((size_t)run->n_inputs + 1, sizeof *run->inputs);
     if (!run->inputs)

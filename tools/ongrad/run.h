@@ -12,6 +12,7 @@ typedef struct og__run {
     bool quiet;
     og_context *context;
     og_model *model;
+    const char *model_name; /* its path, or the type of a built-in model */
     og_options *options;
     og__losses losses;
     og__bindings data;
@@ -23,7 +24,9 @@ typedef struct og__run {
     og_session *session;
 } og__run;
 
-/* Context, model, options. An exit status; og__run_close in any case. */
+/* Context and options. An exit status; og__run_close in any case. */
+int og__run_open_context(og__run *run, const og__arguments *arguments);
+/* Those and the model: the file given, else a new built-in one. */
 int og__run_open(og__run *run, const og__arguments *arguments);
 void og__run_close(og__run *run);
 

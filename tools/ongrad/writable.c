@@ -17,8 +17,9 @@ static bool same_file(const char *a, const struct stat *b)
 static const char *file_being_read(const og__run *run, const struct stat *info)
 {
     const og__bindings *b = &run->data;
-    if (same_file(run->arguments->model, info))
-        return run->arguments->model;
+    const char *model = run->arguments->model;
+    if (model && run->model && same_file(model, info))
+        return model;
     for (int i = 0; i < run->losses.n; i++)
         if (run->losses.items[i].is_model && same_file(run->losses.items[i].loss, info))
             return run->losses.items[i].loss;
