@@ -64,7 +64,7 @@ typedef struct og__weight {
 
 /* ---- a model being built */
 
-enum { OG__BATCH = 2147483647 }; /* the stand-in: a prime, larger than any option's value */
+enum { OG__BATCH = 16777259 }; /* the stand-in: a prime, larger than any option's value */
 
 struct og__building {
     og_graph *g; /* takes the first error of all calls */

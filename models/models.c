@@ -123,8 +123,11 @@ static void build(og_graph *g, const og_builtin *row, const og_options *options,
     g->name = row->type.name;
     og__scope all = {"", 0};
     row->build(&b);
-    if (og__model_failed(&b))
+    if (og__model_failed(&b)) {
+        if (g->error.status != OG_INVALID_ARGUMENT)
+            og_error_prefix(&g->error, "a %s of this size cannot be built", row->type.name);
         return;
+    }
     og__leave(&b, all);
     free_batch(g);
     if (og__model_failed(&b))
