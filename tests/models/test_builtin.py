@@ -279,6 +279,8 @@ def test_trains_without_a_model(tmp_path):
         said = run(command, *shape, "--streams", "face", "--loss", "cross_entropy", cwd=tmp_path)
         assert "--num_layers 1" in said, said  # among the commands that come next
     run("eval", "--model_type", "lightweight_transformer", *shape, *data, cwd=tmp_path)
+    for flag in ["--features_224_dir", "--video_dir", "--face_dir"]:
+        assert flag in run("train", "--batch_size", "64", status=2, cwd=tmp_path)
     assert "--d_model is an option of built-in models" in run("train", "m.onnx", "--d_model", "8", *data, status=2,
                                                               cwd=tmp_path)
 

@@ -271,6 +271,63 @@ TEST(failures_leave_what_was_there)
 
 /* ---- graphs */
 
+/* w [2] trains, c [2] has no name; Dropout is in training mode. */
+static og_graph *made_graph(void)
+{
+    og_graph *g = og_graph_new();
+    if (!g)
+        return NULL;
+    const og_type t = og_type_make(OG_FLOAT, 1, two);
+    og_val x = og_graph_add_input(g, "x", &t), w = og_graph_add_const(g, "w", &t, weights);
+    og_val y = Add(Mul(x, w), og_const_copy(g, &t, weights));
+    y = Op("Dropout", In(y, Scalar(y, 0.5), og_const_double(g, OG_BOOL, 1)));
+    og_graph_add_output(g, "y", y);
+    CHECK_STR(og_error_text(&g->error), "");
+    return g;
+}
+
+static int count(const og_graph *g, const char *op)
+{
+    int n = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        n += strcmp(g->nodes[i]->op->name, op) == 0;
+    return n;
+}
+
+/* Values that og_classify would look at. */
+static int named_constants(const og_graph *g)
+{
+    int n = 0;
+    for (int i = 0; i < g->n_values; i++)
+        n += g->values[i]->kind == OG_VALUE_CONST && *g->values[i]->name;
+    return n;
+}
+
+TEST(a_graph_becomes_a_model_in_memory_and_in_a_file)
+{
+    og_error error = {0};
+    og_onnx *made = og_onnx_from_graph(made_graph(), &error);
+    CHECK_STR(og_error_text(&error), "");
+    REQUIRE(made);
+    CHECK_INT(og_onnx_save_as_is(made, "as_is.onnx", 0, &error), OG_OK);
+    CHECK_INT(og_onnx_save(made, "inference.onnx", NULL, 0, NULL, 0, 0, &error), OG_OK);
+    og_onnx *as_is = og_onnx_load("as_is.onnx", &error),
+            *inference = og_onnx_load("inference.onnx", &error);
+    CHECK_STR(og_error_text(&error), "");
+    REQUIRE(as_is && inference);
+    const og_onnx *all[] = {made, as_is, inference};
+    for (int i = 0; i < 3; i++) {
+        const og_graph *g = og_onnx_graph(all[i]);
+        TEST_CASE(i == 0 ? "in memory" : i == 1 ? "as it is" : "in inference mode");
+        CHECK_INT(named_constants(g), 1);
+        REQUIRE(count(g, "Dropout") == 1);
+        CHECK_INT(g->nodes[g->n_nodes - 1]->n_in, i == 2 ? 2 : 3);
+    }
+    og_onnx_free(inference);
+    og_onnx_free(as_is);
+    og_onnx_free(made);
+}
+
 TEST(saves_a_graph_with_states)
 {
     og_graph *g = og_graph_new();
@@ -309,6 +366,7 @@ static const og_test tests[] = {
     TEST_ROW(training_mode_is_left_behind),
     TEST_ROW(large_tensors_go_to_an_external_file_and_back),
     TEST_ROW(failures_leave_what_was_there),
+    TEST_ROW(a_graph_becomes_a_model_in_memory_and_in_a_file),
     TEST_ROW(saves_a_graph_with_states),
 };
 TEST_MAIN(tests)

@@ -1,4 +1,5 @@
-/* Every allocation of ours fails once: loading, planning, training and saving must each end in an
+/* Every allocation of ours fails once: loading, planning, training, saving and making models must
+ * each end in an
  * error message or in success, never in a crash, and a later try with memory must work. Linked with
  * --wrap for malloc and its kin, so that only the library's own calls are counted, not those of the
  * libraries it uses. */
@@ -89,16 +90,35 @@ static bool whole_run(og_context *c, const losses *l)
     return good;
 }
 
-static void fail_each(const losses *l)
+/* A built-in model made and saved. */
+static bool new_model(og_context *c, const losses *unused)
+{
+    static const char *const settings[][2] = {
+        {"num_layers", "1"},    {"d_model", "8"}, {"num_heads", "2"},  {"feature_size", "4"},
+        {"feature_steps", "2"}, {"frames", "2"},  {"video_size", "8"}, {"face_size", "16"}};
+    og_options *o = og_options_new(c);
+    bool good = o != NULL;
+    (void)unused;
+    for (size_t i = 0; good && i < sizeof(settings) / sizeof(*settings); i++)
+        good = og_options_set(o, settings[i][0], settings[i][1]) == OG_OK;
+    og_model *m = good ? og_model_new(c, "transformer", o) : NULL;
+    good = m && og_model_save(m, "new.onnx") == OG_OK;
+    og_model_free(m);
+    og_options_free(o);
+    return good;
+}
+
+/* `least`: so many allocations there are at any rate. */
+static void fail_each(bool (*run)(og_context *, const losses *), const losses *l, long least)
 {
     og_context *c = og_context_new(&(og_context_config){.threads = 1});
     REQUIRE(c != NULL);
-    CHECK(whole_run(c, l));
+    CHECK(run(c, l));
     long n = 0;
     for (bool more = true; more && n < 20000; n++) {
         countdown = n;
         failed = false;
-        bool good = whole_run(c, l);
+        bool good = run(c, l);
         countdown = -1;
         more = failed;
         char which[32];
@@ -107,23 +127,31 @@ static void fail_each(const losses *l)
         if (failed && !good)
             CHECK(og_error_status(c) != OG_OK && *og_error_message(c));
     }
-    CHECK(n > 100);
+    CHECK(n > least);
     CHECK(n < 20000);
-    CHECK(whole_run(c, l));
+    CHECK(run(c, l));
     og_context_free(c);
 }
 
 TEST(each_allocation_fails_once)
 {
-    fail_each(&(losses){"bce_with_logits", NULL});
+    fail_each(whole_run, &(losses){"bce_with_logits", NULL}, 100);
 }
 
 TEST(each_allocation_fails_once_with_a_loss_model)
 {
-    fail_each(&(losses){"huber,target=t,weight=0.5",
-                        OG_TEST_SOURCE_DIR "/../fixtures/losses/uncertain.onnx"});
+    fail_each(whole_run,
+              &(losses){"huber,target=t,weight=0.5",
+                        OG_TEST_SOURCE_DIR "/../fixtures/losses/uncertain.onnx"},
+              100);
+}
+
+TEST(each_allocation_fails_once_with_a_new_model)
+{
+    fail_each(new_model, NULL, 30);
 }
 
 static const og_test tests[] = {TEST_ROW(each_allocation_fails_once),
-                                TEST_ROW(each_allocation_fails_once_with_a_loss_model)};
+                                TEST_ROW(each_allocation_fails_once_with_a_loss_model),
+                                TEST_ROW(each_allocation_fails_once_with_a_new_model)};
 TEST_MAIN(tests)

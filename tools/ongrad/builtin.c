@@ -85,11 +85,28 @@ static int set_streams(og__run *run, const og_model_type *type)
     return status;
 }
 
+/* Training and evaluation read data, which is asked for before a model is built. */
+static int need_data(const og__run *run, const og_model_type *type)
+{
+    bool reads = !strcmp(run->command, "train") || !strcmp(run->command, "eval");
+    if (!reads || og__argument_is_set(run->arguments, "data"))
+        return OG__EXIT_DONE;
+    return og__say_error(run->command, OG__EXIT_USAGE,
+                         "no model and no data given: ongrad %s MODEL.onnx --data PATH …, or for "
+                         "the built-in %s %s",
+                         run->command, type->name,
+                         find_option(type, "streams")
+                             ? "--features_224_dir, --video_dir and --face_dir, at least one"
+                             : "--data PATH");
+}
+
 int og__run_new_model(og__run *run)
 {
     bool named = !strcmp(run->command, "new");
     const char *name = named ? run->arguments->model : og__argument(run->arguments, "model_type");
     const og_model_type *type = og__model_type_find(name);
+    if (type)
+        OG__TRY(need_data(run, type));
     if (type)
         OG__TRY(set_streams(run, type));
     run->model = og_model_new(run->context, name, run->options);
