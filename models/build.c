@@ -88,9 +88,10 @@ int og__model_sizes(og__building *b, const char *name, int64_t sizes[OG__MOST_SI
 
 /* ---- names */
 
-static const char *scoped(og__building *b, const char *name)
+/* `name` in the scope, and `ending`. */
+static const char *scoped(og__building *b, const char *name, const char *ending)
 {
-    const char *full = og_arena_printf(b->g->arena, "%s%s", b->scope, name);
+    const char *full = og_arena_printf(b->g->arena, "%s%s%s", b->scope, name, ending);
     if (!full)
         og_fail_memory(&b->g->error, strlen(name), "a name");
     return full ? full : "";
@@ -102,10 +103,9 @@ og__scope og__enter(og__building *b, const char *format, ...)
     og__scope scope = {b->scope, b->g->n_nodes};
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(name, sizeof(name) - 1, format, arguments);
+    vsnprintf(name, sizeof(name), format, arguments);
     va_end(arguments);
-    strcat(name, ".");
-    b->scope = scoped(b, name);
+    b->scope = scoped(b, name, ".");
     return scope;
 }
 
@@ -155,14 +155,16 @@ og_val og__model_weight(og__building *b, const char *name, int rank, const int64
 {
     og_graph *g = b->g;
     og_type type = og_type_make(OG_FLOAT, rank, dims);
-    const char *full = scoped(b, name);
+    const char *full = scoped(b, name, "");
     if (!og__model_failed(b) && og_type_bytes(&type) < 0)
         og__model_fail(b, "%s: \"%s\" would have more elements than can be counted", b->type->name,
                        full);
     og__weight *weights = og_arena_grow(g->arena, b->weights, (size_t)b->n_weights,
                                         &b->weights_capacity, sizeof(*weights));
-    if (!weights)
+    if (!weights) {
         og_fail_memory(&g->error, sizeof(*weights), "the list of weights");
+        return OG_NONE;
+    }
     if (og__model_failed(b))
         return OG_NONE;
     b->weights = weights;

@@ -133,7 +133,7 @@ static og_val stream_tokens(og__building *b, int stream, int64_t d)
 
 static og_val all_tokens(og__building *b, const bool chosen[STREAMS], int64_t d)
 {
-    og_val list[STREAMS], x;
+    og_val list[STREAMS] = {OG_NONE}, x;
     int n = 0;
     for (int i = 0; i < STREAMS; i++)
         if (chosen[i])

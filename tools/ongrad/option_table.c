@@ -57,7 +57,7 @@ static const og__row own_rows[] = {
     {{"steps", OG_OPTION_INT, NULL, "N", "optimizer steps, instead of epochs"}, OG__TRAIN, run, 1},
     {{"seed", OG_OPTION_INT, "0", "N",
       "of the order of samples, of random ops, and of a built-in model's weights"},
-     OG__TRAIN | OG__CHECK | WITH_BUILTIN,
+     WITH_BUILTIN,
      run},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
       "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
