@@ -1,5 +1,5 @@
-/* Fused: an elementwise program (runtime/graph/program.h). Made by the fuse pass, which also sets
- * the types. */
+/* Fused: an elementwise program, perhaps with a reduction at its end (runtime/graph/program.h).
+ * Made by the fuse pass, which also sets the types. */
 #include "runtime/graph/op.h"
 
 static bool fused_infer(og_infer *i)

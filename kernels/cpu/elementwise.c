@@ -10,6 +10,9 @@
  * - direct: of the domain's type and contiguous over this tile. It is read in place;
  * - gathered: anything else. It is loaded and converted into a register, a piece of L1 a tile long.
  *
+ * A program that ends in a reduction has its tiles taken in as they are computed (fold.h); without
+ * other outputs, its space is walked as its first input of that shape lies.
+ *
  * Results go straight to the output where types agree and no input that is still to be read shares
  * its memory; else they are stored when all instructions of the tile have run. The last, partial
  * tile is computed in registers only and in whole vectors, so that no result depends on where in
@@ -17,12 +20,14 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/elementwise.h"
-#include "kernels/cpu/iterate.h"
+#include "kernels/cpu/fold.h"
 #include "runtime/base/checked.h"
 
 #define TILE_BYTES 4096
 /* What the registers and the memory streams of a tile may take of L1 before tiles are halved. */
 #define L1_SHARE (32 << 10)
+/* Of results that wait in an output to be reduced together. */
+#define TOGETHER_BYTES (16 << 10)
 /* From this many steps on, memory idles while a tile is computed unless the next one is asked for.
  */
 #define LONG_PROGRAM 6
@@ -61,9 +66,13 @@ typedef struct plan {
     bool *uniform; /* by value */
     int16_t *out;
     og_dtype *out_dtype;
+    int folded;        /* the value that is reduced; -1 */
+    int folded_output; /* the output of the domain's type that it is, too; -1 */
+    og__fold fold;
     /* The workspace: */
     size_t uniform_bytes; /* first a vector for each value */
     size_t thread_bytes;  /* then for each thread: slots, and a pointer for each value */
+    size_t fold_offset;   /* then accumulators */
 } plan;
 
 const og__tile_ops *og__tile_ops_best(void)
@@ -132,11 +141,33 @@ void og__output_order(const og_tensor *y, int *order)
     }
 }
 
-static void plan_inputs(plan *p, const og_call *call)
+static const og_type *space_of(const og_call *call, const og_program *program)
 {
-    const og_type *space = &call->y[0].type;
+    return program->fold ? &program->space : &call->y[0].type;
+}
+
+/* The order in which the space is walked. */
+static void walk_order(const og_call *call, const og_program *program, int *order)
+{
+    const og_type *space = space_of(call, program);
+    og_tensor dense = og_tensor_dense(space, NULL);
+    const og_tensor *like = program->n_out ? &call->y[0] : &dense;
+    for (int i = 0; i < call->nx && like == &dense; i++)
+        if (og_type_same_dims(&call->x[i].type, space) && og_tensor_is_channels_last(&call->x[i]))
+            like = &call->x[i];
+    og__output_order(like, order);
+}
+
+bool og__elementwise_folds(const og_call *call, const og_program *program)
+{
+    og__fold fold;
     int order[OG_MAX_RANK];
-    og__output_order(&call->y[0], order);
+    walk_order(call, program, order);
+    return og__fold_plan(&fold, program, &call->y[program->n_out], order);
+}
+
+static void plan_inputs(plan *p, const og_call *call, const og_type *space, const int *order)
+{
     for (int i = 0; i < p->n_in; i++) {
         input *in = &p->inputs[i];
         const og_tensor *x = &call->x[i];
@@ -199,20 +230,25 @@ static void plan_steps(plan *p, const og_program *program)
 /* Which results are outputs, and may be written in place of a register. */
 static void plan_outputs(plan *p, const og_program *program, const og_call *call)
 {
-    for (int o = 0; o < p->n_out; o++) {
-        int value = program->out[o];
-        p->out[o] = (int16_t)value;
-        p->out_dtype[o] = call->y[o].type.dtype;
-        if (p->out_dtype[o] == OG_UNDEFINED)
-            continue;
+    for (int o = 0; o < p->n_out + (p->folded >= 0); o++) {
+        bool stored = o < p->n_out;
+        int value = stored ? program->out[o] : p->folded;
+        if (stored) {
+            p->out[o] = (int16_t)value;
+            p->out_dtype[o] = call->y[o].type.dtype;
+            if (p->out_dtype[o] == OG_UNDEFINED)
+                continue;
+            if (value == p->folded && p->out_dtype[o] == domain_dtype[p->domain])
+                p->folded_output = o;
+        }
         if (p->uniform[value]) {
             p->expanded[value] = 0;
         } else if (value < p->n_in) {
             input *in = &p->inputs[value];
-            in->copied = p->n_out > 1;
+            in->copied = in->copied || (stored && p->n_out > 1);
             in->first_use = 0;
             in->last_use = p->n_steps;
-        } else {
+        } else if (stored) {
             for (int k = 0; k < p->n_steps; k++)
                 if (p->steps[k].value == value && p->steps[k].output < 0 &&
                     p->out_dtype[o] == domain_dtype[p->domain])
@@ -221,9 +257,12 @@ static void plan_outputs(plan *p, const og_program *program, const og_call *call
     }
 }
 
-/* The last step that reads a value; n_steps if an output is stored from it at the end. */
+/* The last step that reads a value; n_steps if an output is stored from it at the end, or it is
+ * reduced. */
 static int last_use(const plan *p, int value)
 {
+    if (value == p->folded)
+        return p->n_steps;
     for (int o = 0; o < p->n_out; o++)
         if (p->out[o] == value)
             return p->n_steps;
@@ -303,8 +342,13 @@ og_status og__elementwise_prepare(og_call *call, const og_program *program, og_e
     p->domain = domain_of(program->domain);
     p->size = og__size(program->domain);
     p->ops = og__tile_ops_best();
-    p->total = og__elements(&call->y[0]);
-    plan_inputs(p, call);
+    const og_type *space = space_of(call, program);
+    int order[OG_MAX_RANK];
+    walk_order(call, program, order);
+    p->total = og__product(space->dims, 0, space->rank);
+    p->folded = program->fold ? program->folded : -1;
+    p->folded_output = -1;
+    plan_inputs(p, call, space, order);
     plan_steps(p, program);
     plan_outputs(p, program, call);
     plan_slots(p, busy);
@@ -318,12 +362,17 @@ og_status og__elementwise_prepare(og_call *call, const og_program *program, og_e
         p->tile /= 2;
     p->tile = og__min(p->tile, (int64_t)og_align_up((size_t)og__max(p->total, 1), OG__LANES));
     p->threads = og__threads(call, p->total * og__max(1, p->n_steps));
+    if (p->folded >= 0) {
+        og__fold_plan(&p->fold, program, &call->y[p->n_out], order);
+        p->threads = (int)og__max(1, og__min(p->threads, p->fold.parts));
+    }
     p->uniform_bytes =
         og_align_up((size_t)p->n_values * OG__LANES * p->size + (size_t)p->n_out, 256);
     p->thread_bytes = og_align_up((size_t)p->n_slots * (size_t)p->tile * p->size, 64) +
                       (size_t)p->n_values * sizeof(void *);
     p->thread_bytes = og_align_up(p->thread_bytes, 256);
-    call->workspace_bytes = p->uniform_bytes + (size_t)p->threads * p->thread_bytes;
+    p->fold_offset = p->uniform_bytes + (size_t)p->threads * p->thread_bytes;
+    call->workspace_bytes = p->fold_offset + (p->folded >= 0 ? og__fold_bytes(&p->fold) : 0);
     call->state = p;
     return OG_OK;
 }
@@ -457,39 +506,85 @@ static void run_uniform(const plan *p, const og_call *call, char *uniform)
     }
 }
 
+/* The pointers of a thread: uniform values, whole tiles of them where a step wants that. */
+static const void **thread_values(const plan *p, const char *uniform, char *slots)
+{
+    const void **values =
+        (const void **)(slots + og_align_up((size_t)p->n_slots * (size_t)p->tile * p->size, 64));
+    for (int v = 0; v < p->n_values; v++) {
+        values[v] = uniform + v * OG__LANES * (int64_t)p->size;
+        if (p->expanded[v] >= 0) {
+            char *slot = slots + p->expanded[v] * p->tile * (int64_t)p->size;
+            p->ops->load[p->domain][domain_dtype[p->domain]](slot, values[v], 0, p->tile);
+            values[v] = slot;
+        }
+    }
+    return values;
+}
+
+/* One part of the reduction: its elements computed and taken in, tile by tile. Where they are
+ * written to an output and lie in rows, several rows are taken in together, which is faster. */
+static void run_folded(const plan *p, const og_call *call, const bool *direct, char *slots,
+                       const void **values, int64_t part)
+{
+    void *accumulators = (char *)call->workspace + p->fold_offset;
+    int64_t begin, end;
+    og__fold_range(&p->fold, part, &begin, &end);
+    og__fold_start(&p->fold, accumulators, part);
+    int64_t together = og__fold_together(&p->fold, TOGETHER_BYTES / (int64_t)p->size);
+    const char *waiting = NULL; /* the elements from … */
+    int64_t from = begin;       /* … on, which are still to be taken in */
+    for (int64_t at = begin; at < end; at += p->tile) {
+        int64_t n = og__min(p->tile, end - at);
+        run_tile(p, call, direct, slots, values, at, n);
+        const char *data = values[p->folded];
+        if (waiting && data != waiting + (at - from) * (int64_t)p->size) {
+            og__fold_take(&p->fold, accumulators, part, from, at - from, waiting, p->size);
+            waiting = NULL;
+        }
+        if (!waiting) {
+            waiting = data;
+            from = at;
+        }
+        bool stays = p->folded_output >= 0 &&
+                     data == (char *)call->y[p->folded_output].data + at * (int64_t)p->size;
+        if (!stays || at + n - from >= together || at + n == end) {
+            og__fold_take(&p->fold, accumulators, part, from, at + n - from, waiting, p->size);
+            waiting = NULL;
+        }
+    }
+}
+
 og_status og__elementwise_run(const og_call *call, og_error *error)
 {
     (void)error;
     const plan *p = call->state;
-    if (p->total == 0)
+    if (p->total == 0 && p->folded < 0)
         return OG_OK;
     char *uniform = call->workspace;
-    run_uniform(p, call, uniform);
+    if (p->total > 0)
+        run_uniform(p, call, uniform);
     bool *direct = (bool *)(uniform + (size_t)p->n_values * OG__LANES * p->size);
     memset(direct, 0, (size_t)p->n_out);
     for (int k = 0; k < p->n_steps; k++)
         if (p->steps[k].output >= 0)
             direct[p->steps[k].output] = may_write(p, call, p->steps[k].output, k);
 
-    int64_t tiles = (p->total + p->tile - 1) / p->tile;
+    int64_t tiles = (p->total + p->tile - 1) / p->tile,
+            items = p->folded < 0 ? tiles : p->fold.parts;
 #pragma omp parallel for num_threads(p->threads) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         char *slots = uniform + p->uniform_bytes + (size_t)t * p->thread_bytes;
-        const void **values =
-            (const void **)(slots +
-                            og_align_up((size_t)p->n_slots * (size_t)p->tile * p->size, 64));
-        for (int v = 0; v < p->n_values; v++) {
-            values[v] = uniform + v * OG__LANES * (int64_t)p->size;
-            if (p->expanded[v] >= 0) {
-                char *slot = slots + p->expanded[v] * p->tile * (int64_t)p->size;
-                p->ops->load[p->domain][domain_dtype[p->domain]](slot, values[v], 0, p->tile);
-                values[v] = slot;
-            }
-        }
-        int64_t first = tiles * t / p->threads, last = tiles * (t + 1) / p->threads;
+        const void **values = thread_values(p, uniform, slots);
+        int64_t first = items * t / p->threads, last = items * (t + 1) / p->threads;
         for (int64_t i = first; i < last; i++)
-            run_tile(p, call, direct, slots, values, i * p->tile,
-                     og__min(p->tile, p->total - i * p->tile));
+            if (p->folded >= 0)
+                run_folded(p, call, direct, slots, values, i);
+            else
+                run_tile(p, call, direct, slots, values, i * p->tile,
+                         og__min(p->tile, p->total - i * p->tile));
     }
+    if (p->folded >= 0)
+        og__fold_finish(&p->fold, (char *)call->workspace + p->fold_offset, &call->y[p->n_out]);
     return OG_OK;
 }

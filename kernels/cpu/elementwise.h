@@ -62,6 +62,8 @@ bool og__cast_supports(const og_call *call);
 /* instr and out are one allocation, the caller's, at program->instr. */
 og_status og__scalar_program(const og_call *call, og_program *program, og_error *error);
 og_program og__cast_program(const og_call *call);
+/* Can the reduction that the program ends in be done as the call's tensors lie? */
+bool og__elementwise_folds(const og_call *call, const og_program *program);
 /* Can elements of this type be loaded and stored? */
 bool og__elementwise_dtype(og_dtype dtype);
 

@@ -341,7 +341,8 @@ static og_status run_global(const og_call *call, og_error *error)
     (void)error;
     const og_tensor *x = &call->x[0];
     bool max = strcmp(call->node->op->name, "GlobalMaxPool") == 0;
-    const og__reduce_fns *fns = OG__PICK(og__reduce_find)(max ? OG__MAX : OG__SUM, x->type.dtype);
+    const og__reduce_fns *fns =
+        OG__PICK(og__reduce_find)(max ? OG_FOLD_MAX : OG_FOLD_SUM, x->type.dtype);
     int64_t planes = x->type.dims[0] * x->type.dims[1],
             n = og__product(x->type.dims, 2, x->type.rank);
     int64_t size = (int64_t)og__size(x->type.dtype);

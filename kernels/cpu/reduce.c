@@ -67,29 +67,10 @@ static axis take_last(axis *list, int *n)
     return *n ? list[--*n] : (axis){1, 0, 0};
 }
 
-static og__reduction kind_of(const og_call *call, bool *mean)
-{
-    static const struct {
-        const char *name;
-        og__reduction kind;
-    } kinds[] = {
-        {"ReduceSum", OG__SUM}, {"ReduceMean", OG__SUM}, {"ReduceSumSquare", OG__SUM_SQUARE},
-        {"ReduceMax", OG__MAX}, {"ReduceMin", OG__MIN},  {"ReduceProd", OG__PROD},
-    };
-    const char *name = call->node->op->name;
-    *mean = strcmp(name, "ReduceMean") == 0;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (strcmp(name, kinds[i].name) == 0)
-            return kinds[i].kind;
-    return OG__REDUCTION_COUNT;
-}
-
 static bool supports_reduce(const og_call *call)
 {
-    bool mean;
-    og__reduction kind = kind_of(call, &mean);
-    return kind < OG__REDUCTION_COUNT &&
-           OG__PICK(og__reduce_find)(kind, call->x[0].type.dtype) != NULL;
+    og_fold kind = call->node->op->fold;
+    return kind != OG_FOLD_NONE && OG__PICK(og__reduce_find)(kind, call->x[0].type.dtype) != NULL;
 }
 
 /* Which axes of x are reduced. */
@@ -117,8 +98,8 @@ static og_status read_axes(const og_call *call, bool *reduced, og_error *error)
 static og_status make_plan(const og_call *call, plan *p, og_error *error)
 {
     const og_tensor *x = &call->x[0], *y = &call->y[0];
-    bool reduced[OG_MAX_RANK], mean;
-    og__reduction kind = kind_of(call, &mean);
+    bool reduced[OG_MAX_RANK];
+    og_fold kind = call->node->op->fold;
     OG_TRY(read_axes(call, reduced, error));
     p->fns = OG__PICK(og__reduce_find)(kind, x->type.dtype);
     p->n_kept = p->n_reduced = 0;
@@ -162,7 +143,7 @@ static og_status make_plan(const og_call *call, plan *p, og_error *error)
         p->parts = (p->reduced_count + p->part - 1) / p->part;
     }
     bool divisible = p->reduced_count || og__is_real(x->type.dtype);
-    p->divisor = mean && divisible ? p->reduced_count : 1;
+    p->divisor = kind == OG_FOLD_MEAN && divisible ? p->reduced_count : 1;
     return OG_OK;
 }
 

@@ -6,15 +6,6 @@
 
 #include "kernels/cpu/iterate.h"
 
-typedef enum og__reduction {
-    OG__SUM,
-    OG__SUM_SQUARE,
-    OG__PROD,
-    OG__MAX, /* NaN if any element is */
-    OG__MIN,
-    OG__REDUCTION_COUNT
-} og__reduction;
-
 typedef struct og__reduce_fns {
     /* acc[0 … n - 1] = the value of reducing nothing */
     void (*start)(void *acc, int64_t n);
@@ -29,7 +20,8 @@ typedef struct og__reduce_fns {
     void (*finish)(const void *acc, int64_t n, int64_t divisor, void *y, int64_t stride);
 } og__reduce_fns;
 
-/* NULL where the combination does not exist. */
-OG__BUILDS(const og__reduce_fns *, og__reduce_find, (og__reduction kind, og_dtype dtype));
+/* For elements of a type; a mean is a sum that is divided. NULL where the combination does not
+ * exist. */
+OG__BUILDS(const og__reduce_fns *, og__reduce_find, (og_fold kind, og_dtype dtype));
 
 #endif

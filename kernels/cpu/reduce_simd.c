@@ -218,34 +218,37 @@ INT_KINDS(i64, int64_t, int64_t)
     {                                                                                              \
         start_##ACC, NAME##_##SUFFIX##_row, NAME##_##SUFFIX##_columns, join_##ACC, finish_##SUFFIX \
     }
-#define REALS(SUFFIX)                                                                      \
-    {                                                                                      \
-        [OG__SUM] = FNS(sum, SUFFIX, sum_real),                                            \
-        [OG__SUM_SQUARE] = FNS(sum_square, SUFFIX, sum_real),                              \
-        [OG__PROD] = FNS(prod, SUFFIX, prod_real), [OG__MAX] = FNS(max, SUFFIX, max_real), \
-        [OG__MIN] = FNS(min, SUFFIX, min_real)                                             \
+#define REALS(SUFFIX)                                                                              \
+    {                                                                                              \
+        [OG_FOLD_SUM] = FNS(sum, SUFFIX, sum_real),                                                \
+        [OG_FOLD_SUM_SQUARE] = FNS(sum_square, SUFFIX, sum_real),                                  \
+        [OG_FOLD_PROD] = FNS(prod, SUFFIX, prod_real), [OG_FOLD_MAX] = FNS(max, SUFFIX, max_real), \
+        [OG_FOLD_MIN] = FNS(min, SUFFIX, min_real)                                                 \
     }
-#define INTS(SUFFIX, ORDER)                                                                  \
+#define INTS(SUFFIX, ORDER)                                      \
+    {                                                            \
+        [OG_FOLD_SUM] = FNS(sum, SUFFIX, sum_int),               \
+        [OG_FOLD_SUM_SQUARE] = FNS(sum_square, SUFFIX, sum_int), \
+        [OG_FOLD_PROD] = FNS(prod, SUFFIX, prod_int),            \
+        [OG_FOLD_MAX] = FNS(max, SUFFIX, max_##ORDER),           \
+        [OG_FOLD_MIN] = FNS(min, SUFFIX, min_##ORDER)            \
+    }
+#define ORDERS(SUFFIX)                                                                       \
     {                                                                                        \
-        [OG__SUM] = FNS(sum, SUFFIX, sum_int),                                               \
-        [OG__SUM_SQUARE] = FNS(sum_square, SUFFIX, sum_int),                                 \
-        [OG__PROD] = FNS(prod, SUFFIX, prod_int), [OG__MAX] = FNS(max, SUFFIX, max_##ORDER), \
-        [OG__MIN] = FNS(min, SUFFIX, min_##ORDER)                                            \
-    }
-#define ORDERS(SUFFIX)                                                               \
-    {                                                                                \
-        [OG__MAX] = FNS(max, SUFFIX, max_int), [OG__MIN] = FNS(min, SUFFIX, min_int) \
+        [OG_FOLD_MAX] = FNS(max, SUFFIX, max_int), [OG_FOLD_MIN] = FNS(min, SUFFIX, min_int) \
     }
 
-static const og__reduce_fns table[OG_DTYPE_COUNT][OG__REDUCTION_COUNT] = {
+static const og__reduce_fns table[OG_DTYPE_COUNT][OG_FOLD_COUNT] = {
     [OG_FLOAT] = REALS(float),     [OG_DOUBLE] = REALS(double),  [OG_FLOAT16] = REALS(half),
     [OG_BFLOAT16] = REALS(bfloat), [OG_UINT32] = INTS(u32, int), [OG_INT32] = INTS(i32, int),
     [OG_UINT64] = INTS(u64, uint), [OG_INT64] = INTS(i64, int),  [OG_BOOL] = ORDERS(u8),
     [OG_UINT8] = ORDERS(u8),       [OG_INT8] = ORDERS(i8),
 };
 
-const og__reduce_fns *OG_SIMD(og__reduce_find)(og__reduction kind, og_dtype dtype)
+const og__reduce_fns *OG_SIMD(og__reduce_find)(og_fold kind, og_dtype dtype)
 {
+    if (kind == OG_FOLD_MEAN)
+        kind = OG_FOLD_SUM;
     if (dtype <= OG_UNDEFINED || dtype >= OG_DTYPE_COUNT || !table[dtype][kind].start)
         return NULL;
     return &table[dtype][kind];

@@ -20,8 +20,9 @@ static bool types_loadable(const og_call *call)
 bool og__fused_supports(const og_call *call)
 {
     const og_program *program = call->node->program;
-    if (!program || program->n_in != call->nx || program->n_out != call->ny ||
-        !types_loadable(call))
+    bool folds = program && program->fold != OG_FOLD_NONE;
+    if (!program || program->n_in != call->nx || program->n_out + folds != call->ny ||
+        !types_loadable(call) || (folds && !og__elementwise_folds(call, program)))
         return false;
     for (int k = 0; k < program->n_instr; k++)
         if (program->domain == OG_INT64 && !og_scalar_has_int(program->instr[k].op))

@@ -168,6 +168,7 @@ struct og_op {
     int8_t saved; /* .grad reads y[0 … saved - 1]; the pass makes absent ones present before */
     og_diff diff;
     og_precision precision;
+    og_fold fold;     /* a reduction (data, axes) that may end a program; 0: none */
     const char *wide; /* the internal op that computes the same of half inputs and rounds no more
                          than to float32; NULL: none. Of a row of class float: what stands for it in
                          mixed precision */

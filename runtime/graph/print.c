@@ -46,6 +46,12 @@ void og_program_print(og_text *text, const og_program *p)
 {
     for (int i = 0; i < p->n_instr; i++)
         og_text_printf(text, "%s%s", i ? " " : " {", og_scalar_name(p->instr[i].op));
+    if (p->fold) {
+        og_text_printf(text, ", %s over", og_fold_name(p->fold));
+        for (int a = 0; a < p->space.rank; a++)
+            if (p->folded_axes >> a & 1)
+                og_text_printf(text, " %d", a);
+    }
     og_text_add(text, "}");
 }
 

@@ -8,7 +8,7 @@
 void og_graph_print(og_text *text, const og_graph *g);
 /* The same line for one node, without a newline. */
 void og_node_print(og_text *text, const og_graph *g, const og_node *n);
-/* The instructions of a fused program: " {Mul Add Tanh}". */
+/* The instructions of a fused program: " {Mul Add Tanh}", " {Mul, Sum over 0 1}". */
 void og_program_print(og_text *text, const og_program *program);
 /* Graphviz. */
 void og_graph_print_dot(og_text *text, const og_graph *g);

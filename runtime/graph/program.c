@@ -24,6 +24,16 @@ int og_scalar_arity(og_scalar s)
     return s < OG_SCALAR_COUNT ? facts[s].arity : 0;
 }
 
+const char *og_fold_name(og_fold fold)
+{
+    static const char *const names[OG_FOLD_COUNT] = {
+        [OG_FOLD_NONE] = "",     [OG_FOLD_SUM] = "Sum",
+        [OG_FOLD_MEAN] = "Mean", [OG_FOLD_SUM_SQUARE] = "SumSquare",
+        [OG_FOLD_PROD] = "Prod", [OG_FOLD_MAX] = "Max",
+        [OG_FOLD_MIN] = "Min"};
+    return fold < OG_FOLD_COUNT ? names[fold] : "";
+}
+
 bool og_scalar_has_int(og_scalar s)
 {
     return s < OG_SCALAR_COUNT && facts[s].ints;

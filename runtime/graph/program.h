@@ -12,7 +12,7 @@
 #ifndef OG_GRAPH_PROGRAM_H
 #define OG_GRAPH_PROGRAM_H
 
-#include "runtime/ongrad.h"
+#include "runtime/graph/graph.h"
 
 typedef enum og_scalar {
     OG_SCALAR_NONE = 0,
@@ -28,17 +28,38 @@ typedef struct og_instr {
     double imm;      /* OG_SCALAR_Const */
 } og_instr;
 
-/* iteration space = the type of the node's first output; every output has that shape. */
+/* Reductions that a program may end in; an op's row names its own (og_op.fold). */
+typedef enum og_fold {
+    OG_FOLD_NONE = 0,
+    OG_FOLD_SUM,
+    OG_FOLD_MEAN,
+    OG_FOLD_SUM_SQUARE,
+    OG_FOLD_PROD,
+    OG_FOLD_MAX, /* NaN if any element is */
+    OG_FOLD_MIN,
+    OG_FOLD_COUNT
+} og_fold;
+
+/* iteration space = the type of the node's first output; every output has that shape, but for the
+ * one that a reduction adds: where `fold` is set, the node's last output, beside the n_out, is
+ * operand `folded` reduced over some axes of `space`. It has an element for each index of the other
+ * axes, in their order. The axes that are kept follow one another, axes of one element aside. */
 typedef struct og_program {
     og_dtype domain; /* OG_FLOAT, OG_DOUBLE or OG_INT64 */
     int n_in, n_instr, n_out;
     const og_instr *instr;
     const int16_t *out; /* n_out operands; stored after all instructions of a tile have run */
+    og_fold fold;
+    int16_t folded;
+    uint32_t folded_axes; /* bit a: axis a is reduced */
+    og_type space;        /* of operand `folded`; set where `fold` is */
 } og_program;
 
 /* "Tanh"; its number of operands; whether it exists for integers. */
 const char *og_scalar_name(og_scalar s);
 int og_scalar_arity(og_scalar s);
 bool og_scalar_has_int(og_scalar s);
+/* "Sum" */
+const char *og_fold_name(og_fold fold);
 
 #endif

@@ -192,6 +192,8 @@ double og_node_flops(const og_graph *g, const og_node *n)
     if (n->op->flops)
         return n->op->flops(n, x, y);
     double out = (double)og_type_elements(&y[0]);
+    if (n->program && n->program->fold)
+        return (double)og_type_elements(&n->program->space) * (n->program->n_instr + 1);
     if (n->program)
         return out * n->program->n_instr;
     return out > elements ? out : elements;

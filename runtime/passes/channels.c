@@ -22,14 +22,17 @@ bool og__image_in(const og_graph *g, const og_node *n, int k)
     const og_value *v = og_graph_value(g, n->in[k]);
     if (!v || !is_image(&v->type))
         return false;
-    return is_elementwise(n) ? og_type_same_dims(&v->type, &g->values[n->out[0]]->type)
+    bool folds = n->program && n->program->fold;
+    const og_type *space = folds ? &n->program->space : &g->values[n->out[0]]->type;
+    return is_elementwise(n) ? og_type_same_dims(&v->type, space)
                              : og_op_image(n->op->images_in, k);
 }
 
 bool og__image_out(const og_graph *g, const og_node *n, int k)
 {
     return is_image(&g->values[n->out[k]]->type) &&
-           (is_elementwise(n) || og_op_image(n->op->images_out, k));
+           (is_elementwise(n) ? !n->program || k < n->program->n_out
+                              : og_op_image(n->op->images_out, k));
 }
 
 typedef struct finder {

@@ -228,7 +228,8 @@ typedef struct og_recompute {
 } og_recompute;
 og_graph *og_pass_recompute(og_graph *g, og_recompute *recompute);
 
-/* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs. */
+/* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs, and a reduction
+ * of what they compute. */
 og_graph *og_pass_fuse(og_graph *g);
 
 /* layout.c: views instead of copies where the reader's kernel allows it, `Copy` nodes where not;

@@ -125,9 +125,12 @@ __attribute__((unused)) static void test_node(kernel_node *n, const kernel_call 
 {
     static const og_origin origin = {.node = "n", .op = "", .file = ""};
     const char *colons = strstr(c->op, "::");
-    n->op = (og_op){.name = colons ? colons + 2 : c->op,
-                    .domain = colons ? OG_DOMAIN : NULL,
-                    .scalar = c->scalar};
+    const char *name = colons ? colons + 2 : c->op, *domain = colons ? OG_DOMAIN : NULL;
+    const og_op *row = og_op_find(domain, name);
+    n->op = (og_op){.name = name,
+                    .domain = domain,
+                    .scalar = c->scalar,
+                    .fold = row ? row->fold : OG_FOLD_NONE};
     for (int i = 0; i < CALL_MAX; i++) {
         n->in[i] = i < c->nx && c->x[i].type.dtype != OG_UNDEFINED ? i : -1;
         n->out[i] = i < c->ny && c->y[i].type.dtype != OG_UNDEFINED ? i : -1;
