@@ -2,11 +2,11 @@
  * channels-last are used as they lie. Otherwise, and always for weights, oneDNN chooses the layouts
  * it computes in, and what lies differently is reordered on the way in and out, through the
  * workspace; weights that seldom change, only when they have. ConvTranspose is the gradient with
- * regard to the data, plus a bias. */
+ * regard to the data, plus a bias. An activation after a Conv is the primitive's. */
 #include <stdlib.h>
 
 #include "kernels/cpu/conv.h"
-#include "kernels/cpu/onednn.h"
+#include "kernels/cpu/epilogue.h"
 
 enum { X, W, Y, TENSORS };
 
@@ -132,9 +132,21 @@ static bool blocks_weights(const og__conv *c, og__conv_op op, og_dtype dtype)
            c->m % 16 == 0 && (c->group == 1 || depthwise);
 }
 
+/* The steps of a Conv's program, which can be activations alone. */
+static bool activations_of(const og_call *call, og__conv_op op, og__post *post)
+{
+    og__epilogue e;
+    *post = (og__post){0};
+    if (!call->node->program)
+        return true;
+    return op == OG__CONV && call->node->program->n_in == 1 && og__epilogue_of(call, 0, &e) &&
+           og__epilogue_post(&e, call, 0, NULL, NULL, post);
+}
+
 /* The primitive with the given weights; `p` NULL: only whether there is one. */
 static bool try_primitive(og__dnnl *dnnl, og__primitive *p, const og__conv *c, og__conv_op op,
-                          const og__md md[TENSORS], const og__md *bias, og__md used[TENSORS])
+                          const og__md md[TENSORS], const og__md *bias, const og__post *post,
+                          og__md used[TENSORS])
 {
     int skip = OG__SPATIAL - c->spatial;
     int64_t pads[2 * OG__SPATIAL];
@@ -148,7 +160,8 @@ static bool try_primitive(og__dnnl *dnnl, og__primitive *p, const og__conv *c, o
                           .spatial = c->spatial,
                           .strides = c->strides + skip,
                           .dilations = c->dilations + skip,
-                          .pads = pads};
+                          .pads = pads,
+                          .post = post};
     return og__primitive_conv(dnnl, p, &desc, used);
 }
 
@@ -159,7 +172,8 @@ static bool make_primitive(og__dnnl *dnnl, og__primitive *p, const og_call *call
     og_dtype dtype = call->x[0].type.dtype;
     og__conv_tensors t = og__conv_tensors_of(call, op);
     const og_tensor *const tensors[TENSORS] = {t.x, t.w, t.y};
-    bool last = channels_last(call, op), ok = true;
+    og__post post;
+    bool last = channels_last(call, op), ok = activations_of(call, op, &post);
     shapes s = shapes_of(c);
     og__md md[TENSORS] = {0};
     for (int i = 0; ok && i < TENSORS; i++) {
@@ -177,11 +191,11 @@ static bool make_primitive(og__dnnl *dnnl, og__primitive *p, const og_call *call
         if (last && blocks_weights(c, op, dtype) &&
             og__md_blocks(&blocked, s.rank[W], s.dims[W], c->group > 1)) {
             md[W] = blocked;
-            done = try_primitive(dnnl, p, c, op, md, &l->bias, l->used);
+            done = try_primitive(dnnl, p, c, op, md, &l->bias, &post, l->used);
             md[W] = any;
         }
         og__md_free(&blocked);
-        ok = done || try_primitive(dnnl, p, c, op, md, &l->bias, l->used);
+        ok = done || try_primitive(dnnl, p, c, op, md, &l->bias, &post, l->used);
     }
     for (int i = 0; i < TENSORS; i++)
         og__md_free(&md[i]);
@@ -356,10 +370,11 @@ OP(forward, OG__CONV)
 OP(grad_data, OG__CONV_GRAD_DATA)
 OP(grad_weights, OG__CONV_GRAD_WEIGHTS)
 OP(transpose, OG__CONV_TRANSPOSE)
-#define ROW(op, function)                                                        \
-    {                                                                            \
-        op, "oneDNN", OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST, \
-            function##_supports, function##_prepare, run, release, pack          \
+#define ROW(op, function)                                                                  \
+    {                                                                                      \
+        op, "oneDNN",                                                                      \
+            OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST | OG_KERNEL_PROGRAM, \
+            function##_supports, function##_prepare, run, release, pack                    \
     }
 
 const og_kernel og_kernels_cpu_conv_onednn[] = {

@@ -10,7 +10,7 @@
 
 bool og__matmul_shape(const og_call *call, og__matmul *s)
 {
-    if (call->nx != 2 || call->ny != 1)
+    if (call->nx < 2 || call->ny != 1)
         return false;
     const og_tensor *a = &call->x[0], *b = &call->x[1], *c = &call->y[0];
     int ra = a->type.rank, rb = b->type.rank, rc = c->type.rank;

@@ -5,8 +5,8 @@
  * and is multiplied with one B, for then it becomes one product. */
 #include <stdlib.h>
 
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/onednn.h"
 
 typedef struct plan {
     og__matmul shape;
@@ -18,6 +18,7 @@ typedef struct plan {
     int64_t runs;
     bool copied[2]; /* A, B go through the workspace, whole */
     size_t copy_offset[2];
+    og__epilogue epilogue;
     size_t scratch_offset, scratch_step;
 } plan;
 
@@ -43,13 +44,14 @@ static void regular(int64_t rows, int64_t columns, int64_t *row, int64_t *column
 static bool supports(const og_call *call)
 {
     og__matmul s;
-    og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    og__epilogue e;
+    og_dtype dtype = og__own_inputs(call) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     if (!og__dnnl_dtype(dtype) || call->x[1].type.dtype != dtype ||
         (call->y[0].type.dtype != dtype && call->y[0].type.dtype != OG_FLOAT) ||
         !og__matmul_shape(call, &s))
         return false;
     return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s) &&
-           !og__matmul_is_bfloat(call, &s);
+           og__epilogue_of(call, s.n, &e) && !og__matmul_is_bfloat(call, &s);
 }
 
 static void release(og_call *call)
@@ -130,9 +132,10 @@ static void plan_runs(plan *p, const og_call *call)
     p->dnnl.threads = p->runs >= SPREAD ? 1 : threads;
 }
 
-static bool make_primitives(plan *p, og_dtype dtype, og_dtype result)
+static bool make_primitives(plan *p, const og_call *call)
 {
     const og__matmul *s = &p->shape;
+    og_dtype dtype = call->x[0].type.dtype, result = call->y[0].type.dtype;
     int last = s->batch.rank - 1, rank = p->inner > 1 ? 3 : 2, skip = 3 - rank;
     const int64_t dims[3][3] = {
         {p->inner, s->m, s->k}, {p->inner, s->k, s->n}, {p->inner, s->m, s->n}};
@@ -140,14 +143,18 @@ static bool make_primitives(plan *p, og_dtype dtype, og_dtype result)
                                    {s->batch.strides[1][last], s->b_row, s->b_column},
                                    {s->batch.strides[2][last], s->c_row, 1}};
     og__md md[3] = {0};
+    og__post post = {0};
     p->products = calloc((size_t)p->threads, sizeof *p->products);
     bool ok = p->products && og__dnnl_open(&p->dnnl, p->dnnl.threads);
     for (int i = 0; ok && i < 3; i++)
         ok =
             og__md_strided(&md[i], i < 2 ? dtype : result, rank, dims[i] + skip, strides[i] + skip);
+    ok =
+        ok && og__epilogue_post(&p->epilogue, call, rank, dims[2] + skip, strides[2] + skip, &post);
     for (int t = 0; ok && t < p->threads; t++)
         ok = og__primitive_matmul(&p->dnnl, &p->products[t], og__md_get(&md[0]), og__md_get(&md[1]),
-                                  og__md_get(&md[2]));
+                                  og__md_get(&md[2]), &post);
+    og__post_free(&post);
     for (int i = 0; i < 3; i++)
         og__md_free(&md[i]);
     return ok;
@@ -177,7 +184,9 @@ static og_status prepare(og_call *call, og_error *error)
     }
 
     plan_runs(p, call);
-    if (!make_primitives(p, call->x[0].type.dtype, call->y[0].type.dtype)) {
+    og__epilogue_of(call, s->n, &p->epilogue);
+    og__epilogue_book(&p->epilogue, call);
+    if (!make_primitives(p, call)) {
         release(call);
         return og__dnnl_fail(call, error, "a matrix product");
     }
@@ -187,19 +196,22 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
-static bool run_part(const plan *p, int thread, char *const data[3], const int64_t size[3],
-                     char *scratch)
+static bool run_part(const plan *p, const og_call *call, int thread, char *const data[3],
+                     char *const added[OG__POST_STEPS], char *scratch)
 {
+    int64_t one = (int64_t)og__size(call->x[0].type.dtype);
+    const int64_t size[3] = {one, one, (int64_t)og__size(call->y[0].type.dtype)};
     const og__matmul *s = &p->shape;
     int64_t begin = p->runs * thread / p->threads, end = p->runs * (thread + 1) / p->threads;
     og__cursor c;
     og__seek(&s->batch, p->outer_axes, begin, &c);
-    static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+    int args[3 + OG__POST_STEPS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
     for (int64_t i = begin; i < end; i++) {
-        void *at[3];
+        void *at[3 + OG__POST_STEPS];
         for (int o = 0; o < 3; o++)
             at[o] = data[o] + c.offset[o] * size[o];
-        if (!og__primitive_run(&p->dnnl, &p->products[thread], 3, args, at, scratch))
+        int n = og__epilogue_args(&p->epilogue, call, added, c.offset[2], 3, args, at);
+        if (!og__primitive_run(&p->dnnl, &p->products[thread], n, args, at, scratch))
             return false;
         og__next(&s->batch, p->outer_axes, &c);
     }
@@ -216,21 +228,23 @@ static og_status run(const og_call *call, og_error *error)
             og__copy_dense(call, workspace + p->copy_offset[i], &call->x[i]);
             data[i] = workspace + p->copy_offset[i];
         }
-    int64_t one = (int64_t)og__size(call->x[0].type.dtype);
-    const int64_t size[3] = {one, one, (int64_t)og__size(call->y[0].type.dtype)};
+    char *added[OG__POST_STEPS];
+    og__epilogue_gather(&p->epilogue, call, added);
     char *scratch = workspace + p->scratch_offset;
     int failed = 0;
     if (p->threads == 1)
-        failed = !run_part(p, 0, data, size, scratch);
+        failed = !run_part(p, call, 0, data, added, scratch);
     else
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static) reduction(+ : failed)
         for (int t = 0; t < p->threads; t++)
-            failed += !run_part(p, t, data, size, scratch + (size_t)t * p->scratch_step);
+            failed += !run_part(p, call, t, data, added, scratch + (size_t)t * p->scratch_step);
     return failed ? og__dnnl_fail(call, error, "to run a matrix product") : OG_OK;
 }
 
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_PROGRAM)
+
 const og_kernel og_kernels_cpu_matmul_onednn[] = {
-    {"MatMul", "oneDNN", OG_KERNEL_STRIDED, supports, prepare, run, release},
-    {"ai.ongrad::WideMatMul", "oneDNN", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {"MatMul", "oneDNN", FLAGS, supports, prepare, run, release},
+    {"ai.ongrad::WideMatMul", "oneDNN", FLAGS, supports, prepare, run, release},
     {NULL},
 };

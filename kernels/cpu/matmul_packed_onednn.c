@@ -6,8 +6,8 @@
  * A that does not lie row by row is copied first: oneDNN has its fastest code for rows. */
 #include <stdlib.h>
 
+#include "kernels/cpu/epilogue.h"
 #include "kernels/cpu/matmul.h"
-#include "kernels/cpu/onednn.h"
 
 enum { MOST_TASKS = 16, FEWEST_ROWS = 64, LARGE_ROWS = 256, LARGE_WORK = 1 << 26 };
 
@@ -18,6 +18,7 @@ typedef struct plan {
     int64_t rows;       /* of a task; the last may have fewer */
     og__primitive pack; /* of B */
     og__primitive products[MOST_TASKS];
+    og__epilogue epilogue;
     bool copied; /* A */
     bool packed; /* B: it does not lie already as it should */
     bool kept;   /* what is packed, in call->packed; else it is in the workspace */
@@ -38,10 +39,12 @@ bool og__matmul_is_large(const og__matmul *s)
 static bool supports(const og_call *call)
 {
     og__matmul s;
-    og_dtype dtype = call->nx == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    og__epilogue e;
+    og_dtype dtype = og__own_inputs(call) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
            (call->y[0].type.dtype == dtype || call->y[0].type.dtype == OG_FLOAT) &&
-           og__matmul_shape(call, &s) && og__matmul_is_large(&s) && !og__matmul_is_bfloat(call, &s);
+           og__matmul_shape(call, &s) && og__matmul_is_large(&s) &&
+           og__epilogue_of(call, s.n, &e) && !og__matmul_is_bfloat(call, &s);
 }
 
 static void release(og_call *call)
@@ -80,18 +83,24 @@ static void plan_a(plan *p, og_call *call)
 }
 
 /* The primitive for `rows` rows, and in `packed`, if that is empty, how it wants B. */
-static bool make_product(plan *p, og_dtype dtype, og_dtype result, int64_t rows, og__md *packed,
+static bool make_product(plan *p, const og_call *call, int64_t rows, og__md *packed,
                          og__primitive *to)
 {
     const og__matmul *s = &p->shape;
+    og_dtype dtype = call->x[0].type.dtype, result = call->y[0].type.dtype;
     og__md a = {0}, any = {0}, y = {0};
+    og__post post = {0};
     bool ok = og__md_strided(&a, dtype, 2, (int64_t[]){rows, s->k}, (int64_t[]){s->a_row, 1}) &&
               og__md_any(&any, dtype, 2, (int64_t[]){s->k, s->n}) &&
-              og__md_dense(&y, result, 2, (int64_t[]){rows, s->n});
+              og__md_dense(&y, result, 2, (int64_t[]){rows, s->n}) &&
+              og__epilogue_post(&p->epilogue, call, 2, (int64_t[]){rows, s->n},
+                                (int64_t[]){s->n, 1}, &post);
     if (ok && !og__md_get(packed))
-        ok = og__matmul_layout(&p->one, og__md_get(&a), og__md_get(&any), og__md_get(&y), packed);
-    ok =
-        ok && og__primitive_matmul(&p->one, to, og__md_get(&a), og__md_get(packed), og__md_get(&y));
+        ok = og__matmul_layout(&p->one, og__md_get(&a), og__md_get(&any), og__md_get(&y), &post,
+                               packed);
+    ok = ok && og__primitive_matmul(&p->one, to, og__md_get(&a), og__md_get(packed), og__md_get(&y),
+                                    &post);
+    og__post_free(&post);
     og__md_free(&a);
     og__md_free(&any);
     og__md_free(&y);
@@ -101,12 +110,11 @@ static bool make_product(plan *p, og_dtype dtype, og_dtype result, int64_t rows,
 static bool make_primitives(plan *p, og_call *call)
 {
     const og__matmul *s = &p->shape;
-    og_dtype dtype = call->x[0].type.dtype, result = call->y[0].type.dtype;
+    og_dtype dtype = call->x[0].type.dtype;
     og__md b = {0}, packed = {0};
     bool ok = true;
     for (int t = 0; ok && t < p->tasks; t++)
-        ok = make_product(p, dtype, result, og__min(p->rows, s->m - t * p->rows), &packed,
-                          &p->products[t]);
+        ok = make_product(p, call, og__min(p->rows, s->m - t * p->rows), &packed, &p->products[t]);
     ok = ok &&
          og__md_strided(&b, dtype, 2, (int64_t[]){s->k, s->n}, (int64_t[]){s->b_row, s->b_column});
     p->packed = ok && !og__md_equal(og__md_get(&b), og__md_get(&packed));
@@ -142,6 +150,8 @@ static og_status prepare(og_call *call, og_error *error)
     og__matmul *s = &p->shape;
     og__matmul_shape(call, s);
     plan_a(p, call);
+    og__epilogue_of(call, s->n, &p->epilogue);
+    og__epilogue_book(&p->epilogue, call);
     p->rows = og__max(FEWEST_ROWS, (s->m + MOST_TASKS - 1) / MOST_TASKS);
     p->rows = (p->rows + 15) / 16 * 16;
     p->tasks = (int)((s->m + p->rows - 1) / p->rows);
@@ -179,6 +189,8 @@ static og_status run(const og_call *call, og_error *error)
         a = workspace + p->copy_offset;
         og__copy_dense(call, a, &call->x[0]);
     }
+    char *added[OG__POST_STEPS];
+    og__epilogue_gather(&p->epilogue, call, added);
     void *b = p->kept ? call->packed : call->x[1].data;
     int failed = 0;
     if (p->packed && !p->kept) {
@@ -188,17 +200,19 @@ static og_status run(const og_call *call, og_error *error)
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static) reduction(+ : failed)
     for (int t = 0; t < p->tasks; t++) {
         int64_t row = t * p->rows;
-        void *const data[3] = {a + row * s->a_row * size, b, y + row * s->n * y_size};
-        static const int args[3] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
-        failed += !og__primitive_run(&p->one, &p->products[t], 3, args, data,
+        void *data[3 + OG__POST_STEPS] = {a + row * s->a_row * size, b, y + row * s->n * y_size};
+        int args[3 + OG__POST_STEPS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST};
+        int n = og__epilogue_args(&p->epilogue, call, added, row * s->n, 3, args, data);
+        failed += !og__primitive_run(&p->one, &p->products[t], n, args, data,
                                      workspace + p->scratch_offset + (size_t)t * p->scratch_step);
     }
     return failed ? og__dnnl_fail(call, error, "to run a matrix product") : OG_OK;
 }
 
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_PROGRAM)
+
 const og_kernel og_kernels_cpu_matmul_packed_onednn[] = {
-    {"MatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release, pack},
-    {"ai.ongrad::WideMatMul", "oneDNN packed", OG_KERNEL_STRIDED, supports, prepare, run, release,
-     pack},
+    {"MatMul", "oneDNN packed", FLAGS, supports, prepare, run, release, pack},
+    {"ai.ongrad::WideMatMul", "oneDNN packed", FLAGS, supports, prepare, run, release, pack},
     {NULL},
 };

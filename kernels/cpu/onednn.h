@@ -56,7 +56,7 @@ og_status og__dnnl_fail(const og_call *call, og_error *error, const char *what);
 
 /* ---- primitives */
 
-#define OG__DNNL_ARGS 6
+#define OG__DNNL_ARGS 8
 typedef struct og__primitive {
     dnnl_primitive_t primitive; /* NULL: none */
     int n;
@@ -64,6 +64,24 @@ typedef struct og__primitive {
     void *handles[OG__DNNL_ARGS];        /* what each points at */
     size_t scratch;                      /* bytes of scratchpad, a multiple of 256 */
 } og__primitive;
+
+/* What a product goes through before it is written, step after step: something is added, or an
+ * activation. */
+#define OG__POST_STEPS 3
+typedef struct og__post {
+    int n;
+    struct {
+        og__md add; /* owned; what is added has results' rank, and their dims or 1; none: … */
+        og_scalar scalar; /* … an activation */
+        bool row;         /* it is one row for all */
+    } steps[OG__POST_STEPS];
+} og__post;
+void og__post_free(og__post *post);
+/* The argument of what step i adds; row_first: step 0 adds a row. */
+int og__post_arg(int i, bool row_first);
+/* Is there a step for it that gives what our own loops give, up to rounding, NaN and infinities
+ * included? */
+bool og__dnnl_activation(og_scalar scalar);
 
 typedef enum og__conv_kind { OG__CONV_FORWARD, OG__CONV_DATA, OG__CONV_WEIGHTS } og__conv_kind;
 
@@ -75,15 +93,18 @@ typedef struct og__conv_desc {
     og__md_ref x, w, bias, y;
     int spatial;
     const int64_t *strides, *dilations, *pads; /* pads: begins, then ends */
+    const og__post *post;                      /* activations; NULL: none (forward only) */
 } og__conv_desc;
 
 /* `p` NULL: only ask whether it is possible. `chosen`: for og__md_any descriptors, the layouts
  * decided on (x, w, y); may be NULL. */
 bool og__primitive_conv(og__dnnl *d, og__primitive *p, const og__conv_desc *conv, og__md chosen[3]);
-/* y = a b; of rank 2, or 3 with a batch axis. */
-bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_ref b, og__md_ref y);
+/* y = a b, through `post`; of rank 2, or 3 with a batch axis. */
+bool og__primitive_matmul(og__dnnl *d, og__primitive *p, og__md_ref a, og__md_ref b, og__md_ref y,
+                          const og__post *post);
 /* The layout in which b, of og__md_any, is read fastest where a and y lie as they do. */
-bool og__matmul_layout(og__dnnl *d, og__md_ref a, og__md_ref b, og__md_ref y, og__md *chosen);
+bool og__matmul_layout(og__dnnl *d, og__md_ref a, og__md_ref b, og__md_ref y, const og__post *post,
+                       og__md *chosen);
 /* Copy from one layout to another: arguments DNNL_ARG_FROM, DNNL_ARG_TO. */
 bool og__primitive_reorder(og__dnnl *d, og__primitive *p, og__md_ref from, og__md_ref to);
 /* The scratchpad follows as argument DNNL_ARG_SCRATCHPAD where there is one. */

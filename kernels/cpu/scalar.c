@@ -120,8 +120,8 @@ static og_status scalar_prepare(og_call *call, og_error *error)
      og__elementwise_release},
 
 const og_kernel og_kernels_cpu_scalar[] = {
-    {"ai.ongrad::Fused", "tiles", FLAGS, og__fused_supports, fused_prepare, og__elementwise_run,
-     og__elementwise_release},
+    {"ai.ongrad::Fused", "tiles", FLAGS | OG_KERNEL_PROGRAM, og__fused_supports, fused_prepare,
+     og__elementwise_run, og__elementwise_release},
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"
 #undef X

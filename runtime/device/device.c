@@ -51,6 +51,7 @@ const og_kernel *og_device_kernel(const og_device *device, const og_call *call, 
     for (const og_kernel_table *t = device->tables; t->family; t++)
         for (const og_kernel *k = t->kernels; k->op; k++)
             if ((!reference || k->flags & OG_KERNEL_REFERENCE) &&
+                (!call->node->program || k->flags & OG_KERNEL_PROGRAM) &&
                 names_row(k->op, call->node->op) && takes_layouts(k, call) &&
                 (!k->supports || k->supports(call)))
                 return k;

@@ -52,7 +52,9 @@ enum og_kernel_flags {
         1 << 4, /* the op's images (og_op.images_in, .images_out) may all lie channels-last;
                    supports() sees the layouts and decides. Everything else is dense row-major. */
     OG_KERNEL_PREFERS_CHANNELS_LAST =
-        1 << 5 /* with OG_KERNEL_CHANNELS_LAST: faster so, enough to be worth copies of images */
+        1 << 5, /* with OG_KERNEL_CHANNELS_LAST: faster so, enough to be worth copies of images */
+    OG_KERNEL_PROGRAM = 1 << 6 /* runs the node's program, if it has one that supports() accepts;
+                                  without it the kernel is not asked for nodes that have one */
 };
 
 typedef struct og_kernel {

@@ -131,7 +131,8 @@ struct og_node {
     int *out; /* value ids; -1 = absent optional output */
     int n_out;
     const og_origin *origin;
-    const og_program *program; /* op Fused only */
+    const og_program *program; /* what op Fused computes; of a product: what its result goes through
+                                  before it is written (NULL: nothing) */
 };
 
 /* A piece of state as one graph sees it. `out` takes `in`'s storage; every read of the old value

@@ -40,7 +40,10 @@ typedef enum og_fold {
     OG_FOLD_COUNT
 } og_fold;
 
-/* iteration space = the type of the node's first output; every output has that shape, but for the
+/* A product may carry one, too: operand 0 is then its result, the others are the node's last inputs
+ * and no inputs of its op; the node gives the program's one output.
+ *
+ * iteration space = the type of the node's first output; every output has that shape, but for the
  * one that a reduction adds: where `fold` is set, the node's last output, beside the n_out, is
  * operand `folded` reduced over some axes of `space`. It has an element for each index of the other
  * axes, in their order. The axes that are kept follow one another, axes of one element aside. */

@@ -9,7 +9,7 @@
 
 static bool is_elementwise(const og_node *n)
 {
-    return n->op->scalar || n->program;
+    return n->op->scalar || og_op_is(n->op, OG_DOMAIN, "Fused");
 }
 
 static bool is_image(const og_type *t)
@@ -22,8 +22,8 @@ bool og__image_in(const og_graph *g, const og_node *n, int k)
     const og_value *v = og_graph_value(g, n->in[k]);
     if (!v || !is_image(&v->type))
         return false;
-    bool folds = n->program && n->program->fold;
-    const og_type *space = folds ? &n->program->space : &g->values[n->out[0]]->type;
+    const og_type *space =
+        n->program && n->program->fold ? &n->program->space : &g->values[n->out[0]]->type;
     return is_elementwise(n) ? og_type_same_dims(&v->type, space)
                              : og_op_image(n->op->images_in, k);
 }

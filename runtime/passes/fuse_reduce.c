@@ -4,29 +4,8 @@
  * The reduction may see the value through views that keep the order of its elements, such as the
  * Reshape that makes rows of a batch of sequences. Whatever reads its result depends on the group,
  * and so is in none that the group waits for: joining makes no cycle. */
-#include "runtime/device/device.h"
 #include "runtime/graph/build.h"
 #include "runtime/passes/fuse.h"
-
-/* Does it show its first input's elements, all of them and in their order? */
-static bool keeps_order(const og_graph *g, const og_node *n)
-{
-    const og_value *in[8] = {0};
-    if (!n->op->view || n->n_in < 1 || n->n_in > 8 || n->n_out != 1 || n->in[0] < 0)
-        return false;
-    for (int i = 0; i < n->n_in; i++)
-        in[i] = og_graph_value(g, n->in[i]);
-    const og_type *x = &in[0]->type, *y = &g->values[n->out[0]]->type;
-    og_layout dense = {.offset = 0}, layout = {.offset = 0};
-    og_strides_dense(x, dense.strides);
-    if (og_type_elements(x) != og_type_elements(y) ||
-        !n->op->view(n, 0, in, x, &dense, y, &layout) || layout.offset != 0)
-        return false;
-    og_tensor t = {.type = *y};
-    for (int a = 0; a < y->rank; a++)
-        t.strides[a] = layout.strides[a];
-    return og_tensor_is_dense(&t);
-}
 
 /* A value as [before, kept, after], of which the axes in the middle are kept. */
 typedef struct shape {
@@ -93,7 +72,7 @@ static void join(og__fuse *f, int node)
     const og_graph *g = f->g;
     const og_node *n = g->nodes[node];
     int value = n->in[0], p = og__fuse_producer(f, value);
-    while (p >= 0 && keeps_order(g, g->nodes[p])) {
+    while (p >= 0 && og_node_keeps_order(g, g->nodes[p])) {
         value = g->nodes[p]->in[0];
         p = og__fuse_producer(f, value);
     }

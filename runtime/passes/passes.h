@@ -1,8 +1,8 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
  * loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps what
- * depends on weights alone), recompute, fuse, layout. Each takes a graph and returns a new one in
- * the same arena (or appends to the one it got, where its comment says so); errors are in the
- * returned graph's `error`; NULL only when out of memory. */
+ * depends on weights alone), recompute, fuse, epilogue, layout. Each takes a graph and returns a
+ * new one in the same arena (or appends to the one it got, where its comment says so); errors are
+ * in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 
@@ -231,6 +231,10 @@ og_graph *og_pass_recompute(og_graph *g, og_recompute *recompute);
 /* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs, and a reduction
  * of what they compute. */
 og_graph *og_pass_fuse(og_graph *g);
+
+/* epilogue.c: what a product's result goes through next, done by the product, where the device can.
+ */
+og_graph *og_pass_epilogue(og_graph *g, const og_device *device);
 
 /* layout.c: views instead of copies where the reader's kernel allows it, `Copy` nodes where not;
  * regions of images channels-last where the device is faster so; kernels chosen. */

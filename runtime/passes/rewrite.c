@@ -1,6 +1,27 @@
 /* Copying graphs (rewrite.h). */
 #include "runtime/passes/rewrite.h"
 
+#include "runtime/device/device.h"
+
+bool og_node_keeps_order(const og_graph *g, const og_node *n)
+{
+    const og_value *in[8] = {0};
+    if (!n->op->view || n->n_in < 1 || n->n_in > 8 || n->n_out != 1 || n->in[0] < 0)
+        return false;
+    for (int i = 0; i < n->n_in; i++)
+        in[i] = og_graph_value(g, n->in[i]);
+    const og_type *x = &in[0]->type, *y = &g->values[n->out[0]]->type;
+    og_layout dense = {.offset = 0}, layout = {.offset = 0};
+    og_strides_dense(x, dense.strides);
+    if (og_type_elements(x) != og_type_elements(y) ||
+        !n->op->view(n, 0, in, x, &dense, y, &layout) || layout.offset != 0)
+        return false;
+    og_tensor t = {.type = *y};
+    for (int a = 0; a < y->rank; a++)
+        t.strides[a] = layout.strides[a];
+    return og_tensor_is_dense(&t);
+}
+
 bool *og_graph_live(og_graph *g)
 {
     bool *live = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));

@@ -1,5 +1,5 @@
-/* A graph run as sessions run it: simplified, legalized, fused, planned, and executed with the
- * plan's promises checked (og_plan_run_checked), on the device's best kernels. */
+/* A graph run as sessions run it: simplified, legalized, fused, given epilogues, planned, and
+ * executed with the plan's promises checked (og_plan_run_checked), on the device's best kernels. */
 #ifndef OG_TESTS_PLANNED_H
 #define OG_TESTS_PLANNED_H
 
@@ -39,6 +39,7 @@ static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storag
     g = g ? planned_pass(og_pass_legalize(g, device), error) : NULL;
     g = g ? planned_pass(og_pass_simplify(g), error) : NULL;
     g = g ? planned_pass(og_pass_fuse(g), error) : NULL;
+    g = g ? planned_pass(og_pass_epilogue(g, device), error) : NULL;
     if (!g) {
         og_arena_free(arena);
         return error->status != OG_OK ? error->status : og_fail_memory(error, 64, "a plan");

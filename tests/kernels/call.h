@@ -160,6 +160,7 @@ __attribute__((unused)) static bool test_run(kernel_call *c)
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family && !kernel; t++)
         for (const og_kernel *k = t->kernels; k->op && !kernel; k++)
             if (test_names_row(k->op, c->op) && (!c->kernel || !strcmp(k->name, c->kernel)) &&
+                (!c->program || k->flags & OG_KERNEL_PROGRAM) &&
                 (!k->supports || k->supports(&call)))
                 kernel = k;
     bool ok = CHECK(kernel != NULL);

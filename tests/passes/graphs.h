@@ -1,4 +1,5 @@
-/* Small graphs in double, what is in them, and what they give on plain kernels. */
+/* Small graphs, in double unless told otherwise, what is in them, and what they give on plain
+ * kernels. */
 #ifndef OG_TESTS_PASSES_GRAPHS_H
 #define OG_TESTS_PASSES_GRAPHS_H
 
@@ -10,10 +11,12 @@
 #include "runtime/passes/rewrite.h"
 #include "tests/test.h"
 
+__attribute__((unused)) static og_dtype input_dtype = OG_DOUBLE;
+
 __attribute__((unused)) static og_val input(og_graph *g, const char *name, int rank,
                                             const int64_t *dims)
 {
-    og_type t = og_type_make(OG_DOUBLE, rank, dims);
+    og_type t = og_type_make(input_dtype, rank, dims);
     return og_graph_add_input(g, name, &t);
 }
 #define Input(g, name, ...)                                                   \
@@ -29,7 +32,13 @@ __attribute__((unused)) static int count(og_graph *g, const char *op)
     return n;
 }
 
-/* An output with irregular inputs; the caller frees. */
+/* Element k of input i: irregular, between -2 and 2. */
+__attribute__((unused)) static double input_element(int i, int64_t k)
+{
+    return 2 * sin(1.7 * (double)(k + 1) * (double)(i + 1));
+}
+
+/* An output, in double, with these inputs; the caller frees. */
 __attribute__((unused)) static double *evaluate(og_graph *g, int output, int64_t *n)
 {
     og_device *device = og_cpu_device_new(1);
@@ -38,8 +47,8 @@ __attribute__((unused)) static double *evaluate(og_graph *g, int output, int64_t
         og_value *v = g->values[g->inputs[i]];
         int64_t elements = og_type_elements(&v->type);
         double *data = og_arena_array(g->arena, (size_t)elements + 1, sizeof *data);
-        for (int64_t k = 0; data && k < elements; k++) /* irregular, between -2 and 2 */
-            data[k] = 2 * sin(1.7 * (double)(k + 1) * (double)(i + 1));
+        for (int64_t k = 0; data && k < elements; k++)
+            data[k] = input_element(i, k);
         v->kind = OG_VALUE_CONST;
         v->data = data;
     }
