@@ -522,23 +522,22 @@ static const void **thread_values(const plan *p, const char *uniform, char *slot
     return values;
 }
 
-/* One part of the reduction: its elements computed and taken in, tile by tile. Where they are
- * written to an output and lie in rows, several rows are taken in together, which is faster. */
+/* A run of one part of the reduction: its elements computed and taken in, tile by tile. Where they
+ * are written to an output and lie in rows, several rows are taken in together, which is faster. */
 static void run_folded(const plan *p, const og_call *call, const bool *direct, char *slots,
-                       const void **values, int64_t part)
+                       const void **values, int64_t part, int64_t run)
 {
     void *accumulators = (char *)call->workspace + p->fold_offset;
-    int64_t begin, end;
-    og__fold_range(&p->fold, part, &begin, &end);
-    og__fold_start(&p->fold, accumulators, part);
-    int64_t together = og__fold_together(&p->fold, TOGETHER_BYTES / (int64_t)p->size);
+    int64_t begin, end, size = (int64_t)p->size;
+    int64_t together = og__fold_together(&p->fold, TOGETHER_BYTES / size);
+    og__fold_range(&p->fold, part, run, &begin, &end);
     const char *waiting = NULL; /* the elements from … */
     int64_t from = begin;       /* … on, which are still to be taken in */
     for (int64_t at = begin; at < end; at += p->tile) {
         int64_t n = og__min(p->tile, end - at);
         run_tile(p, call, direct, slots, values, at, n);
         const char *data = values[p->folded];
-        if (waiting && data != waiting + (at - from) * (int64_t)p->size) {
+        if (waiting && data != waiting + (at - from) * size) {
             og__fold_take(&p->fold, accumulators, part, from, at - from, waiting, p->size);
             waiting = NULL;
         }
@@ -546,13 +545,21 @@ static void run_folded(const plan *p, const og_call *call, const bool *direct, c
             waiting = data;
             from = at;
         }
-        bool stays = p->folded_output >= 0 &&
-                     data == (char *)call->y[p->folded_output].data + at * (int64_t)p->size;
+        bool stays =
+            p->folded_output >= 0 && data == (char *)call->y[p->folded_output].data + at * size;
         if (!stays || at + n - from >= together || at + n == end) {
             og__fold_take(&p->fold, accumulators, part, from, at + n - from, waiting, p->size);
             waiting = NULL;
         }
     }
+}
+
+static void run_part(const plan *p, const og_call *call, const bool *direct, char *slots,
+                     const void **values, int64_t part)
+{
+    og__fold_start(&p->fold, (char *)call->workspace + p->fold_offset, part);
+    for (int64_t run = 0; run < og__fold_runs(&p->fold); run++)
+        run_folded(p, call, direct, slots, values, part, run);
 }
 
 og_status og__elementwise_run(const og_call *call, og_error *error)
@@ -579,7 +586,7 @@ og_status og__elementwise_run(const og_call *call, og_error *error)
         int64_t first = items * t / p->threads, last = items * (t + 1) / p->threads;
         for (int64_t i = first; i < last; i++)
             if (p->folded >= 0)
-                run_folded(p, call, direct, slots, values, i);
+                run_part(p, call, direct, slots, values, i);
             else
                 run_tile(p, call, direct, slots, values, i * p->tile,
                          og__min(p->tile, p->total - i * p->tile));

@@ -5,7 +5,8 @@ enum {
     PART = 16384,      /* elements of a part, at least */
     MOST_PIECES = 64,  /* of an outer index */
     ENOUGH_OUTER = 16, /* with this many outer indices none is cut */
-    FEWEST_ROWS = 32,  /* of a piece: accumulators stay small beside what they take in */
+    FEWEST = 32,       /* elements for an accumulator: they stay small beside what they take in */
+    BLOCK = 2048,      /* columns of a block, of very many */
     UNIT = 16,         /* lines are cut after multiples of this */
     SHORT_LINE = 16,   /* lines below this length are taken in side by side */
     ACC = 8            /* bytes of an accumulator */
@@ -64,17 +65,21 @@ static void cut(og__fold *f)
 {
     int64_t group = f->rows * f->kept * f->line;
     f->groups = og__max(1, og__min(f->outer, PART / og__max(1, group)));
-    f->pieces = 1;
+    f->pieces = f->blocks = 1;
     f->piece = group;
-    if (f->outer < ENOUGH_OUTER && group >= 2 * PART) {
+    f->block = f->kept;
+    if (f->line == 1 && f->kept >= 2 * BLOCK && group >= 2 * PART) {
+        f->blocks = (f->kept + BLOCK - 1) / BLOCK;
+        f->block = BLOCK;
+    } else if (f->outer < ENOUGH_OUTER && group >= 2 * PART) {
         int64_t unit = f->rows > 1 ? f->kept * f->line : UNIT, units = (group + unit - 1) / unit;
-        int64_t most = f->rows > 1 ? og__max(1, f->rows / FEWEST_ROWS) : MOST_PIECES;
-        int64_t pieces = og__min(og__min(MOST_PIECES, most), group / PART);
+        int64_t most = f->rows > 1 ? og__min(f->rows, f->rows * f->line / FEWEST) : MOST_PIECES;
+        int64_t pieces = og__max(1, og__min(og__min(MOST_PIECES, most), group / PART));
         int64_t piece = (units + pieces - 1) / pieces;
         f->pieces = (units + piece - 1) / piece;
         f->piece = piece * unit;
     }
-    f->parts = (f->outer + f->groups - 1) / f->groups * f->pieces;
+    f->parts = (f->outer + f->groups - 1) / f->groups * f->pieces * f->blocks;
 }
 
 bool og__fold_plan(og__fold *f, const og_program *program, const og_tensor *y, const int *order)
@@ -92,20 +97,30 @@ bool og__fold_plan(og__fold *f, const og_program *program, const og_tensor *y, c
 
 size_t og__fold_bytes(const og__fold *f)
 {
-    return (size_t)(f->parts * f->groups * f->kept) * ACC;
+    return (size_t)(f->parts / f->blocks * f->groups * f->kept) * ACC;
 }
 
 /* ---- taking in */
 
+/* Blocks of columns share an outer index's. */
 static char *accumulators(const og__fold *f, void *all, int64_t part)
 {
-    return (char *)all + part * f->groups * f->kept * ACC;
+    return (char *)all + part / f->blocks * f->groups * f->kept * ACC;
 }
 
-void og__fold_range(const og__fold *f, int64_t part, int64_t *begin, int64_t *end)
+int64_t og__fold_runs(const og__fold *f)
+{
+    return f->blocks > 1 ? f->rows : 1;
+}
+
+void og__fold_range(const og__fold *f, int64_t part, int64_t run, int64_t *begin, int64_t *end)
 {
     int64_t group = f->rows * f->kept * f->line;
-    if (f->pieces > 1) {
+    if (f->blocks > 1) {
+        int64_t column = part % f->blocks * f->block;
+        *begin = part / f->blocks * group + run * f->kept + column;
+        *end = *begin + og__min(f->block, f->kept - column);
+    } else if (f->pieces > 1) {
         int64_t first = part / f->pieces * group, at = part % f->pieces * f->piece;
         *begin = first + at;
         *end = first + og__min(group, at + f->piece);
@@ -117,13 +132,15 @@ void og__fold_range(const og__fold *f, int64_t part, int64_t *begin, int64_t *en
 
 void og__fold_start(const og__fold *f, void *all, int64_t part)
 {
-    f->fns->start(accumulators(f, all, part), f->groups * f->kept);
+    int64_t column = part % f->blocks * f->block;
+    int64_t n = f->blocks > 1 ? og__min(f->block, f->kept - column) : f->groups * f->kept;
+    f->fns->start(accumulators(f, all, part) + column * ACC, n);
 }
 
 /* Rows are faster four at a time; and give the same sums, one row after the other. */
 int64_t og__fold_together(const og__fold *f, int64_t most)
 {
-    bool by_rows = f->line == 1 && f->kept > 1;
+    bool by_rows = f->line == 1 && f->kept > 1 && f->blocks == 1;
     return by_rows && f->kept <= most / 4 ? most / f->kept / 4 * 4 * f->kept : 1;
 }
 
@@ -160,7 +177,7 @@ void og__fold_take(const og__fold *f, void *all, int64_t part, int64_t at, int64
                    const void *data, size_t size)
 {
     char *accs = accumulators(f, all, part);
-    int64_t group = f->rows * f->kept * f->line, first = part / f->pieces * f->groups;
+    int64_t group = f->rows * f->kept * f->line, first = part / f->blocks / f->pieces * f->groups;
     const char *from = data;
     while (n > 0) {
         int64_t within = at % group, done;

@@ -7,13 +7,14 @@
 
 /* In the order in which they lie, the elements are [outer, rows, kept, line], reduced over rows and
  * lines to [outer, kept]. They are cut into parts, by shapes alone: some whole outer indices, or
- * pieces of one, whose accumulators are joined in order. A part takes in its elements in order, so
- * results do not depend on the number of threads. */
+ * pieces of one, whose accumulators are joined in order, or blocks of one's many columns. A part
+ * takes in its elements in order, so results do not depend on the number of threads. */
 typedef struct og__fold {
     const og__reduce_fns *fns, *out; /* of the domain's type; of the output's, to finish */
     int64_t outer, rows, kept, line;
     int64_t groups;        /* outer indices of a part; 1 where they are cut into pieces */
     int64_t pieces, piece; /* of an outer index, and how many elements one has */
+    int64_t blocks, block; /* of an outer index, and how many columns one has */
     int64_t parts, divisor;
     og__space y; /* the kept axes in the order in which they lie: strides of the output */
 } og__fold;
@@ -24,8 +25,9 @@ typedef struct og__fold {
 bool og__fold_plan(og__fold *f, const og_program *program, const og_tensor *y, const int *order);
 /* Bytes of all parts' accumulators. */
 size_t og__fold_bytes(const og__fold *f);
-/* The elements begin … end - 1 of a part. */
-void og__fold_range(const og__fold *f, int64_t part, int64_t *begin, int64_t *end);
+/* The elements of a part lie in so many runs: begin … end - 1. */
+int64_t og__fold_runs(const og__fold *f);
+void og__fold_range(const og__fold *f, int64_t part, int64_t run, int64_t *begin, int64_t *end);
 /* A part's accumulators before it takes in anything. */
 void og__fold_start(const og__fold *f, void *all, int64_t part);
 /* How many elements are best taken in together, at most `most`. */

@@ -20,6 +20,8 @@ static const space spaces[] = {
     {"odd rows", 2, {257, 331}},
     {"long rows", 2, {3, 70001}},
     {"wide", 2, {65, 5003}},
+    {"wide, of sequences", 3, {2, 21, 4100}},
+    {"images of a small batch", 3, {5, 21, 1031}},
     {"sequences", 3, {4, 65, 48}},
     {"axes of one", 4, {1, 37, 1, 50}},
     {"images", 4, {9, 20, 13, 17}},
