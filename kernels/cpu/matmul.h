@@ -12,8 +12,8 @@ typedef struct og__matmul {
     og__space batch; /* operands: A, B, C; collapsed; stride 0 where an operand is broadcast */
 } og__matmul;
 
-/* From the types and strides of the call's first two inputs and its output. Batch axes over which B is the same are made rows of A where
- * they lie evenly. False if the shapes do not fit. */
+/* From the types and strides of the call's first two inputs and its output. Batch axes over which B
+ * is the same are made rows of A where they lie evenly. False if the shapes do not fit. */
 bool og__matmul_shape(const og_call *call, og__matmul *s);
 
 /* Is it one product of so many rows and so much work that B is better packed once, and the rows cut
