@@ -74,13 +74,25 @@ static bool same_tensors(const og_tensor *a, const og_tensor *b, int n)
     return true;
 }
 
+/* Products may want other forms for other programs. */
+static bool same_program(const og_program *a, const og_program *b)
+{
+    if (!a || !b || a->n_in != b->n_in || a->n_instr != b->n_instr)
+        return a == b;
+    for (int k = 0; k < a->n_instr; k++)
+        if (a->instr[k].op != b->instr[k].op)
+            return false;
+    return true;
+}
+
 /* Is what call `a` packs what call `b` wants? */
 static bool packs_alike(const og_plan *plan, const og_step *a, const og_step *b)
 {
     const og_call *x = &a->call, *y = &b->call;
     if (a->kernel != b->kernel || x->nx != y->nx || x->ny != y->ny || x->steady != y->steady ||
         x->packed_bytes != y->packed_bytes || !og_node_same_attrs(x->node, y->node) ||
-        !same_tensors(x->x, y->x, x->nx) || !same_tensors(x->y, y->y, x->ny))
+        !same_program(x->node->program, y->node->program) || !same_tensors(x->x, y->x, x->nx) ||
+        !same_tensors(x->y, y->y, x->ny))
         return false;
     for (int k = 0; k < x->nx && k < OG_MOST_STEADY; k++) {
         if (!(x->steady >> k & 1))
