@@ -579,7 +579,7 @@ og_status og__elementwise_run(const og_call *call, og_error *error)
 
     int64_t tiles = (p->total + p->tile - 1) / p->tile,
             items = p->folded < 0 ? tiles : p->fold.parts;
-#pragma omp parallel for num_threads(p->threads) schedule(static)
+#pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         char *slots = uniform + p->uniform_bytes + (size_t)t * p->thread_bytes;
         const void **values = thread_values(p, uniform, slots);
