@@ -6,7 +6,12 @@
  * first whose result leaves the program. These become the node's own program (program.h), what they
  * read beside the result its last inputs. So a value that the program would have written is written
  * by the product; a program that has nothing left is gone. Instructions whose results stay inside
- * are left alone: nothing would be read or written less. */
+ * are left alone: nothing would be read or written less.
+ *
+ * Which values leave depends on what is computed again for the backward pass, and that must not
+ * change a bit. So in a graph with gradients a product takes over additions in float32 or float64
+ * alone, which give the same bits everywhere: an activation is a device's own, and a half result
+ * would be rounded once less. */
 #include "runtime/device/device.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
@@ -29,6 +34,7 @@ typedef struct epilogue {
     int *readers; /* by value: inputs of live nodes, outputs and states */
     head **heads; /* by node: for a program whose beginning is taken over */
     bool *moved;  /* by node: it is written where such a program stood */
+    bool trains;  /* there are gradients */
 } epilogue;
 
 static int output_of(const og_program *p, int value)
@@ -52,14 +58,15 @@ static int reader_of(const og_program *p, int value)
     return n == 1 && !(p->fold && p->folded == value) ? found : -1;
 }
 
-/* From input h->input on, one instruction after the other, whose other operands are inputs. */
-static bool find_steps(head *h)
+/* From input h->input on, one instruction after the other, whose other operands are inputs. sums:
+ * additions alone. */
+static bool find_steps(head *h, bool sums)
 {
     const og_program *p = h->fused->program;
     int value = h->input;
     while (h->n < MOST_STEPS) {
         int k = reader_of(p, value);
-        if (k < 0 || output_of(p, value) >= 0)
+        if (k < 0 || output_of(p, value) >= 0 || (sums && p->instr[k].op != OG_SCALAR_Add))
             return false;
         const int operands[3] = {p->instr[k].a, p->instr[k].b, p->instr[k].c};
         for (int o = 0; o < og_scalar_arity(p->instr[k].op); o++)
@@ -96,12 +103,14 @@ static bool find_head(const epilogue *e, const og_node *fused, int i, head *h)
         n = only_producer(e, n->in[0]);
     }
     h->product = n;
-    if (!n || !n->op->flops || e->moved[n->id] || !find_steps(h))
+    if (!n || !n->op->flops || e->moved[n->id] || !find_steps(h, e->trains))
         return false;
     og_role a = n->origin ? n->origin->role : OG_ROLE_FORWARD;
     og_role b = fused->origin ? fused->origin->role : OG_ROLE_FORWARD;
-    return a == b &&
-           g->values[fused->out[h->output]]->type.dtype == g->values[n->out[0]]->type.dtype;
+    og_dtype result = g->values[n->out[0]]->type.dtype;
+    bool exact = result == OG_FLOAT || result == OG_DOUBLE;
+    return a == b && (exact || !e->trains) &&
+           g->values[fused->out[h->output]]->type.dtype == result;
 }
 
 /* What the instructions read beside the product's result: inputs of the program; their number. */
@@ -304,10 +313,13 @@ static void write_product(epilogue *e, const head *h)
 static void count_readers(epilogue *e)
 {
     const og_graph *g = e->g;
-    for (int i = 0; i < g->n_nodes; i++)
+    for (int i = 0; i < g->n_nodes; i++) {
+        const og_origin *origin = g->nodes[i]->origin;
+        e->trains |= e->rw.live[i] && origin && origin->role == OG_ROLE_GRADIENT;
         for (int k = 0; e->rw.live[i] && k < g->nodes[i]->n_in; k++)
             if (g->nodes[i]->in[k] >= 0)
                 e->readers[g->nodes[i]->in[k]]++;
+    }
     for (int i = 0; i < g->n_outputs; i++)
         e->readers[g->outputs[i].value]++;
     for (int i = 0; i < g->n_states; i++)

@@ -305,6 +305,22 @@ TEST(left_alone)
     check(scaled, "scaled", 0, 0, 1);
 }
 
+/* With gradients, activations stay in programs, whatever is computed again: sums are exact. */
+static void with_gradients(og_graph *g)
+{
+    og_graph_add_output(g, "y", Tanh(biased(g)));
+    og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_GRADIENT, .node = "", .op = ""});
+    og_graph_add_output(g, "z",
+                        Add(MatMul(Input(g, "u", 6, 3), Input(g, "v", 3, 5)), Input(g, "r", 6, 5)));
+}
+
+TEST(training)
+{
+    if (!has_kernels())
+        SKIP("no kernel takes products' programs");
+    check(with_gradients, "with gradients", 1, 1, 1);
+}
+
 static const og_test tests[] = {TEST_ROW(sums), TEST_ROW(activations), TEST_ROW(rests),
-                                TEST_ROW(left_alone)};
+                                TEST_ROW(left_alone), TEST_ROW(training)};
 TEST_MAIN(tests)

@@ -155,8 +155,8 @@ def test_once_an_update(name, tmp_path):
         if name != "lstm" and "weights" in calls.get(op, {}):
             others = sum(n for role, n in calls[op].items() if role != "weights")
             assert calls[op]["weights"] == packed and others >= 3 * packed, done.stderr
-    if name == "temporal_convolutions":  # the two norms; sums of gradients are others
-        assert calls["ReduceSum"]["weights"] == 2, done.stderr
+    if name == "temporal_convolutions":  # the two norms, each a program that ends in a sum, and what divides by them
+        assert "weights" not in calls.get("ReduceSum", {}) and calls["Fused"]["weights"] >= 2, done.stderr
     if name == "lstm":
         assert calls["Concat"] == {"weights": 2}, done.stderr
 
