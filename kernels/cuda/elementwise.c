@@ -136,7 +136,8 @@ static bool few_operands(const og_call *call)
 
 static bool fused_supports(const og_call *call)
 {
-    return few_operands(call) && og__fused_supports(call);
+    bool folds = call->node->program && call->node->program->fold != OG_FOLD_NONE;
+    return !folds && few_operands(call) && og__fused_supports(call);
 }
 
 static og_status fused_prepare(og_call *call, og_error *error)
@@ -213,7 +214,8 @@ static og_status run(const og_call *call, og_error *error)
 #define FLAGS (COPY_FLAGS | OG_KERNEL_INPLACE)
 
 const og_kernel og_kernels_cuda_elementwise[] = {
-    {"ai.ongrad::Fused", "compiled", FLAGS, fused_supports, fused_prepare, run, release},
+    {"ai.ongrad::Fused", "compiled", FLAGS | OG_KERNEL_PROGRAM, fused_supports, fused_prepare, run,
+     release},
     {"ai.ongrad::Copy", "compiled", COPY_FLAGS, copy_supports, copy_prepare, run, release},
     {"Cast", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
     {"CastLike", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},

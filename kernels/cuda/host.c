@@ -259,6 +259,6 @@ static og_status run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cuda_host[] = {
-    {"*", "host", OG_KERNEL_REFERENCE, supports, prepare, run, release},
+    {"*", "host", OG_KERNEL_REFERENCE | OG_KERNEL_PROGRAM, supports, prepare, run, release},
     {NULL},
 };

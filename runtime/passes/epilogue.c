@@ -188,14 +188,13 @@ static og_program *product_program(const epilogue *e, const head *h, int in[MOST
     return own;
 }
 
-/* Has the device a kernel for the product with this program? */
+/* Does the kernel that runs the product anyway do this program, too? (One that does it elsewhere,
+ * such as on the host, is none.) */
 static bool supported(const epilogue *e, const head *h, const og_program *own, int *in, int n_in)
 {
     og_tensor x[MOST_INPUTS] = {0}, y;
     og_node node = *h->product;
     node.in = in;
-    node.n_in = n_in;
-    node.program = own;
     for (int i = 0; i < n_in; i++) {
         const og_value *v = og_graph_value(e->g, in[i]);
         if (v)
@@ -203,8 +202,11 @@ static bool supported(const epilogue *e, const head *h, const og_program *own, i
                                    v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
     }
     y = og_tensor_dense(&e->g->values[node.out[0]]->type, NULL);
-    og_call call = {.node = &node, .device = e->device, .nx = n_in, .ny = 1, .x = x, .y = &y};
-    return og_device_kernel(e->device, &call, false) != NULL;
+    og_call call = {.node = &node, .device = e->device, .nx = node.n_in, .ny = 1, .x = x, .y = &y};
+    const og_kernel *anyway = og_device_kernel(e->device, &call, false);
+    node.program = own;
+    node.n_in = call.nx = n_in;
+    return anyway && og_device_kernel(e->device, &call, false) == anyway;
 }
 
 /* ---- writing */

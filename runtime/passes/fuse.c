@@ -232,9 +232,9 @@ static void group_nodes(og__fuse *f)
     }
 }
 
-og_graph *og_pass_fuse(og_graph *g)
+og_graph *og_pass_fuse(og_graph *g, const og_device *device)
 {
-    og__fuse f = {.g = g, .n = g->n_nodes, .words = (g->n_nodes + 63) / 64 + 1};
+    og__fuse f = {.g = g, .device = device, .n = g->n_nodes, .words = (g->n_nodes + 63) / 64 + 1};
     size_t n = (size_t)f.n + 1;
     if (f.n > MAX_NODES)
         return g;

@@ -3,6 +3,7 @@
 #ifndef OG_PASSES_FUSE_H
 #define OG_PASSES_FUSE_H
 
+#include "runtime/device/device.h"
 #include "runtime/passes/rewrite.h"
 
 #define OG__MAX_INSTRUCTIONS 48
@@ -11,6 +12,7 @@
 typedef struct og__fuse {
     og_rewrite rw;
     const og_graph *g;
+    const og_device *device;
     int n;            /* nodes */
     int words;        /* of a bit set over groups */
     int *group;       /* by node; a group's number is its first node's */
@@ -36,7 +38,8 @@ int og__fuse_producer(const og__fuse *f, int value);
  * not. */
 bool og__fuse_same_pass(const og__fuse *f, int a, int b);
 
-/* Reductions join the groups whose values they reduce. */
+/* Reductions join the groups whose values they reduce, where the device's kernel of programs does
+ * that. */
 void og__fuse_reductions(og__fuse *f);
 
 /* A group as one node of the new graph, after those that it reads. */

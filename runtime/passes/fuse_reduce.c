@@ -67,6 +67,30 @@ static bool is_read(const og__fuse *f, int value)
     return false;
 }
 
+/* Does the device reduce a value of this type in the kernel that computes such values anyway? (One
+ * that reduces elsewhere, such as on the host, is none.) */
+static bool device_folds(const og__fuse *f, og_fold fold, og_dtype domain, const og_type *space,
+                         uint32_t axes)
+{
+    static const og_instr instr = {OG_SCALAR_Identity, 0, -1, -1};
+    static const int16_t result = 1;
+    og_program program = {domain, 1, 1, 1, &instr, &result};
+    og_type kept = {.dtype = space->dtype};
+    for (int a = 0; a < space->rank; a++)
+        if (!(axes >> a & 1))
+            kept.dims[kept.rank++] = space->dims[a];
+    og_tensor x = og_tensor_dense(space, NULL), y[2] = {x, og_tensor_dense(&kept, NULL)};
+    og_node node = {.op = og_op_find(OG_DOMAIN, "Fused"), .name = "", .program = &program};
+    og_call call = {.node = &node, .device = f->device, .nx = 1, .ny = 1, .x = &x, .y = y};
+    const og_kernel *anyway = og_device_kernel(f->device, &call, false);
+    program.fold = fold;
+    program.folded = result;
+    program.folded_axes = axes;
+    program.space = *space;
+    call.ny = 2;
+    return anyway && og_device_kernel(f->device, &call, false) == anyway;
+}
+
 static void join(og__fuse *f, int node)
 {
     const og_graph *g = f->g;
@@ -83,7 +107,8 @@ static void join(og__fuse *f, int node)
     shape s;
     uint32_t axes;
     if (f->fold[group] >= 0 || !og_dtype_is_float(space->dtype) || og_type_elements(space) <= 0 ||
-        !og__fuse_same_pass(f, node, p) || !read_shape(g, n, &s) || !find_axes(space, &s, &axes))
+        !og__fuse_same_pass(f, node, p) || !read_shape(g, n, &s) || !find_axes(space, &s, &axes) ||
+        !device_folds(f, n->op->fold, f->domain[p], space, axes))
         return;
     f->group[node] = group;
     f->fold[group] = node;

@@ -229,8 +229,8 @@ typedef struct og_recompute {
 og_graph *og_pass_recompute(og_graph *g, og_recompute *recompute);
 
 /* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs, and a reduction
- * of what they compute. */
-og_graph *og_pass_fuse(og_graph *g);
+ * of what they compute, where the device has a kernel for that. */
+og_graph *og_pass_fuse(og_graph *g, const og_device *device);
 
 /* epilogue.c: what a product's result goes through next, done by the product, where the device can.
  */

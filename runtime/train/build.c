@@ -192,7 +192,7 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
         g = g ? checked(s, og_pass_hoist(g, &s->storages)) : NULL;
     s->recomputed = s->recompute;
     g = g ? checked(s, og_pass_recompute(g, &s->recomputed)) : NULL;
-    g = g ? checked(s, og_pass_fuse(g)) : NULL;
+    g = g ? checked(s, og_pass_fuse(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_epilogue(g, s->context->device)) : NULL;
     og_arena *own = g ? og_arena_new() : NULL;
     og_graph *planned = own ? og_graph_copy(g, own) : NULL;

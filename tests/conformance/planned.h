@@ -38,7 +38,7 @@ static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storag
     g = planned_pass(og_pass_simplify(g), error);
     g = g ? planned_pass(og_pass_legalize(g, device), error) : NULL;
     g = g ? planned_pass(og_pass_simplify(g), error) : NULL;
-    g = g ? planned_pass(og_pass_fuse(g), error) : NULL;
+    g = g ? planned_pass(og_pass_fuse(g, device), error) : NULL;
     g = g ? planned_pass(og_pass_epilogue(g, device), error) : NULL;
     if (!g) {
         og_arena_free(arena);

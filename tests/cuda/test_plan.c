@@ -100,7 +100,8 @@ static og_plan *plan_for(og_device *d, void (*build)(model *), model *m, og_erro
     g = og_pass_products(g);
     g = og_pass_legalize(g, d);
     g = og_pass_simplify(g);
-    g = og_pass_fuse(g);
+    g = og_pass_fuse(g, d);
+    g = og_pass_epilogue(g, d);
     if (g->error.status != OG_OK) {
         og_error_move(error, &g->error);
         return NULL;

@@ -14,7 +14,8 @@ static counts fuse(void build(og_graph *g))
     og_graph *source = og_graph_new();
     build(source);
     CHECK_INT(source->error.status, OG_OK);
-    og_graph *g = og_pass_fuse(source);
+    og_device *device = og_cpu_device_new(1);
+    og_graph *g = og_pass_fuse(source, device);
     counts c = {.fused = count(g, "Fused")};
     bool *live = og_graph_live(g);
     for (int i = 0; i < g->n_nodes; i++) {
@@ -28,7 +29,7 @@ static counts fuse(void build(og_graph *g))
         build(again[0]);
         build(again[1]);
         int64_t n = 0, m = 0;
-        double *a = evaluate(again[0], k, &n), *b = evaluate(og_pass_fuse(again[1]), k, &m);
+        double *a = evaluate(again[0], k, &n), *b = evaluate(og_pass_fuse(again[1], device), k, &m);
         CHECK_INT(m, n);
         for (int64_t i = 0; i < n && i < m; i++)
             CHECK_CLOSE(b[i], a[i], TOLERANCE);
@@ -38,6 +39,7 @@ static counts fuse(void build(og_graph *g))
         og_graph_free(again[1]);
     }
     og_graph_free(source);
+    device->destroy(device);
     return c;
 }
 

@@ -201,7 +201,7 @@ static void check_keeps_input_alone(og_val activation(og_val x))
     dy = og_val_of(g, g->inputs[2]);
     CHECK(og_autodiff(g, og_val_of(g, g->outputs[0].value), dy, &x, 1, &dx));
     og_graph_add_output(g, "dx", dx);
-    g = og_pass_fuse(og_pass_simplify(g));
+    g = og_pass_fuse(og_pass_simplify(g), device);
     CHECK_INT(count(g, "Fused"), 2);
     const og_node *backward = g->values[g->outputs[1].value]->producer;
     bool reads_x = false;
