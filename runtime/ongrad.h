@@ -99,8 +99,8 @@ typedef struct og_context_config {
                          calls og_context_new: on a machine that nothing else uses */
     og_log_fn *log;   /* NULL: messages are dropped */
     void *log_user;
-    /* On which sessions train: "cpu", "cuda:0" …; "auto": the first GPU that this build can use,
-     * else the CPU. NULL: "auto". */
+    /* On which sessions train: "cpu", "cuda:0" …; "auto": the CPU, as long as most ops of the CUDA
+     * device run on the host. NULL: "auto". */
     const char *device;
 } og_context_config;
 

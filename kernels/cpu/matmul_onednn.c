@@ -51,7 +51,7 @@ static bool supports(const og_call *call)
         !og__matmul_shape(call, &s))
         return false;
     return og__elements(&call->y[0]) > 0 && s.k > 0 && !og__matmul_is_large(&s) &&
-           og__epilogue_of(call, s.n, &e) && !og__matmul_is_bfloat(call, &s);
+           og__epilogue_of(call, s.n, &e);
 }
 
 static void release(og_call *call)

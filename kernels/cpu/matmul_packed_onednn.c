@@ -43,8 +43,7 @@ static bool supports(const og_call *call)
     og_dtype dtype = og__own_inputs(call) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
            (call->y[0].type.dtype == dtype || call->y[0].type.dtype == OG_FLOAT) &&
-           og__matmul_shape(call, &s) && og__matmul_is_large(&s) &&
-           og__epilogue_of(call, s.n, &e) && !og__matmul_is_bfloat(call, &s);
+           og__matmul_shape(call, &s) && og__matmul_is_large(&s) && og__epilogue_of(call, s.n, &e);
 }
 
 static void release(og_call *call)

@@ -283,7 +283,7 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
     const char *why = "";
     int count = driver->count(&why);
     if (count == 0) {
-        og_fail(error, OG_UNSUPPORTED, "no CUDA device: %s", why);
+        og_fail(error, OG_INVALID_ARGUMENT, "no CUDA device: %s", why);
         return NULL;
     }
     if (index < 0 || index >= count) {
@@ -307,6 +307,7 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
     driver->properties(cuda->card, &cuda->properties);
     cuda->device = (og_device){
         .name = cuda->name,
+        .model = cuda->properties.name,
         .remote = &remote,
         .threads = host->threads,
         .half = OG_FLOAT16,

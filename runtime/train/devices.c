@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
 #include "runtime/train/train.h"
 
 /* Makes device `index` of its kind; `host` outlives it. NULL, and an error, where it cannot be
@@ -11,11 +12,14 @@
 typedef struct maker {
     const char *kind;
     og_device *(*make)(int index, const og_device *host, og_error *error);
+    bool on_request; /* "auto" does not take it */
 } maker;
 
-/* Beside the CPU; in the order in which "auto" tries them. */
+/* Beside the CPU; in the order in which "auto" tries them. Most ops of the CUDA device still run on
+ * the host, so it is taken on request alone. */
 static const maker makers[] = {
-    {NULL, NULL},
+    {"cuda", og_cuda_device_new, true},
+    {NULL, NULL, false},
 };
 
 enum { MOST_INDEX = 999, MOST_NAMES = 16 };
@@ -39,7 +43,8 @@ static og_device *make_first(const og_device *host)
     og_device *device = NULL;
     for (const maker *m = makers; m->kind && !device; m++) {
         og_error ignored = {0};
-        device = m->make(0, host, &ignored);
+        if (!m->on_request)
+            device = m->make(0, host, &ignored);
         og_error_clear(&ignored);
     }
     return device;

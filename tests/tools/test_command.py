@@ -545,9 +545,10 @@ class Others(Case):
         self.assertGreater(cpu["total_bytes"], cpu["available_bytes"])
         self.assertIn(cpu["half"], (None, "bfloat16"))
         self.train("--device", "cpu", "--steps", "1")
+        r = self.train("--device", "vulkan:0", status=2)
+        self.assertIn("vulkan:0; there is: cpu", r.stderr)
         r = self.train("--device", "cuda:99", status=2)
-        self.assertIn("cuda:99", r.stderr)
-        self.assertIn("there is: cpu", r.stderr)
+        self.assertIn("device cuda:99: no CUDA device", r.stderr)
 
     def test_full_disk(self):
         if os.path.exists("/dev/full"):
