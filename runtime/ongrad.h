@@ -116,6 +116,11 @@ OG_API const char *og_context_device(const og_context *context);
 OG_API const char *og_error_message(const og_context *context);
 OG_API og_status og_error_status(const og_context *context);
 
+/* Bytes of the context's device, as it reports them: in all, and what may still be used; 0 where
+ * the device asked for is not there. */
+OG_API void og_context_memory(const og_context *context, uint64_t *total, uint64_t *available);
+/* "6GiB", "24GB", "1500000": bytes; false if it is no size. */
+OG_API bool og_parse_bytes(const char *text, uint64_t *bytes);
 /* A device of this machine that this build can use. */
 typedef struct og_device_info {
     char device[16];           /* as og_context_config takes it: "cpu", "cuda:0" */
@@ -280,7 +285,8 @@ typedef bool og_write_fn(void *user, const void *bytes, size_t size);
  * their order there where they have none; steps take them in the order given here. targets NULL:
  * the types the losses usually compare with, in their order. With no loss (option "loss" is "none")
  * the session only predicts. All memory of training is planned here: what does not fit the budget
- * fails now. NULL on error. */
+ * fails now. With option "device_memory" nothing is allocated, and the session can only be asked
+ * for its plan. NULL on error. */
 OG_API og_session *og_session_new(og_model *model, const og_options *options,
                                   const og_tensor_info *inputs, int n_inputs,
                                   const og_tensor_info *targets, int n_targets);
@@ -369,12 +375,17 @@ typedef struct og_memory_report {
     uint64_t activations;
     uint64_t lower_bound; /* the most bytes live at once in it */
     uint64_t peak;        /* persistent + activations: predicted, and what is allocated */
-    /* where the budget made more be computed again than costs next to nothing, or option recompute
-     * is max: the least peak at this batch size; else 0 */
+    /* where the budget made more be computed again than is cheap, or option recompute is max: the
+     * least peak at this batch size; else 0 */
     uint64_t least;
-    double more_time;              /* predicted for what is computed again, of a micro-batch's */
+    double more_time; /* predicted for what is computed again, of a micro-batch's */
+    double seconds;   /* of an optimizer step with all its micro-batches, by counts of operations
+                         and bytes: to compare plans, not to tell the time */
     int micro_steps, update_steps; /* kernel calls */
-    double flops;                  /* of one micro-batch, forward and backward */
+    int pieces; /* a batch is split into so many micro-batches, whose gradients are summed */
+    int64_t micro_batch; /* the samples of the largest */
+    uint64_t refused;    /* bytes that the system refused before this was planned; 0: none */
+    double flops;        /* of one micro-batch, forward and backward */
 } og_memory_report;
 /* Mixed precision of training steps: OG_FLOAT16, OG_BFLOAT16, or OG_UNDEFINED where all is computed
  * in the model's types. */

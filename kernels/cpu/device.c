@@ -1,6 +1,7 @@
 /* The CPU device: memory of this process, and how much of it is left as the kernel and the control
  * groups see it. Linux only; where /proc is missing, sysconf's figures are used. */
 #define _GNU_SOURCE
+#include <malloc.h>
 #include <omp.h>
 #include <sched.h>
 #include <stdio.h>
@@ -156,6 +157,18 @@ static void cpu_memory(og_device *device, uint64_t *total, uint64_t *left)
 
 /* ---- the device */
 
+/* Primitives of plans that were only tried stay in oneDNN's cache, and freed memory with the heap.
+ */
+static void cpu_settle(og_device *device)
+{
+    (void)device;
+    if (og__onednn_settle)
+        og__onednn_settle();
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
+
 static void cpu_destroy(og_device *device)
 {
     free(device);
@@ -216,6 +229,7 @@ og_device *og_cpu_device_new(int threads)
         .memory = cpu_memory,
         .alloc = cpu_alloc,
         .free = cpu_free,
+        .settle = cpu_settle,
         .destroy = cpu_destroy,
     };
     return device;

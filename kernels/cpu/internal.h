@@ -146,4 +146,7 @@ static inline void og__next(const og__space *space, int axes, og__cursor *cursor
     }
 }
 
+/* onednn.c, where it is built in: forgets primitives that no plan uses any more. */
+__attribute__((weak)) void og__onednn_settle(void);
+
 #endif

@@ -5,9 +5,18 @@
 
 #include <omp.h>
 
+#include "kernels/cpu/internal.h"
 #include "runtime/base/checked.h"
 
 #define V3 (DNNL_VERSION_MAJOR >= 3)
+
+void og__onednn_settle(void)
+{
+    int capacity;
+    if (dnnl_get_primitive_cache_capacity(&capacity) == dnnl_success &&
+        dnnl_set_primitive_cache_capacity(0) == dnnl_success)
+        dnnl_set_primitive_cache_capacity(capacity);
+}
 
 /* ---- memory descriptors */
 

@@ -228,6 +228,15 @@ og_status og_loader_next(og_loader *loader, int64_t epoch, int64_t index, og_bat
     return OG_OK;
 }
 
+uint64_t og_loader_bytes(const og_loader *loader)
+{
+    uint64_t bytes = 0;
+    for (int f = 0; f < og_dataset_fields(loader->set); f++)
+        bytes += og_align_up(og_dataset_sample_bytes(loader->set, f) * (size_t)loader->batch_size,
+                             BUFFER_ALIGNMENT);
+    return bytes * (uint64_t)loader->ring;
+}
+
 void og_loader_free(og_loader *loader)
 {
     if (!loader)

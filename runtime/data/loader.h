@@ -28,6 +28,8 @@ og_loader *og_loader_new(const og_dataset *set, int64_t batch_size, int workers,
  * error *batch is undefined and the loader can be asked again, for the same place or another. */
 og_status og_loader_next(og_loader *loader, int64_t epoch, int64_t index, og_batch *batch,
                          og_error *error);
+/* Of the buffers of all batches held ready. */
+uint64_t og_loader_bytes(const og_loader *loader);
 /* Waits for batches being made. NULL is allowed. */
 void og_loader_free(og_loader *loader);
 

@@ -138,6 +138,8 @@ struct og_device {
     void *(*alloc)(og_device *device,
                    size_t bytes); /* 256-byte aligned, zeroed; NULL when refused */
     void (*free)(og_device *device, void *memory, size_t bytes);
+    /* Plans were made: gives back what only making them took. NULL: nothing to do. */
+    void (*settle)(og_device *device);
     void (*destroy)(og_device *device);
 };
 

@@ -218,14 +218,18 @@ typedef enum og_recompute_level {
 } og_recompute_level;
 typedef struct og_recompute {
     og_recompute_level level;
-    int drop;   /* BLOCKS: how many of the candidates, the cheapest for a byte first */
+    int drop;   /* how many of the level's candidates, the cheapest for a byte first; CHEAP:
+                   OG_RECOMPUTE_FREE, those that cost next to nothing */
     int stride; /* BLOCKS: a checkpoint at every stride-th cut */
     /* out: */
-    int candidates;               /* BLOCKS: values that might be dropped */
+    int candidates;               /* of the level: values that might be dropped */
+    int dropped;                  /* of these */
     int cuts;                     /* BLOCKS: places that little passes through */
     double seconds, more_seconds; /* what the graph's nodes are estimated to take, and those that
-                                     run again */
+                                     run again, less what they save */
 } og_recompute;
+/* As many as are estimated to add no more than a hundredth to the graph's time, all together. */
+enum { OG_RECOMPUTE_FREE = -1 };
 og_graph *og_pass_recompute(og_graph *g, og_recompute *recompute);
 
 /* fuse.c: elementwise nodes of one iteration space gathered into `Fused` programs, and a reduction

@@ -28,6 +28,14 @@ static const og_origin *recomputed(og_graph *to, const og_node *n)
 /* The value as the backward pass finds it. */
 static int found(rewriter *w, int value);
 
+/* What it takes to run the node again; a value that no program computes as it needs it is written
+ * and read. */
+static double seconds_of(const rewriter *w, const og_node *n)
+{
+    return og__again_seconds(&w->c, n) +
+           (w->c.stored[n->out[0]] ? og__write_seconds(w->c.g, n->out[0]) : 0);
+}
+
 static void replay(rewriter *w, const og_node *n)
 {
     og_graph *to = w->rw.to;
@@ -38,6 +46,7 @@ static void replay(rewriter *w, const og_node *n)
         y[i] = og_val_of(to, found(w, n->out[i]));
     recomputed(to, n);
     w->again[n->out[0]] = n->op->replay(to, n, x, y).id;
+    w->c.r->more_seconds += seconds_of(w, n);
 }
 
 static void copy_again(rewriter *w, const og_node *n)
@@ -56,7 +65,7 @@ static void copy_again(rewriter *w, const og_node *n)
     recomputed(to, n);
     og_node *copy = og_graph_add_typed_node(to, n->op, n->name, in, n->n_in, types, n->n_out,
                                             n->attrs, n->n_attrs);
-    w->c.r->more_seconds += og__node_seconds(w->c.g, n);
+    w->c.r->more_seconds += seconds_of(w, n);
     for (int i = 0; copy && i < n->n_out; i++)
         w->again[n->out[i]] = copy->out[i];
 }
@@ -131,13 +140,26 @@ static int *place_early(const og__choice *c)
     return after;
 }
 
+/* What is written for the backward pass alone is not written where it is computed again. */
+static double saved_seconds(const og__choice *c)
+{
+    double sum = 0;
+    for (int v = 0; v < c->g->n_values; v++)
+        if (c->read[v] && !c->keep[v] && !c->written[v])
+            sum += og__write_seconds(c->g, v);
+    return sum;
+}
+
 og_graph *og_pass_recompute(og_graph *g, og_recompute *r)
 {
     rewriter w = {.c = {0}};
-    r->candidates = r->cuts = 0;
+    r->candidates = r->dropped = r->cuts = 0;
     r->seconds = r->more_seconds = 0;
-    if (r->level == OG_RECOMPUTE_OFF)
-        return g;
+    if (r->level == OG_RECOMPUTE_OFF) {
+        const bool *live = og_graph_live(g);
+        r->seconds = live ? og__graph_seconds(g, live) : 0;
+        return live ? g : NULL;
+    }
     w.again = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int));
     if (!w.again || !og__choose(&w.c, g, r) || !og_rewrite_begin(&w.rw, g))
         return NULL;
@@ -157,5 +179,7 @@ og_graph *og_pass_recompute(og_graph *g, og_recompute *r)
             write_early(&w, after, i);
         }
     }
+    double saved = saved_seconds(&w.c);
+    r->more_seconds = r->more_seconds > saved ? r->more_seconds - saved : 0;
     return og_rewrite_end(&w.rw);
 }

@@ -13,6 +13,7 @@ typedef struct og__choice {
     bool *forward;    /* values: a live forward node makes them */
     bool *read;       /* values: forward ones that a backward node reads */
     bool *stored;     /* values: of `read`, by a node that is not elementwise and no view */
+    bool *written;    /* values: in memory in any case, for the forward pass */
     bool *keep;       /* values: found in the backward pass; read and not kept: computed again */
     bool *early;      /* nodes: backward ones that run right after the forward nodes they read */
     bool *checkpoint; /* values: what passes a cut */
@@ -30,6 +31,12 @@ bool og__is_elementwise(const og_node *n);
 bool og__can_replay(const og_graph *g, const og_node *n);
 /* Estimated seconds of one run; views take none. */
 double og__node_seconds(const og_graph *g, const og_node *n);
+/* Of its run in the backward pass, where elementwise nodes are part of the programs that read them.
+ */
+double og__again_seconds(const og__choice *c, const og_node *n);
+double og__write_seconds(const og_graph *g, int value);
+/* Of all that is live in the graph. */
+double og__graph_seconds(const og_graph *g, const bool *live);
 uint64_t og__value_bytes(const og_graph *g, int value);
 
 #endif

@@ -1,9 +1,11 @@
 /* What the backward pass finds, and what it computes again.
  *
- * Cheap: a value is not kept if elementwise nodes, views, masks and replays (og_op.replay) make it
- * from what is kept. Values that are read by more than elementwise nodes have memory of their own
- * when they are computed again, for as long as anyone reads them; so the way to one such value must
- * not lead through another, or the whole chain of a residual network would be in memory at once.
+ * Cheap: a value need not be kept if elementwise nodes, views, masks and replays (og_op.replay)
+ * make it from what is kept. What that costs is weighed against what keeping it costs: a value that
+ * no forward node needs in memory is written for the backward pass alone. Values that are read by
+ * more than elementwise nodes have memory of their own when they are computed again, for as long as
+ * anyone reads them; so the way to one such value must not lead through another, or the whole chain
+ * of a residual network would be in memory at once.
  *
  * Early: where a kept value is only read by tests (x > 0), their results, a byte an element, are
  * kept in its place.
@@ -18,6 +20,8 @@
 /* What the estimates assume: only their proportion matters much. */
 #define FLOPS_A_SECOND 1e11
 #define BYTES_A_SECOND 1e10
+#define ELEMENTS_A_SECOND 2e10 /* of one instruction within a program: its data is in the cache */
+#define FREE_SHARE 0.01        /* of the graph's time: what all that is cheap may add with room */
 
 enum {
     LEAST_BYTES = 4096, /* smaller values are always kept */
@@ -68,11 +72,34 @@ double og__node_seconds(const og_graph *g, const og_node *n)
     return flops > bytes / BYTES_A_SECOND ? flops : bytes / BYTES_A_SECOND;
 }
 
+double og__again_seconds(const og__choice *c, const og_node *n)
+{
+    enum { REPLAY = 4 }; /* a normalization: subtract, scale, scale, add */
+    bool again = og__can_replay(c->g, n);
+    if (n->op->view || (!again && !og__is_elementwise(n)))
+        return og__node_seconds(c->g, n);
+    double elements = (double)og_type_elements(&c->g->values[n->out[0]]->type);
+    return (again ? REPLAY : 1) * elements / ELEMENTS_A_SECOND;
+}
+
+double og__write_seconds(const og_graph *g, int value)
+{
+    return (double)og__value_bytes(g, value) / BYTES_A_SECOND;
+}
+
+double og__graph_seconds(const og_graph *g, const bool *live)
+{
+    double sum = 0;
+    for (int i = 0; i < g->n_nodes; i++)
+        sum += live[i] ? og__node_seconds(g, g->nodes[i]) : 0;
+    return sum;
+}
+
 /* ---- who reads what */
 
 static bool allocate(og__choice *c, og_graph *g)
 {
-    bool **values[] = {&c->forward, &c->read, &c->stored, &c->keep, &c->checkpoint};
+    bool **values[] = {&c->forward, &c->read, &c->stored, &c->keep, &c->checkpoint, &c->written};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
         *values[i] = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(bool));
         if (!*values[i])
@@ -98,8 +125,13 @@ static void mark_readers(og__choice *c)
             /* a forward node that reads a gradient is a part of the backward pass */
             c->backward[i] = x && x->producer && c->backward[x->producer->id];
         }
-        for (int k = 0; c->live[i] && !c->backward[i] && k < n->n_out; k++)
+        for (int k = 0; c->live[i] && !c->backward[i] && k < n->n_out; k++) {
             c->forward[n->out[k]] = true;
+            c->written[n->out[k]] |= !og__is_elementwise(n);
+        }
+        for (int k = 0; c->live[i] && !c->backward[i] && !og__is_elementwise(n) && k < n->n_in; k++)
+            if (n->in[k] >= 0)
+                c->written[n->in[k]] = true;
     }
     for (int i = 0; i < g->n_nodes; i++) {
         const og_node *n = g->nodes[i];
@@ -119,6 +151,21 @@ static bool is_written_state(const og_graph *g, int value)
         if (g->states[i].in == value || g->states[i].out == value)
             return g->states[i].out >= 0;
     return false;
+}
+
+/* ---- the order in which values are dropped */
+
+typedef struct candidate {
+    int value;
+    double seconds_a_byte;
+} candidate;
+
+static int cheapest_first(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    if (x->seconds_a_byte != y->seconds_a_byte)
+        return x->seconds_a_byte < y->seconds_a_byte ? -1 : 1;
+    return x->value - y->value;
 }
 
 /* ---- cheap */
@@ -159,6 +206,53 @@ static bool passes_stored(const og__choice *c, const og_node *n, const bool *thr
     return false;
 }
 
+/* Seconds of what leads to a value that is computed again. */
+static double way_to(const og__choice *c, int value, int budget)
+{
+    if (value < 0 || !c->forward[value] || c->keep[value] || budget < 1)
+        return 0;
+    const og_node *n = c->g->values[value]->producer;
+    double seconds = og__again_seconds(c, n);
+    for (int k = 0; k < n->n_in; k++)
+        seconds += way_to(c, n->in[k], budget - 1);
+    return seconds;
+}
+
+/* What dropping it adds to the time: the way to it, and memory traffic of its own where programs
+ * do not compute it as they need it; less what is written for the backward pass alone. */
+static double cost_of(const og__choice *c, int value)
+{
+    double write = og__write_seconds(c->g, value);
+    return way_to(c, value, MOST_STEPS) + (c->stored[value] ? write : 0) -
+           (c->written[value] ? 0 : write);
+}
+
+/* All that can be was dropped; what is not asked for is kept again. That only shortens ways. */
+static bool keep_the_dear(og__choice *c)
+{
+    const og_graph *g = c->g;
+    candidate *list = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(*list));
+    double room = FREE_SHARE * og__graph_seconds(g, c->live);
+    int n = 0, drop = 0;
+    if (!list)
+        return false;
+    for (int v = 0; v < g->n_values; v++)
+        if (c->read[v] && !c->keep[v])
+            list[n++] = (candidate){v, cost_of(c, v) / (double)og__value_bytes(g, v)};
+    qsort(list, (size_t)n, sizeof(*list), cheapest_first);
+    for (; drop < n; drop++) {
+        double cost = list[drop].seconds_a_byte * (double)og__value_bytes(g, list[drop].value);
+        room -= cost > 0 ? cost : 0;
+        if (c->r->drop == OG_RECOMPUTE_FREE ? room < 0 : drop >= c->r->drop)
+            break;
+    }
+    for (int i = drop; i < n; i++)
+        c->keep[list[i].value] = true;
+    c->r->candidates = n;
+    c->r->dropped = drop;
+    return true;
+}
+
 static bool drop_cheap(og__choice *c)
 {
     const og_graph *g = c->g;
@@ -182,7 +276,7 @@ static bool drop_cheap(og__choice *c)
             c->keep[v] = steps_to(c, v, MOST_STEPS) > MOST_STEPS || (c->stored[v] && through[v]);
         }
     }
-    return true;
+    return c->r->level != OG_RECOMPUTE_CHEAP || keep_the_dear(c);
 }
 
 /* ---- early */
@@ -252,19 +346,6 @@ static bool move_tests(og__choice *c)
 
 /* ---- blocks */
 
-typedef struct candidate {
-    int value;
-    double seconds_a_byte;
-} candidate;
-
-static int cheapest_first(const void *a, const void *b)
-{
-    const candidate *x = a, *y = b;
-    if (x->seconds_a_byte != y->seconds_a_byte)
-        return x->seconds_a_byte < y->seconds_a_byte ? -1 : 1;
-    return x->value - y->value;
-}
-
 /* Seconds to the value from what is kept. */
 static double seconds_to(const og__choice *c, int value, bool first, int budget)
 {
@@ -297,6 +378,7 @@ static bool drop_candidates(og__choice *c)
     for (int i = 0; i < n && i < c->r->drop; i++)
         c->keep[list[i].value] = false;
     c->r->candidates = n;
+    c->r->dropped = c->r->drop < n ? c->r->drop : n;
     return true;
 }
 

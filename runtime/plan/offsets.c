@@ -107,7 +107,8 @@ static void raise_top(entry *entries, int n, size_t total)
     }
 }
 
-size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, og_arena *scratch, og_error *error)
+size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, size_t room, og_arena *scratch,
+                         og_error *error)
 {
     uint64_t *live = og_arena_array(scratch, (size_t)n_steps + 1, sizeof(*live));
     entry *entries = og_arena_array(scratch, (size_t)n + 1, sizeof(*entries));
@@ -123,7 +124,9 @@ size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, og_arena *scrat
             entries[count++].b = &buffers[i];
     size_t total = SIZE_MAX;
     uint64_t enough = count > MANY ? live[peak] + live[peak] / 20 : live[peak];
-    for (int i = 0; i < ORDERS * (MOST_TRIES + 1) && total > enough; i++) {
+    enough = room > enough ? room : enough;
+    int tries = room && live[peak] > room ? 1 : ORDERS * (MOST_TRIES + 1);
+    for (int i = 0; i < tries && total > enough; i++) {
         if (i % (MOST_TRIES + 1) == 0)
             sort(entries, count, (order)(i / (MOST_TRIES + 1)), peak);
         size_t size = place(entries, count, placed);

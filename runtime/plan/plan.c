@@ -181,8 +181,8 @@ static bool collect_patches(og__planner *p)
     return true;
 }
 
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, og_device *device,
-                     bool keep, og_error *error)
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, size_t room,
+                     og_device *device, bool keep, og_error *error)
 {
     og_plan *plan = og_arena_alloc(arena, sizeof(*plan));
     if (!plan) {
@@ -204,7 +204,7 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, 
                        "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {
         plan->activation_bytes =
-            og__place_buffers(plan->buffers, plan->n_buffers, plan->n_steps, arena, error);
+            og__place_buffers(plan->buffers, plan->n_buffers, plan->n_steps, room, arena, error);
         plan->lower_bound = og__live_bytes(plan->buffers, plan->n_buffers, plan->n_steps, arena);
     }
     if (error->status != OG_OK) {

@@ -87,11 +87,12 @@ typedef struct og_plan {
  */
 size_t og_storages_place(og_storages *storages);
 
-/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. keep:
+/* Plan a graph that went through fuse: layout, order, buffers, offsets, kernels prepared. room: the
+ * activation region is no question but of being within this many bytes; 0: it is to be small. keep:
  * what depends on weights alone; the graph went through hoist, too. The plan owns `arena` (in which
  * g lives) from here on, also on failure. NULL on error. */
-og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, og_device *device,
-                     bool keep, og_error *error);
+og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, size_t room,
+                     og_device *device, bool keep, og_error *error);
 /* constants.c: for a device that has memory of its own (elsewhere there are no constants and these
  * do nothing). Constants that `from` has, too, are read where that plan's lie: it must live as
  * long. */
@@ -130,8 +131,9 @@ void og__add_pack(og_plan *plan, int step);
 bool og__find_constants(og_plan *plan);
 
 /* offsets.c: greedy placement, best fit, in the best of several orders; returns the region's size.
- * Buffers of states are skipped. */
-size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, og_arena *scratch,
+ * Buffers of states are skipped. room: no better one is looked for than this, nor where this cannot
+ * be reached; 0: the best. */
+size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, size_t room, og_arena *scratch,
                          og_error *error);
 
 /* usage.c: bytes of the activation region that are live at each step; live: n_steps entries. */

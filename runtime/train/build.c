@@ -109,7 +109,7 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     g->name = "micro";
     if (s->total.nominal == 0)
         s->total.nominal =
-            (s->losses.n == 1 ? losses[0].nominal : (double)samples) * s->accumulation;
+            (s->losses.n == 1 ? losses[0].nominal : (double)samples) * s->optimizer.accumulation;
     g->n_outputs = 0; /* the step needs the losses alone */
 
     int n = 0;
@@ -139,7 +139,7 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
         og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
                                         og_value_of(x[i])->storage, "grad");
         /* The only micro-batch of its update: nothing to add to, and nothing update must zero. */
-        og_graph_set_state(g, sum, s->accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
+        og_graph_set_state(g, sum, s->optimizer.accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
     }
     g = checked(s, g);
     if (g && s->half != OG_UNDEFINED) {
@@ -204,5 +204,5 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
         return NULL;
     }
     og_storages_place(&s->storages);
-    return og_plan_new(planned, own, &s->storages, s->context->device, keep, error);
+    return og_plan_new(planned, own, &s->storages, s->room, s->context->device, keep, error);
 }

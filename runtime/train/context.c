@@ -60,6 +60,13 @@ og_status og_error_status(const og_context *c)
     return c->error.status;
 }
 
+void og_context_memory(const og_context *c, uint64_t *total, uint64_t *available)
+{
+    *total = *available = 0;
+    if (c->device)
+        c->device->memory(c->device, total, available);
+}
+
 void og__context_begin(og_context *c)
 {
     og_error_clear(&c->error);

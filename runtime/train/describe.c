@@ -72,7 +72,7 @@ og_status og_session_save_graph(og_session *s, const char *which, const char *pa
     if (!arena)
         return og_fail_memory(error, 64, "a graph");
     if (strcmp(which, "micro") == 0 && s->losses.n > 0)
-        g = og__build_micro(s, s->batch, arena);
+        g = og__build_micro(s, s->micro, arena);
     else if (strcmp(which, "update") == 0 && s->losses.n > 0) {
         og_storages apart = og_storages_apart(&s->storages, arena);
         g = apart.items ? og__build_update_graph(s, &apart, arena) : NULL;

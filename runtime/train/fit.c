@@ -4,9 +4,10 @@
  * Where several micro-batches share weights, what depends on them alone is kept; that is the first
  * to go where it does not fit, and max keeps nothing of it.
  *
- * auto: what is next to free is always computed again. If that does not fit, more is: checkpoints
- * at every stride-th cut, and of the values between them as few as fit, the cheapest for a byte
- * first. max: all of them, with the stride that has the least peak. */
+ * auto: what costs next to nothing is always computed again. If that does not fit, as much as is
+ * needed of all that is cheap, the cheapest for a byte first. If that does not, checkpoints are set
+ * at every stride-th cut, and of the values between them as few as fit are dropped, in the same
+ * order. max: all of them, with the stride that has the least peak. */
 #include <string.h>
 
 #include "runtime/train/train.h"
@@ -31,7 +32,7 @@ static og_plan *plan_micro(og_session *s, og_recompute how)
         og_fail_memory(&s->context->error, 64, "a plan");
         return NULL;
     }
-    og_graph *g = og__build_micro(s, s->batch, arena);
+    og_graph *g = og__build_micro(s, s->micro, arena);
     if (g && !s->update && !gather_states(s)) {
         og_fail_memory(&s->context->error, sizeof(og_storage), "slabs");
         g = NULL;
@@ -85,10 +86,12 @@ static og_status find_stride(og_session *s, og_plan **plan, uint64_t *best, og_r
     return OG_OK;
 }
 
-/* The fewest dropped that fit. */
-static og_status find_drop(og_session *s, og_plan **plan, og_recompute how)
+/* The fewest dropped that fit, of the level's candidates; `fails` do not. All of them do. */
+static og_status find_drop(og_session *s, og_plan **plan, og_recompute how, int fails)
 {
-    int fails = -1, fits = s->recomputed.candidates;
+    int fits = s->recomputed.candidates;
+    uint64_t stays = og__persistent_bytes(s, *plan);
+    s->room = s->memory.budget > stays ? (size_t)(s->memory.budget - stays) : 0;
     while (fits - fails > 1) {
         how.drop = fails + (fits - fails) / 2;
         OG_TRY(replace(s, plan, how));
@@ -97,32 +100,47 @@ static og_status find_drop(og_session *s, og_plan **plan, og_recompute how)
         else
             fails = how.drop;
     }
+    s->room = 0;
     how.drop = fits;
     return replace(s, plan, how);
 }
 
+/* *plan, with what is next to free computed again, does not fit. */
+static og_status fit(og_session *s, og_plan **plan, bool most)
+{
+    og_recompute how = {.level = OG_RECOMPUTE_CHEAP, .drop = ALL};
+    int next_to_free = s->recomputed.dropped;
+    OG_TRY(replace(s, plan, how));
+    uint64_t best = peak_with(s, *plan);
+    if (!most && best <= s->memory.budget)
+        return find_drop(s, plan, how, next_to_free);
+    OG_TRY(find_stride(s, plan, &best, &how));
+    OG_TRY(replace(s, plan, how));
+    if (!most && how.level == OG_RECOMPUTE_BLOCKS && best <= s->memory.budget)
+        OG_TRY(find_drop(s, plan, how, -1));
+    s->memory.least = best;
+    return OG_OK;
+}
+
 og_status og__plan_training(og_session *s, og_plan **plan)
 {
-    og_recompute how = s->recompute;
     bool most = strcmp(og_options_get(s->options, "recompute"), "max") == 0;
-    s->keeps = s->accumulation > 1 && !most;
-    *plan = plan_micro(s, how);
+    s->keeps = s->optimizer.accumulation > 1 && !most;
+    *plan = plan_micro(s, s->recompute);
+    og_recompute micro = s->recomputed;
     s->update = *plan ? plan_update(s) : NULL;
+    double update = s->recomputed.seconds;
+    s->recomputed = micro;
     if (!s->update)
         return s->context->error.status;
     if (s->keeps && peak_with(s, *plan) > s->memory.budget) {
         s->keeps = false;
-        OG_TRY(replace(s, plan, how));
+        OG_TRY(replace(s, plan, s->recompute));
     }
-    uint64_t least = peak_with(s, *plan), best = least;
-    if (how.level != OG_RECOMPUTE_OFF && (most || least > s->memory.budget)) {
-        OG_TRY(find_stride(s, plan, &best, &how));
-        OG_TRY(replace(s, plan, how));
-        if (!most && how.level == OG_RECOMPUTE_BLOCKS && best <= s->memory.budget)
-            OG_TRY(find_drop(s, plan, how));
-        s->memory.least = best;
-    }
-    s->memory.more_time =
-        s->recomputed.seconds > 0 ? s->recomputed.more_seconds / s->recomputed.seconds : 0;
+    if (s->recompute.level != OG_RECOMPUTE_OFF && (most || peak_with(s, *plan) > s->memory.budget))
+        OG_TRY(fit(s, plan, most));
+    double once = s->recomputed.seconds, more = s->recomputed.more_seconds;
+    s->memory.more_time = once > 0 ? more / once : 0;
+    s->memory.seconds = (once + more) * s->optimizer.accumulation + update;
     return OG_OK;
 }

@@ -106,7 +106,7 @@ static bool behaves(int value, const trial *both, const trial *one, const trial 
 og_status og__verify_free_batch(og_session *s)
 {
     const og_graph *g = s->model->graph;
-    if (!s->baked_batch || s->baked_batch == s->batch)
+    if (!s->baked_batch || s->baked_batch == s->micro)
         return OG_OK;
     for (int i = 0; i < g->n_nodes; i++)
         if (og_op_is(g->nodes[i]->op, NULL, "BatchNormalization") &&

@@ -7,10 +7,24 @@
 #include "runtime/base/checked.h"
 #include "runtime/train/train.h"
 
-/* Inputs of the model, then targets, at the full batch. */
+/* Inputs of the model, then targets. */
 static int count(const og_session *s)
 {
     return s->n_inputs + (s->targets ? s->losses.n_targets : 0);
+}
+
+static const og_type *type_of(const og_session *s, int input)
+{
+    return input < s->n_inputs ? &s->inputs[input] : &s->targets[input - s->n_inputs];
+}
+
+/* For as many samples as go through a plan at once. */
+static size_t slot_bytes(const og_session *s, int input)
+{
+    og_type t = *type_of(s, input);
+    if (t.rank > 0 && t.dims[0] == s->batch)
+        t.dims[0] = s->micro;
+    return (size_t)og_type_bytes(&t);
 }
 
 static size_t whole(size_t bytes)
@@ -37,9 +51,8 @@ og_status og__place_inputs(og_session *s)
         return og_fail_memory(&s->context->error, n * sizeof(og_copy), "inputs");
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
-        const og_type *t = (int)i < s->n_inputs ? &s->inputs[i] : &s->targets[(int)i - s->n_inputs];
         slots->offsets[i] = at;
-        at += whole((size_t)og_type_bytes(t));
+        at += whole(slot_bytes(s, (int)i));
     }
     slots->feed = at + whole(POSITION * sizeof(int64_t));
     slots->lr = at;
@@ -76,6 +89,12 @@ static void fill_position(const og_session *s, int64_t position[POSITION])
     position[2] = s->pending;
 }
 
+/* Sample `first` of what the caller gave for an input, and those behind it. */
+static const void *part(const og_session *s, int input, const void *data, int64_t first)
+{
+    return og__sample_at(s, type_of(s, input), data, first);
+}
+
 /* Input i of the plan, if it reads it. */
 static void add_copy(og_session *s, const og_plan *plan, int i, const void *from, int *n)
 {
@@ -87,7 +106,7 @@ static void add_copy(og_session *s, const og_plan *plan, int i, const void *from
 }
 
 og_status og__set_inputs(og_session *s, og_plan *plan, const void *const *inputs,
-                         const void *const *targets)
+                         const void *const *targets, int64_t first)
 {
     og_device *d = s->context->device;
     int64_t position[POSITION];
@@ -96,17 +115,21 @@ og_status og__set_inputs(og_session *s, og_plan *plan, const void *const *inputs
         fill_position(s, position);
     if (!is_remote(s)) {
         for (int i = 0; i < s->n_inputs; i++)
-            og_plan_set_input(plan, i, inputs[i]);
-        for (int t = 0; t < n_targets; t++)
-            og_plan_set_input(plan, s->n_inputs + s->target_place[t], targets[t]);
+            og_plan_set_input(plan, i, part(s, i, inputs[i], first));
+        for (int t = 0; t < n_targets; t++) {
+            int place = s->n_inputs + s->target_place[t];
+            og_plan_set_input(plan, place, part(s, place, targets[t], first));
+        }
         if (s->position >= 0)
             memcpy(og__state_at(s, s->position), position, sizeof position);
         return OG_OK;
     }
     for (int i = 0; i < s->n_inputs; i++)
-        add_copy(s, plan, i, inputs[i], &n);
-    for (int t = 0; t < n_targets; t++)
-        add_copy(s, plan, s->n_inputs + s->target_place[t], targets[t], &n);
+        add_copy(s, plan, i, part(s, i, inputs[i], first), &n);
+    for (int t = 0; t < n_targets; t++) {
+        int place = s->n_inputs + s->target_place[t];
+        add_copy(s, plan, place, part(s, place, targets[t], first), &n);
+    }
     if (s->position >= 0)
         s->slots.copies[n++] = (og_copy){og__state_at(s, s->position), position, sizeof position};
     return n ? d->remote->feed(d, s->slots.copies, n, &s->context->error) : OG_OK;

@@ -12,13 +12,19 @@ void og__fill_budget(og_session *s)
 {
     og_memory_report *m = &s->memory;
     og_device *d = s->context->device;
+    const char *device = og_options_get(s->options, "device_memory");
+    const char *text = og_options_get(s->options, "memory_budget");
     uint64_t cap;
-    d->memory(d, &m->total, &m->available);
+    if (device && og_parse_bytes(device, &cap))
+        m->total = m->available = cap;
+    else
+        d->memory(d, &m->total, &m->available);
     double share = og__option_float(s->options, "memory_fraction") * (double)m->total;
     m->budget = share < (double)m->available ? (uint64_t)share : m->available;
-    const char *text = og_options_get(s->options, "memory_budget");
-    if (text && og__parse_bytes(text, &cap) && cap < m->budget)
+    if (text && og_parse_bytes(text, &cap) && cap < m->budget)
         m->budget = cap;
+    if (s->attempt.cap && s->attempt.cap < m->budget)
+        m->budget = s->attempt.cap;
 }
 
 static void count_states(og_session *s)
@@ -125,20 +131,24 @@ static size_t extra_bytes(const og_session *s, const og_plan *plan)
 static og_status too_large(og_session *s)
 {
     const og_memory_report *m = &s->memory;
-    char need[32], have[32], states[32], least[96] = "or --recompute auto";
-    if (m->least)
-        snprintf(least, sizeof least, "--memory_budget %llu is the least that works",
+    og_error *error = &s->context->error;
+    char need[32], have[32], states[32], least[128] = "";
+    const char *what = s->losses.n ? "training" : "prediction";
+    og_format_bytes(need, m->peak);
+    og_format_bytes(have, m->budget);
+    og_format_bytes(states, s->state_bytes);
+    if (s->losses.n && m->least)
+        snprintf(least, sizeof least, "; --memory_budget %llu is the least that works",
                  (unsigned long long)m->least);
-    return og_fail(&s->context->error, OG_OUT_OF_MEMORY,
-                   "%s at batch size %lld needs %s%s (%s of it for parameters, gradients and "
-                   "optimizer), the budget is %s; use a smaller --batch_size with "
-                   "--gradient_accumulation_steps, or a larger --memory_budget or "
-                   "--memory_fraction%s%s%s",
-                   s->losses.n ? "training" : "prediction", (long long)s->batch,
-                   og_format_bytes(need, m->peak),
-                   m->least ? ", with all computed again that can be," : "",
-                   og_format_bytes(states, s->state_bytes), og_format_bytes(have, m->budget),
-                   s->losses.n ? " (" : "", s->losses.n ? least : "", s->losses.n ? ")" : "");
+    else if (s->losses.n)
+        snprintf(least, sizeof least, "; --recompute auto takes less");
+    return og_fail(error, OG_OUT_OF_MEMORY,
+                   "%s at batch size %lld%s needs %s%s, of which %s hold%s; %s %s%s%s", what,
+                   (long long)s->batch, s->micro < s->batch ? ", split as far as it goes," : "",
+                   need, m->least ? " even with all that can be computed again" : "", states,
+                   s->losses.n ? " parameters, gradients and optimizer state" : " parameters",
+                   s->attempt.cap ? "the system refuses more than" : "the budget is", have, least,
+                   s->attempt.tied);
 }
 
 size_t og__persistent_bytes(og_session *s, const og_plan *plan)
@@ -166,27 +176,6 @@ void og__weights_changed(og_session *s)
         s->plans[i].plan->fresh = false;
 }
 
-/* One block for what stays: states | constants of the plan | of update | inputs. */
-static og_status allocate_resident(og_session *s, og_plan *plan)
-{
-    og_device *d = s->context->device;
-    og_error *error = &s->context->error;
-    s->states = d->alloc(d, s->resident_bytes);
-    if (!s->states)
-        return og_fail_memory(error, s->resident_bytes, "the session");
-    char *at = s->states + s->state_bytes;
-    OG_TRY(load_constants(s, plan, at));
-    at += plan->constant_bytes;
-    OG_TRY(load_constants(s, s->update, at));
-    at += s->update ? s->update->constant_bytes : 0;
-    OG_TRY(og__reserve_inputs(s, at));
-    for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
-        for (int i = 0; i < s->storages.n; i++)
-            if ((s->storages.items[i].slab >= 0) == in_slab)
-                OG_TRY(fill_state(s, i));
-    return og__renew_half_copies(s, -1);
-}
-
 static int find_position(const og_session *s)
 {
     for (int i = 0; i < s->storages.n; i++)
@@ -195,9 +184,8 @@ static int find_position(const og_session *s)
     return -1;
 }
 
-og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes)
+og_status og__session_fits(og_session *s, og_plan *plan, size_t activation_bytes)
 {
-    og_device *d = s->context->device;
     og_memory_report *m = &s->memory;
     if (!place_kept(s, plan))
         return og_fail_memory(&s->context->error, sizeof(og_storage), "states");
@@ -216,11 +204,53 @@ og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_b
     m->activations = activation_bytes;
     m->lower_bound = s->lower_bound;
     m->peak = s->state_bytes + extra + activation_bytes;
-    if (m->peak > m->budget)
-        return too_large(s);
-    OG_TRY(allocate_resident(s, plan));
-    s->activations = d->alloc(d, s->activation_bytes);
+    s->attempt.too_large = m->peak > m->budget;
+    return s->attempt.too_large ? too_large(s) : OG_OK;
+}
+
+/* One block for what stays: states | constants of the plan | of update | inputs. */
+static og_status fill_resident(og_session *s)
+{
+    og_plan *plan = s->plans[0].plan;
+    char *at = s->states + s->state_bytes;
+    OG_TRY(load_constants(s, plan, at));
+    at += plan->constant_bytes;
+    OG_TRY(load_constants(s, s->update, at));
+    at += s->update ? s->update->constant_bytes : 0;
+    OG_TRY(og__reserve_inputs(s, at));
+    for (int in_slab = 0; in_slab < 2; in_slab++) /* slabs before what lies in them */
+        for (int i = 0; i < s->storages.n; i++)
+            if ((s->storages.items[i].slab >= 0) == in_slab)
+                OG_TRY(fill_state(s, i));
+    return og__renew_half_copies(s, -1);
+}
+
+og_status og__session_allocate(og_session *s)
+{
+    og_device *d = s->context->device;
+    s->states = d->alloc(d, s->resident_bytes);
+    s->activations = s->states ? d->alloc(d, s->activation_bytes) : NULL;
     if (!s->activations)
-        return og_fail_memory(&s->context->error, s->activation_bytes, "the session");
+        return og_fail_memory(&s->context->error, (size_t)s->memory.peak, "the session");
+    OG_TRY(fill_resident(s));
+    for (int i = 0; i < s->n_plans; i++)
+        og__bind_plan(s, s->plans[i].plan);
+    if (s->update)
+        og__bind_plan(s, s->update);
     return og__results_new(s);
+}
+
+uint64_t og__device_left(og_device *d, uint64_t bytes)
+{
+    uint64_t given = 0, step = bytes / 256 + 1;
+    while (bytes - given > step) {
+        uint64_t middle = given + (bytes - given) / 2;
+        void *block = d->alloc(d, (size_t)middle);
+        if (block)
+            given = middle;
+        else
+            bytes = middle;
+        d->free(d, block, (size_t)middle);
+    }
+    return given;
 }

@@ -74,10 +74,16 @@ static const og_option_info table[] = {
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},
+    {"device_memory", OG_OPTION_TEXT, NULL, "BYTES",
+     "plan for a device with so much memory, such as 24GB, which need not be here, or auto: for "
+     "this one; nothing is allocated"},
     {"recompute", OG_OPTION_TEXT, "auto", "MODE",
-     "activations computed again in the backward pass instead of kept: off; auto, what costs next "
-     "to nothing, and as much more as the memory budget asks for; max, all but what passes between "
-     "blocks"},
+     "activations computed again in the backward pass instead of kept: off; auto, what is "
+     "predicted to add no more than a hundredth to the step, and as much more as the memory budget "
+     "asks for; max, all but what passes between blocks"},
+    {"split_batch", OG_OPTION_TEXT, "auto", "MODE",
+     "when even so a batch does not fit, run it as micro-batches whose gradients are summed: auto, "
+     "where that gives the same update; on, always; off"},
     {"check_memory", OG_OPTION_FLAG, "off", NULL,
      "fill unused memory with NaN and check every kernel's writes; slow"},
     {"profile", OG_OPTION_FLAG, "off", NULL,
@@ -209,7 +215,7 @@ static bool parse_flag(const char *text, bool *out)
     return false;
 }
 
-bool og__parse_bytes(const char *text, uint64_t *bytes)
+bool og_parse_bytes(const char *text, uint64_t *bytes)
 {
     static const struct {
         const char *unit;

@@ -10,6 +10,8 @@ static int find_parameter(og_session *s, const char *name, size_t bytes)
 {
     og_error *error = &s->context->error;
     og__context_begin(s->context);
+    if (og__session_has_memory(s) != OG_OK)
+        return -1;
     for (int i = 0; i < s->storages.n; i++) {
         const og_storage *st = &s->storages.items[i];
         if ((st->kind != OG_STORAGE_PARAMETER && st->kind != OG_STORAGE_BUFFER) ||
@@ -62,6 +64,7 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
 {
     og_error *error = &s->context->error;
     int n = 0;
+    OG_TRY(og__session_has_memory(s));
     og_onnx_weight *weights = calloc((size_t)s->params.n + 1, sizeof(*weights));
     if (!weights)
         return og_fail_memory(error, sizeof(*weights), "saving");

@@ -1,5 +1,7 @@
 /* Plans by number of samples: made when a batch of that size first comes, kept for the session's
  * life. What evaluation needs beyond what training does is found out then. */
+#include <limits.h>
+
 #include "runtime/device/transfer.h"
 #include "runtime/train/train.h"
 
@@ -93,6 +95,17 @@ static og_plan *make_plan(og_session *s, og_plan_kind kind, int64_t samples)
     return plan;
 }
 
+/* Of fewer samples than planned first: what was computed again there may not be enough here. */
+static og_plan *make_smaller(og_session *s, og_plan *plan, int64_t samples)
+{
+    og_recompute how = s->recompute;
+    og_plan_free(plan);
+    s->recompute.drop = INT_MAX;
+    plan = make_plan(s, OG_PLAN_MICRO, samples);
+    s->recompute = how;
+    return plan;
+}
+
 og_plan *og__find_plan(og_session *s, og_plan_kind kind, int64_t samples)
 {
     for (int i = 0; i < s->n_plans; i++)
@@ -106,6 +119,8 @@ og_plan *og__find_plan(og_session *s, og_plan_kind kind, int64_t samples)
     }
     s->plans = grown;
     og_plan_entry e = {.kind = kind, .samples = samples, .plan = make_plan(s, kind, samples)};
+    if (e.plan && kind == OG_PLAN_MICRO && e.plan->activation_bytes > s->activation_bytes)
+        e.plan = make_smaller(s, e.plan, samples);
     if (!e.plan)
         return NULL;
     if (make_room(s, &e) != OG_OK) {

@@ -120,6 +120,8 @@ double og_session_loss_scale(const og_session *s)
     double scale = NAN;
     for (int i = 0; i < s->storages.n; i++)
         if (strcmp(s->storages.items[i].name, OG_STATE_SCALE) == 0) {
+            if (!s->states)
+                return s->storages.items[i].fill;
             og_device_download(s->context->device, &scale, og__state_at(s, i), sizeof scale,
                                &s->context->error);
             return scale;

@@ -1,4 +1,5 @@
-/* The session: from a model, options and shapes to plans and memory. Stepping is in step.c. */
+/* The session: from a model, options and shapes to plans. What is tried until it fits, and memory,
+ * is in attempts.c; stepping in step.c. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,12 +75,14 @@ static og_status parse_run(og_session *s)
     uint64_t bytes;
     if (accumulation < 1 || accumulation > 1000000)
         return invalid(s, "gradient_accumulation_steps", "a number from 1 to 1000000");
-    s->accumulation = s->optimizer.accumulation = (int)accumulation;
+    s->accumulation = (int)accumulation;
     s->check_memory = og__option_flag(o, "check_memory");
     if (s->check_memory && s->context->device->remote)
         return invalid(s, "check_memory", "off: the host cannot look into this device's memory");
     const char *recompute = og_options_get(o, "recompute");
-    s->recompute.level = strcmp(recompute, "off") == 0 ? OG_RECOMPUTE_OFF : OG_RECOMPUTE_CHEAP;
+    s->recompute = (og_recompute){.level = strcmp(recompute, "off") == 0 ? OG_RECOMPUTE_OFF
+                                                                         : OG_RECOMPUTE_CHEAP,
+                                  .drop = OG_RECOMPUTE_FREE};
     if (strcmp(recompute, "off") != 0 && strcmp(recompute, "auto") != 0 &&
         strcmp(recompute, "max") != 0)
         return invalid(s, "recompute", "off, auto or max");
@@ -93,8 +96,15 @@ static og_status parse_run(og_session *s)
     if (!(fraction > 0 && fraction <= 1))
         return invalid(s, "memory_fraction", "a number above 0 and at most 1");
     if (og_options_get(o, "memory_budget") &&
-        !og__parse_bytes(og_options_get(o, "memory_budget"), &bytes))
+        !og_parse_bytes(og_options_get(o, "memory_budget"), &bytes))
         return invalid(s, "memory_budget", "a size such as 6GiB, 24GB or 1500000");
+    const char *device_memory = og_options_get(o, "device_memory");
+    if (device_memory && strcmp(device_memory, "auto") != 0 &&
+        !og_parse_bytes(device_memory, &bytes))
+        return invalid(s, "device_memory", "a size such as 24GB or 16GiB, or auto");
+    const char *split = og_options_get(o, "split_batch");
+    if (strcmp(split, "auto") != 0 && strcmp(split, "on") != 0 && strcmp(split, "off") != 0)
+        return invalid(s, "split_batch", "auto, on or off");
     if (og__option_int(o, "warmup_steps") < 0)
         return invalid(s, "warmup_steps", "a number that is not negative");
     for (int i = 0; scheduler && strcmp(scheduler, schedules[i]) != 0; i++)
@@ -172,7 +182,8 @@ static og_status bind_inputs(og_session *s, const og_tensor_info *inputs, int n_
                              k, g->symbols[-want - 1], (long long)have, (long long)*symbol);
             else if (symbol)
                 *symbol = have;
-            else if (k == 0 && want != have && (!s->baked_batch || s->baked_batch == want))
+            else if (k == 0 && (!s->baked_batch || s->baked_batch == want) &&
+                     (want != have || (s->attempt.pieces > 1 && have == inputs[0].dims[0])))
                 s->baked_batch = want;
             else if (want != have)
                 og_fail_also(error, OG_INVALID_ARGUMENT,
@@ -263,7 +274,7 @@ static og_plan *plan_forward(og_session *s)
         og_fail_memory(&s->context->error, 64, "a plan");
         return NULL;
     }
-    return og__plan_graph(s, og__build_forward(s, s->batch, false, arena), s->keeps, arena);
+    return og__plan_graph(s, og__build_forward(s, s->micro, false, arena), s->keeps, arena);
 }
 
 /* Weights stay the same: what depends on them alone is kept, if that fits. */
@@ -300,7 +311,7 @@ static og_status make_plans(og_session *s)
                                       : og_fail_memory(error, sizeof(og_plan_entry), "a plan");
     }
     s->plans[s->n_plans++] =
-        (og_plan_entry){training ? OG_PLAN_MICRO : OG_PLAN_PREDICT, s->batch, plan};
+        (og_plan_entry){training ? OG_PLAN_MICRO : OG_PLAN_PREDICT, s->micro, plan};
     size_t activations = plan->activation_bytes;
     s->lower_bound = plan->lower_bound;
     s->memory.micro_steps = plan->n_steps;
@@ -310,15 +321,23 @@ static og_status make_plans(og_session *s)
         activations = larger(activations, s->update->activation_bytes);
         s->lower_bound = larger(s->lower_bound, s->update->lower_bound);
     }
-    OG_TRY(og__session_allocate(s, plan, activations));
-    og__bind_plan(s, plan);
-    if (s->update)
-        og__bind_plan(s, s->update);
-    return OG_OK;
+    return og__session_fits(s, plan, activations);
 }
 
-og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs,
-                           int n_inputs, const og_tensor_info *targets, int n_targets)
+/* Samples of a plan, and how many plans a batch takes. */
+static void split_batch(og_session *s)
+{
+    int64_t pieces = s->attempt.pieces < s->batch ? s->attempt.pieces : s->batch;
+    s->micro = s->eval_samples = (s->batch + pieces - 1) / pieces;
+    s->attempt.pieces = (int)((s->batch + s->micro - 1) / s->micro);
+    s->optimizer.accumulation = s->accumulation * s->attempt.pieces;
+    s->memory.pieces = s->attempt.pieces;
+    s->memory.micro_batch = s->micro;
+}
+
+og_session *og__session_plan(og_model *model, const og_options *options,
+                             const og_tensor_info *inputs, int n_inputs,
+                             const og_tensor_info *targets, int n_targets, og_attempt *attempt)
 {
     og_context *c = model->context;
     og__context_begin(c);
@@ -331,6 +350,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
     }
     s->context = c;
     s->model = model;
+    s->attempt = (og_attempt){.pieces = attempt->pieces, .cap = attempt->cap};
+    memcpy(s->attempt.tied, attempt->tied, sizeof s->attempt.tied);
     s->arena = og_arena_new();
     s->options = og__options_copy(options);
     og_status status =
@@ -341,6 +362,8 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         status = parse_run(s);
     if (status == OG_OK)
         status = bind_inputs(s, inputs, n_inputs);
+    if (status == OG_OK)
+        split_batch(s);
     if (status == OG_OK)
         status = parse_losses(s);
     if (status == OG_OK)
@@ -357,6 +380,9 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         og__fill_budget(s);
         status = make_plans(s);
     }
+    if ((status == OG_OK || s->attempt.too_large) && s->micro < s->batch)
+        status = og__session_may_split(s);
+    *attempt = s->attempt;
     if (status != OG_OK) {
         og_session_free(s);
         return NULL;

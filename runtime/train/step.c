@@ -1,8 +1,17 @@
-/* Stepping a session: micro-batches and updates. */
+/* Stepping a session: micro-batches and updates. A batch that was split goes through the plans in
+ * parts: rows of the caller's buffers, which lie one after the other. */
 #include <string.h>
 
 #include "runtime/device/transfer.h"
 #include "runtime/train/train.h"
+
+og_status og__session_has_memory(og_session *s)
+{
+    if (s->states)
+        return OG_OK;
+    return og_fail(&s->context->error, OG_INVALID_ARGUMENT,
+                   "this session has no memory: with option device_memory it only plans");
+}
 
 og_status og__session_begin(og_session *s, int64_t samples)
 {
@@ -10,6 +19,7 @@ og_status og__session_begin(og_session *s, int64_t samples)
     og__context_begin(s->context);
     if (s->broken)
         return og_fail(error, OG_INTERNAL, "an earlier error left this session unusable");
+    OG_TRY(og__session_has_memory(s));
     if (samples < 1 || samples > s->batch)
         return og_fail(error, OG_INVALID_ARGUMENT,
                        "%lld samples were given; the session was planned for 1 to %lld",
@@ -40,7 +50,7 @@ static og_status discard_sums(og_session *s, og_status why)
 {
     if (clear_sums(s) != OG_OK)
         s->broken = true;
-    s->pending = 0;
+    s->pending = s->calls = 0;
     s->pending_samples = 0;
     return why;
 }
@@ -67,7 +77,7 @@ static og_status update(og_session *s)
         return status;
     }
     s->step++;
-    s->pending = 0;
+    s->pending = s->calls = 0;
     s->pending_samples = 0;
     if (!was_skipped(s))
         og__weights_changed(s);
@@ -78,6 +88,19 @@ static og_step_result no_result(const og_session *s)
 {
     return (og_step_result){
         .step = s->reported, .begun = s->step, .lr = s->lr, .loss_scale = 1, .next_loss_scale = 1};
+}
+
+/* Samples from `first` to before `next`. */
+static og_status train_part(og_session *s, const void *const *inputs, const void *const *targets,
+                            int64_t first, int64_t next)
+{
+    og_plan *plan = og__find_plan(s, OG_PLAN_MICRO, next - first);
+    if (!plan)
+        return s->context->error.status;
+    OG_TRY(og__set_inputs(s, plan, inputs, targets, first));
+    OG_TRY(og__run_plan(s, plan, s->profile, &s->cancel));
+    s->pending++;
+    return OG_OK;
 }
 
 static og_status train_step(og_session *s, const void *const *inputs, const void *const *targets,
@@ -95,17 +118,16 @@ static og_status train_step(og_session *s, const void *const *inputs, const void
     status = og__check_labels(s, targets, samples);
     if (status != OG_OK)
         return discard_sums(s, status);
-    og_plan *plan = og__find_plan(s, OG_PLAN_MICRO, samples);
-    if (!plan)
-        return error->status;
-    status = og__set_inputs(s, plan, inputs, targets);
-    if (status == OG_OK)
-        status = og__run_plan(s, plan, s->profile, &s->cancel);
-    if (status != OG_OK)
-        return discard_sums(s, status);
-    s->pending++;
+    int64_t parts = (samples + s->micro - 1) / s->micro;
+    for (int64_t i = 0; i < parts; i++) {
+        status = train_part(s, inputs, targets, og__part_begin(samples, i, parts),
+                            og__part_begin(samples, i + 1, parts));
+        if (status != OG_OK)
+            return discard_sums(s, status);
+    }
+    s->calls++;
     s->pending_samples += samples;
-    if (s->pending < s->accumulation)
+    if (s->calls < s->accumulation)
         return OG_OK;
     OG_TRY(update(s));
     result->begun = s->step;

@@ -37,8 +37,6 @@ double og__option_float(const og_options *o, const char *name);
 bool og__option_flag(const og_options *o, const char *name);
 const char *const *og__option_list(const og_options *o, const char *name, int *n);
 og_options *og__options_copy(const og_options *o);
-/* "6GiB", "24GB", "1500000": bytes; false if it is no size. */
-bool og__parse_bytes(const char *text, uint64_t *bytes);
 
 struct og_model {
     og_context *context;
@@ -80,6 +78,15 @@ typedef struct og_plan_entry {
         *constants; /* memory of its own for them; NULL: they lie with the states, or with others */
 } og_plan_entry;
 
+/* With what a session is tried, and what was found where it does not fit. */
+typedef struct og_attempt {
+    int pieces;   /* micro-batches that a batch is split into */
+    uint64_t cap; /* on the budget, where the device refused more; 0: none */
+    /* out: */
+    bool too_large; /* for the budget */
+    char tied[256]; /* why a batch is not to be split, for a message; "": no reason is known */
+} og_attempt;
+
 /* An update whose results have not been reported. */
 typedef struct og__update_record {
     int64_t step, samples;
@@ -98,6 +105,7 @@ typedef struct og__slots {
 } og__slots;
 
 struct og_session {
+    og_attempt attempt;
     og_context *context;
     og_model *model;
     og_options *options;
@@ -111,9 +119,11 @@ struct og_session {
     og__losses losses;
     og_total total;
     const og_graph *joined; /* as loaded: the model with targets and loss models */
-    og_const *constants; /* by its values: aligned content of what is no state; data NULL: as is */
-    int64_t batch;       /* samples of a full micro-batch */
-    int64_t baked_batch; /* the literal batch of the export; 0: none */
+    og_const *constants;  /* by its values: aligned content of what is no state; data NULL: as is */
+    int64_t batch;        /* samples of a full batch, as callers give them */
+    int64_t micro;        /* at most so many of them go through a plan at once */
+    int64_t eval_samples; /* the same for evaluation; fewer where that needs less memory */
+    int64_t baked_batch;  /* the literal batch of the export; 0: none */
     int accumulation;
     og_type *inputs; /* declared, full batch */
     int n_inputs;
@@ -128,13 +138,15 @@ struct og_session {
     og_plan_entry *plans;
     int n_plans;
     size_t plans_capacity;
-    /* states, and behind them constants and inputs where the device has memory of its own */
+    /* states, and behind them constants and inputs where the device has memory of its own; NULL:
+     * the session only plans */
     char *states;
     size_t state_bytes, resident_bytes; /* of the states; of all in that block */
     void *activations;
     size_t activation_bytes;
     og__slots slots;
     size_t lower_bound;
+    size_t room; /* while plans are tried: what activations may take; else 0 */
     og_memory_report memory;
     bool keeps;              /* the first plan, what depends on weights alone */
     og_recompute recompute;  /* what the plans of micro-batches keep */
@@ -143,7 +155,8 @@ struct og_session {
     og_tensor_use *uses;     /* of the last og_session_peak_tensor_count */
     int n_uses;
 
-    int pending;             /* micro-batches summed since the last update */
+    int pending;             /* plans of micro-batches run since the last update */
+    int calls;               /* batches of the caller's since then */
     int64_t pending_samples; /* in them */
     double lr;
     int64_t step;     /* optimizer steps begun */
@@ -199,15 +212,34 @@ og_status og__renew_half_copies(og_session *s, int storage);
 /* After an update: the context's error where it was skipped and skipping more would not help. */
 og_status og__check_update(og_session *s, const og_step_result *result);
 
-/* memory.c: the budget; memory for the plans, and its first content. The session's first plan is
- * `plan`, and the one that may keep something. */
-og_status og__session_allocate(og_session *s, og_plan *plan, size_t activation_bytes);
+/* session.c: a session planned, with no memory yet. NULL: the context's error says why. */
+og_session *og__session_plan(og_model *model, const og_options *options,
+                             const og_tensor_info *inputs, int n_inputs,
+                             const og_tensor_info *targets, int n_targets, og_attempt *attempt);
+
+/* split.c: OG_OK unless samples of a batch, or micro-batches, are not independent of each other;
+ * s->attempt.tied says what ties them. Where the session does not fit, only what can be seen. */
+og_status og__session_may_split(og_session *s);
+/* Does every output have the samples along its first axis, and no other axis depend on them? */
+bool og__outputs_are_by_sample(og_session *s);
+/* The first sample of part i of n that `samples` are split into; part n begins behind the last. */
+int64_t og__part_begin(int64_t samples, int64_t i, int64_t n);
+/* Sample `first` in data of a full batch of this type; the same for all samples where its first
+ * axis is not the batch. */
+void *og__sample_at(const og_session *s, const og_type *type, const void *data, int64_t first);
+
+/* memory.c: the budget; whether the peak is within it, with `plan` as the session's first, the one
+ * that may keep something; memory for the plans, and its first content. */
+void og__fill_budget(og_session *s);
+og_status og__session_fits(og_session *s, og_plan *plan, size_t activation_bytes);
+og_status og__session_allocate(og_session *s);
+/* What the device would still give, below `bytes`. */
+uint64_t og__device_left(og_device *d, uint64_t bytes);
 /* Bytes of all that stays with `plan` and s->update: states, what `plan` keeps, and on a device
  * with memory of its own their constants and inputs. */
 size_t og__persistent_bytes(og_session *s, const og_plan *plan);
 /* Weights were written: whatever plans keep of them is old. */
 void og__weights_changed(og_session *s);
-void og__fill_budget(og_session *s);
 /* Where a storage lies in the device's memory. */
 void *og__state_at(const og_session *s, int storage);
 /* An initializer's content was copied: its memory is given back where it is part of a file. */
@@ -225,9 +257,10 @@ void og__bind_plan(og_session *s, og_plan *plan);
 og_status og__place_inputs(og_session *s);
 og_status og__reserve_inputs(og_session *s, char *base);
 void og__bind_inputs(og_session *s, og_plan *plan);
-/* targets: in the caller's order; NULL where the plan has no losses. */
+/* Sample `first` of the batch and those behind it. targets: in the caller's order; NULL where the
+ * plan has no losses. */
 og_status og__set_inputs(og_session *s, og_plan *plan, const void *const *inputs,
-                         const void *const *targets);
+                         const void *const *targets, int64_t first);
 og_status og__set_lr_input(og_session *s);
 
 /* results.c: what updates came to. Once the results of OG_MARKS updates are on their way the oldest
@@ -240,6 +273,7 @@ og_status og__results_push(og_session *s, const og__update_record *update);
 og_status og__results_take(og_session *s, bool all, og_step_result *result);
 
 /* step.c: a call on the session begins; the context's error where it must not. */
+og_status og__session_has_memory(og_session *s);
 og_status og__session_begin(og_session *s, int64_t samples);
 
 #endif

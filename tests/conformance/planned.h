@@ -45,7 +45,7 @@ static og_status planned_run(planned *p, og_graph *g, og_arena *arena, og_storag
         return error->status != OG_OK ? error->status : og_fail_memory(error, 64, "a plan");
     }
     size_t state_bytes = og_storages_place(storages);
-    p->plan = og_plan_new(g, arena, storages, device, false, error);
+    p->plan = og_plan_new(g, arena, storages, 0, device, false, error);
     if (!p->plan)
         return error->status;
     p->states = aligned_alloc(OG_ALIGNMENT, state_bytes + OG_ALIGNMENT);

@@ -109,7 +109,7 @@ static og_plan *plan_for(og_device *d, void (*build)(model *), model *m, og_erro
     og_arena *own = og_arena_new();
     og_graph *planned = og_graph_copy(g, own);
     og_storages_place(&m->storages);
-    return og_plan_new(planned, own, &m->storages, d, false, error);
+    return og_plan_new(planned, own, &m->storages, 0, d, false, error);
 }
 
 static void upload(og_device *d, void *to, const void *from, size_t bytes)

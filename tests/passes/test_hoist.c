@@ -99,7 +99,7 @@ static bool make_plan(kept *k, og_graph *g, bool keep)
     g = keep ? og_pass_hoist(g, &k->storages) : g;
     g = og_pass_fuse(g, k->device);
     size_t bytes = og_storages_place(&k->storages);
-    k->plan = og_plan_new(g, g->arena, &k->storages, k->device, keep, &error);
+    k->plan = og_plan_new(g, g->arena, &k->storages, 0, k->device, keep, &error);
     if (!k->plan)
         return false;
     k->plan->kept_offset = bytes;

@@ -35,7 +35,7 @@ static size_t placed(int n, size_t *bound)
 {
     og_arena *arena = og_arena_new();
     og_error error = {0};
-    size_t size = og__place_buffers(buffers, n, n, arena, &error);
+    size_t size = og__place_buffers(buffers, n, n, 0, arena, &error);
     *bound = og__live_bytes(buffers, n, n, arena);
     CHECK_INT(error.status, OG_OK);
     og_arena_free(arena);

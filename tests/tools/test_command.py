@@ -343,7 +343,7 @@ class Train(Case):
         npy(self.path("t.npy"), "<i8", (4096,), [1] * 4096)
         full = json.loads(self.run_command("plan", "m.onnx", *LOSS, "--batch_size", "4096", "--json").stdout)
         r = self.train("--batch_size", "4096", "--memory_budget", str(full["peak_bytes"] - 1), "--recompute", "off",
-                       status=1)
+                       "--split_batch", "off", status=1)
         self.assertIn("--batch_size 2048 --gradient_accumulation_steps 2", r.stderr)
 
 

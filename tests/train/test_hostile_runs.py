@@ -49,6 +49,9 @@ WRONG = [
     ("--memory_fraction=1.5", "above 0 and at most 1"),
     ("--memory_budget=0", "expected a size such as 6GiB"),
     ("--memory_budget=some", "expected a size such as 6GiB"),
+    ("--memory_budget=-1", "expected a size such as 6GiB"),
+    ("--memory_budget=12 parsecs", "expected a size such as 6GiB"),
+    ("--split_batch=maybe", "expected auto, on or off"),
     ("--gradient_accumulation_steps=0", "expected a number from 1"),
     ("--freeze=nothing", "matches no trainable tensor; `ongrad check` lists their names"),
     ("--trainable=x", "matches no trainable tensor"),
@@ -85,7 +88,9 @@ def test_batch_larger_than_the_data(folder):
 
 
 def test_memory_that_does_not_suffice(folder):
-    folder.refuses(["needs", "the budget is 10 bytes", "--batch_size"], "--memory_budget", "10")
+    folder.refuses(["needs", "the budget is 10 bytes", "is the least that works"], "--memory_budget", "10")
+    folder.refuses("the budget is 10 bytes", "--memory_budget", "10", "--split_batch", "off")
+    folder.trains("--memory_budget", "1000TB", "--epochs", "1")  # more than the machine has: no cap
 
 
 # Configuration files: the text, the line and the message.

@@ -4,6 +4,7 @@ Needs ongrad_remote, the command on the test device, which is built beside the t
 """
 import json
 import os
+import pathlib
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import commands
+import large_models
 
 REMOTE = os.path.abspath(os.environ.get("ONGRAD_REMOTE") or
                          os.path.join(os.path.dirname(commands.ONGRAD), "tests", "ongrad_remote"))
@@ -110,3 +112,20 @@ def test_stopped_within_a_group(folder):
     assert [step["step"] for step in steps] == list(range(1, len(steps) + 1))
     assert final["steps"] == len(steps) > 10
     assert f"after step {len(steps)} of" in said[1]
+
+
+def test_a_split_batch_is_that_of_the_cpu(folder):
+    """Parts of the caller's batch go through slots that hold one of them."""
+    arguments = large_models.transformer(pathlib.Path(folder.path), layers=2, width=32, tokens=32, batch=12)
+    runs = []
+    for command in (commands.ONGRAD, REMOTE):
+        whole = json.loads(subprocess.run([command, "plan", *arguments, "--recompute", "max", "--split_batch", "off", "--json"],
+                                          cwd=folder.path, capture_output=True, text=True, check=True).stdout)
+        budget = ["--memory_budget", str(whole["peak_bytes"] - whole["bytes"]["activations"] // 3)]
+        done = subprocess.run([command, "train", *arguments, "--steps", "3", "-o", "out.onnx", *budget], cwd=folder.path,
+                              capture_output=True, text=True, check=True)
+        assert "split into 2 micro-batches" in done.stderr
+        subprocess.run([command, "predict", "out.onnx", "--data", "x.npy", "--batch_size", "12", "-o", "y.npy", *budget],
+                       cwd=folder.path, capture_output=True, check=True)
+        runs.append((folder.read("out.onnx"), np.load(folder / "y.npy").tobytes()))
+    assert runs[0] == runs[1]

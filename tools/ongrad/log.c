@@ -90,8 +90,11 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_double(&json, "wait_seconds", f->wait_seconds);
     og_json_int(&json, "peak_bytes", (int64_t)f->peak_bytes);
     og_json_int(&json, "predicted_peak_bytes", (int64_t)f->predicted_peak_bytes);
+    og_json_int(&json, "data_bytes", (int64_t)f->data_bytes);
     og_json_int(&json, "process_start_bytes", (int64_t)f->process_start_bytes);
     og_json_int(&json, "process_peak_bytes", (int64_t)f->process_peak_bytes);
+    og_json_int(&json, "anonymous_start_bytes", (int64_t)f->anonymous_start_bytes);
+    og_json_int(&json, "anonymous_bytes", (int64_t)f->anonymous_bytes);
     og_json_string(&json, "stopped_by", f->stopped_by);
     og_json_string(&json, "output", f->output);
     og_json_close(&json, '}');

@@ -48,7 +48,8 @@ static const og__row own_rows[] = {
      OG__TRAIN | OG__EVAL | OG__PREDICT,
      data},
     {{"batch_size", OG_OPTION_INT, NULL, "N",
-      "samples in a micro-batch; default 32 on a CPU, at most the number of samples"},
+      "samples in a batch, at most those there are; default by the memory of the device: 128 from "
+      "20 GB on, 64 from 10 GB, else 32"},
      WITH_SHAPES,
      shapes,
      1},
@@ -161,6 +162,8 @@ static const struct {
     {"warmup_steps", OG__TRAIN | OG__PLAN, optimizer},
     {"freeze", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
     {"trainable", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
+    {"device_memory", OG__PLAN, machine},
+    {"split_batch", WITH_DATA, machine},
     {"amp", WITH_SESSION, precision},
     {"loss_scale", OG__TRAIN | OG__PLAN, precision},
     {"loss_scale_start", OG__TRAIN | OG__PLAN, precision},
@@ -182,8 +185,7 @@ static const struct {
 };
 
 static const char *const future[] = {
-    "checkpoint",  "checkpoint_every", "resume", "ema",
-    "tensorboard", "device_memory",    "metric", "recompute",
+    "checkpoint", "checkpoint_every", "resume", "ema", "tensorboard", "metric",
 };
 
 bool og__same_name(const char *a, const char *b)

@@ -1,49 +1,42 @@
-/* ongrad plan: what training would take, before it is tried. The memory is planned, and held, as
- * training would. */
+/* ongrad plan: what training would take, before it is tried. The memory is planned as training
+ * would, and none of it is taken. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/nodes.h"
 #include "tools/ongrad/plan_memory.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
-enum { ALTERNATIVES = 3, LARGEST_BATCH = 1000000, LARGEST_TRIES = 8 };
+enum { ALTERNATIVES = 4, LARGEST_BATCH = 1000000, LARGEST_TRIES = 8 };
 
-/* The peak at another batch size. */
-typedef struct alternative {
-    int64_t batch;
-    bool fits;
-    uint64_t peak; /* 0 where it does not fit */
-    const char *note;
-} alternative;
+/* A row of the table of batch sizes. */
+typedef struct row {
+    og__alternative is;
+    const char *precision, *note;
+} row;
 
 typedef struct planning {
     og__run run;
     og_memory_report memory;
     og__memory_use use;
     int64_t accumulation;
-    alternative others[ALTERNATIVES];
-    alternative
-        largest; /* that fits with no more computed again than at this batch; 0: not found */
-    const char *verdict; /* "larger", "keep" */
+    row rows[ALTERNATIVES];  /* as asked for, half of it, twice as much, the other precision */
+    og__alternative largest; /* that fits with no more computed again than at this batch; 0: not
+                                found */
+    const char *verdict;     /* "larger", "keep" */
 } planning;
-
-/* Under 20 of 24 GB there is room for more. */
-static bool has_room(const og_memory_report *m)
-{
-    return (double)m->peak < 20.0 / 24 * (double)m->budget;
-}
 
 /* The peak grows with the batch nearly as a line does: two points say where it meets the budget,
  * and sessions at and just below that place what fits. */
 static void find_largest(planning *p)
 {
-    const alternative *a = &p->others[1], *b = p->others[2].fits ? &p->others[2] : &p->others[0];
+    const og__alternative *a = &p->rows[0].is, *b = &p->rows[p->rows[2].is.fits ? 2 : 1].is;
     if (!a->fits || !b->fits || b->batch < 1 || a->batch == b->batch)
         return;
     double slope = ((double)b->peak - (double)a->peak) / ((double)b->batch - (double)a->batch);
@@ -52,43 +45,40 @@ static void find_largest(planning *p)
     double guess = (double)a->batch + ((double)p->memory.budget - (double)a->peak) / slope;
     int64_t batch = guess < LARGEST_BATCH ? (int64_t)guess : LARGEST_BATCH;
     for (int i = 0; i < LARGEST_TRIES && batch > a->batch; i++, batch -= batch / 50 + 1) {
-        og_memory_report m;
-        og_session *session = og__run_session_at(&p->run, batch);
-        if (!session)
+        og__alternative try = og__alternative_of(&p->run, batch, NULL, NULL);
+        if (!try.fits || (try.memory.least && !p->memory.least))
             continue;
-        og_session_memory(session, &m);
-        og_session_free(session);
-        if (m.least && !p->memory.least)
-            continue;
-        p->largest = (alternative){.batch = batch, .fits = true, .peak = m.peak};
+        p->largest = try;
         return;
     }
     p->largest = *a;
 }
 
+static const char *precision_name(og_dtype half)
+{
+    return half == OG_FLOAT16 ? "fp16" : half == OG_BFLOAT16 ? "bf16" : "float32";
+}
+
 static void try_batches(planning *p)
 {
     int64_t batch = p->run.batch_size;
-    const int64_t sizes[ALTERNATIVES] = {batch / 2, batch, batch * 2};
-    static const char *const notes[ALTERNATIVES] = {"conservative", "as asked for", "aggressive"};
-    for (int i = 0; i < ALTERNATIVES; i++) {
-        alternative *other = &p->others[i];
-        *other = (alternative){.batch = sizes[i], .note = notes[i]};
-        if (sizes[i] < 1)
-            continue;
-        og_session *session =
-            sizes[i] == batch ? p->run.session : og__run_session_at(&p->run, sizes[i]);
-        if (!session)
-            continue;
-        og_memory_report m;
-        og_session_memory(session, &m);
-        other->fits = true;
-        other->peak = m.peak;
-        if (session != p->run.session)
-            og_session_free(session);
-    }
+    const char *now = precision_name(og_session_half(p->run.session));
+    const char *other = p->run.losses.n ? og__other_precision(&p->run) : NULL;
+    const struct {
+        int64_t batch;
+        const char *amp, *precision, *note;
+    } wanted[ALTERNATIVES] = {
+        {batch, NULL, now, "as asked for"},
+        {batch / 2, NULL, now, "conservative"},
+        {batch * 2, NULL, now, "aggressive"},
+        {other ? batch : batch / 2, other ? other : "off", other ? other : "float32",
+         other ? "with mixed precision" : "without mixed precision"},
+    };
+    for (int i = 0; i < ALTERNATIVES - !p->run.losses.n; i++)
+        p->rows[i] = (row){og__alternative_of(&p->run, wanted[i].batch, wanted[i].amp, NULL),
+                           wanted[i].precision, wanted[i].note};
     find_largest(p);
-    p->verdict = has_room(&p->memory) && p->others[2].fits ? "larger" : "keep";
+    p->verdict = og__has_room(&p->memory) && p->rows[2].is.fits ? "larger" : "keep";
 }
 
 /* ---- output */
@@ -116,6 +106,12 @@ static uint64_t bytes_of(const planning *p, int category)
     return bytes;
 }
 
+/* Predicted for a sample, as a multiple of the first row's. */
+static double relative_time(const planning *p, const row *r)
+{
+    return p->rows[0].is.seconds > 0 ? r->is.seconds / p->rows[0].is.seconds : 1;
+}
+
 static int print_json(const planning *p)
 {
     const og_memory_report *m = &p->memory;
@@ -136,6 +132,8 @@ static int print_json(const planning *p)
     og_json_int(&j, "budget_bytes", (int64_t)m->budget);
     og_json_int(&j, "total_bytes", (int64_t)m->total);
     og_json_int(&j, "available_bytes", (int64_t)m->available);
+    og_json_int(&j, "micro_batches", m->pieces);
+    og_json_int(&j, "micro_batch_size", m->micro_batch);
     og_json_double(&j, "more_time", m->more_time);
     if (m->least)
         og_json_int(&j, "least_peak_bytes", (int64_t)m->least);
@@ -148,16 +146,16 @@ static int print_json(const planning *p)
     og_json_double(&j, "flops", m->flops);
     og_json_open(&j, "batches", '[');
     for (int i = 0; i < ALTERNATIVES; i++) {
-        if (p->others[i].batch < 1)
+        const row *r = &p->rows[i];
+        if (!r->is.known)
             continue;
         og_json_open(&j, NULL, '{');
-        og_json_int(&j, "batch_size", p->others[i].batch);
-        og_json_bool(&j, "fits", p->others[i].fits);
-        if (p->others[i].fits)
-            og_json_int(&j, "peak_bytes", (int64_t)p->others[i].peak);
-        else
-            og_json_null(&j, "peak_bytes");
-        og_json_string(&j, "note", p->others[i].note);
+        og_json_int(&j, "batch_size", r->is.batch);
+        og_json_string(&j, "precision", r->precision);
+        og_json_bool(&j, "fits", r->is.fits);
+        og_json_int(&j, "peak_bytes", (int64_t)r->is.peak);
+        og_json_double(&j, "relative_time", relative_time(p, r));
+        og_json_string(&j, "note", r->note);
         og_json_close(&j, '}');
     }
     og_json_close(&j, ']');
@@ -199,21 +197,27 @@ static void add_memory(const planning *p, og_text *out)
 
 static void add_batches(const planning *p, og_text *out)
 {
-    static const char *const headings[] = {">batch_size", ">peak", "note"};
+    static const char *const headings[] = {">batch_size", "precision", ">peak", ">time", "note"};
     og__table table;
     char size[32];
-    og__table_start(&table, 3, headings);
+    og__table_start(&table, 5, headings);
     for (int i = 0; i < ALTERNATIVES; i++) {
-        if (p->others[i].batch < 1)
+        const row *r = &p->rows[i];
+        if (!r->is.known)
             continue;
-        og__table_cell(&table, "%" PRId64, p->others[i].batch);
-        og__table_cell(&table, "%s",
-                       p->others[i].fits ? og_format_bytes(size, p->others[i].peak) : "-");
-        og__table_cell(&table, "%s%s", p->others[i].note,
-                       p->others[i].fits ? "" : ": above the budget");
+        og__table_cell(&table, "%" PRId64, r->is.batch);
+        og__table_cell(&table, "%s", r->precision);
+        og__table_cell(&table, "%s", og_format_bytes(size, r->is.peak));
+        og__table_cell(&table, "%.2f", relative_time(p, r));
+        og__table_cell(&table, "%s%s", r->note,
+                       !r->is.fits              ? ": above the budget"
+                       : r->is.memory.least > 0 ? ": by computing more again"
+                                                : "");
     }
     og_text_add(out, "\n");
     og__table_finish(&table, out, 0);
+    if (p->run.losses.n)
+        og_text_add(out, "time: predicted for a sample, of that of the first row\n");
 }
 
 static int print_table(const planning *p)
@@ -223,9 +227,12 @@ static int print_table(const planning *p)
     char size[32], count[32];
     og_text_printf(&out,
                    "%s of %s: batch_size=%" PRId64 ", accumulation=%" PRId64
-                   ", effective batch=%" PRId64 ", float32\n\n",
+                   ", effective batch=%" PRId64 ", %s\n",
                    p->run.losses.n ? "training" : "prediction", p->run.model_name,
-                   p->run.batch_size, p->accumulation, p->run.batch_size * p->accumulation);
+                   p->run.batch_size, p->accumulation, p->run.batch_size * p->accumulation,
+                   precision_name(og_session_half(p->run.session)));
+    og__add_split(m, &out);
+    og_text_add(&out, "\n");
     add_memory(p, &out);
     og__memory_use_text(&p->use, &out);
     add_batches(p, &out);
@@ -242,7 +249,7 @@ static int print_table(const planning *p)
                        100 * m->more_time);
     if (!strcmp(p->verdict, "larger"))
         og_text_printf(&out, "Fits, with room: --batch_size %" PRId64 " is predicted to take %s.\n",
-                       p->others[2].batch, og_format_bytes(size, p->others[2].peak));
+                       p->rows[2].is.batch, og_format_bytes(size, p->rows[2].is.peak));
     else
         og_text_printf(&out, "Fits, near the limit: keep --batch_size %" PRId64 ".\n",
                        p->run.batch_size);
@@ -292,6 +299,9 @@ static int plan(planning *p)
         OG__TRY(og__run_bind_data(run, run->losses.n > 0));
     else
         OG__TRY(og__run_bind_shapes(run, run->default_batch, 0));
+    if (!og_options_get(run->options, "device_memory") &&
+        og_options_set(run->options, "device_memory", "auto") != OG_OK)
+        return og__run_failed(run);
     OG__TRY(og__run_start(run));
     og_session_memory(run->session, &p->memory);
     const char *accumulation = og_options_get(run->options, "gradient_accumulation_steps");

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
 #include "tools/ongrad/say.h"
 
@@ -36,6 +37,28 @@ uint64_t og__process_peak(void)
 uint64_t og__process_resident(void)
 {
     return status_bytes("VmRSS:");
+}
+
+uint64_t og__process_anonymous(void)
+{
+    return status_bytes("RssAnon:");
+}
+
+/* ---- memory */
+
+/* Under 20 of 24 GB there is room for more. */
+bool og__has_room(const og_memory_report *m)
+{
+    return (double)m->peak < 20.0 / 24 * (double)m->budget;
+}
+
+void og__add_split(const og_memory_report *m, og_text *out)
+{
+    if (m->pieces > 1)
+        og_text_printf(out,
+                       "split into %d micro-batches of at most %" PRId64
+                       " samples, whose gradients are summed\n",
+                       m->pieces, m->micro_batch);
 }
 
 /* ---- start */
@@ -112,7 +135,7 @@ static const char *option_or(const og_options *options, const char *name, const 
     return value ? value : otherwise;
 }
 
-static void say_memory(const og__run *run)
+static void say_memory(const og__run *run, const og__feed *feed)
 {
     og_memory_report m;
     char total[32], available[32], budget[32], peak[32];
@@ -122,7 +145,24 @@ static void say_memory(const og__run *run)
             "memory", strcmp(device, "cpu") == 0 ? "CPU" : device, og_format_bytes(total, m.total),
             og_format_bytes(available, m.available), og_format_bytes(budget, m.budget),
             option_or(run->options, "memory_fraction", "0.9"));
-    og__say("  %-11s predicted peak %s", "", og_format_bytes(peak, m.peak));
+    if (m.refused)
+        og__say("  %-11s the system refused %s; planned again for what it leaves", "",
+                og_format_bytes(available, m.refused));
+    og_format_bytes(peak, m.peak);
+    uint64_t twice = m.peak + m.activations; /* what is no activation stays */
+    if (!og__has_room(&m) || twice > m.budget)
+        og__say("  %-11s predicted peak %s: near the limit, keep this batch size", "", peak);
+    else if (run->data.samples >= 2 * run->batch_size)
+        og__say("  %-11s predicted peak %s: fits with room, --batch_size %" PRId64
+                " would take about %s",
+                "", peak, 2 * run->batch_size, og_format_bytes(budget, twice));
+    else
+        og__say("  %-11s predicted peak %s", "", peak);
+    og__say("  %-11s batches of data beside it: %s", "",
+            og_format_bytes(budget, og_loader_bytes(feed->loader)));
+    if (m.more_time > 0.0101)
+        og__say("  %-11s computing activations again is predicted to add %.0f %% to a step", "",
+                100 * m.more_time);
 }
 
 static void say_optimizer(const og__run *run)
@@ -144,6 +184,17 @@ static void say_optimizer(const og__run *run)
     og_text_free(&text);
 }
 
+/* What mixed precision saves of memory; nothing where it does not. */
+static void add_saving(const og__run *run, og_text *text)
+{
+    og_memory_report m;
+    char saved[32];
+    og__alternative whole = og__alternative_of(run, run->batch_size, "off", NULL);
+    og_session_memory(run->session, &m);
+    if (whole.known && m.pieces == 1 && whole.peak > m.peak)
+        og_text_printf(text, "; saves about %s", og_format_bytes(saved, whole.peak - m.peak));
+}
+
 static void say_precision(const og__run *run)
 {
     og_dtype half = og_session_half(run->session);
@@ -158,6 +209,8 @@ static void say_precision(const og__run *run)
                        half == OG_FLOAT16 ? "fp16" : "bf16", og_dtype_name(half));
     if (scale != 1)
         og_text_printf(&text, "; loss scale %g", scale);
+    if (half != OG_UNDEFINED)
+        add_saving(run, &text);
     og__say("  %-11s %s", "precision", text.s ? text.s : "");
     og_text_free(&text);
 }
@@ -199,6 +252,17 @@ static void say_loss(const og__run *run)
     }
 }
 
+static void say_split(const og__run *run)
+{
+    og_memory_report m;
+    og_text text = {0};
+    og_session_memory(run->session, &m);
+    og__add_split(&m, &text);
+    if (text.length)
+        og__say("  %-11s %.*s", "", (int)text.length - 1, text.s);
+    og_text_free(&text);
+}
+
 void og__report_start(const og__report *r)
 {
     const og__run *run = r->run;
@@ -219,8 +283,9 @@ void og__report_start(const og__report *r)
     say_optimizer(run);
     og__say("  %-11s batch_size=%" PRId64 ", accumulation=%" PRId64 ", effective batch=%" PRId64,
             "batch", run->batch_size, r->accumulation, run->batch_size * r->accumulation);
+    say_split(run);
     say_precision(run);
-    say_memory(run);
+    say_memory(run, r->feed);
     og__say("  %-11s %" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
             " samples, shuffle %s, %d loader thread%s",
             "run", r->steps, r->by_steps ? " (--steps)" : "", r->epochs, r->epochs == 1 ? "" : "s",

@@ -19,6 +19,11 @@ void og__report_start(const og__report *report);
  * as they are. */
 void og__report_stored_values(const og__bindings *bindings, const og_tensor_info *inputs);
 
+/* Is the peak so far below the budget that a larger batch is worth a try? */
+bool og__has_room(const og_memory_report *memory);
+/* A line on how the batch is split; nothing where it is not. */
+void og__add_split(const og_memory_report *memory, og_text *out);
+
 /* "Next:" and commands to paste. Each line is added with og__next_line, then og__next_add …;
  * og__next_say prints and frees. */
 typedef struct og__next {
@@ -39,7 +44,8 @@ void og__next_say(og__next *next, bool quiet);
 
 /* The process's largest resident size so far, in bytes. */
 uint64_t og__process_peak(void);
-/* Its resident size now, in bytes; 0 where the system does not say. */
+/* Its resident size now, in bytes, and what of it is no file's; 0 where the system does not say. */
 uint64_t og__process_resident(void);
+uint64_t og__process_anonymous(void);
 
 #endif

@@ -4,10 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
 #include "tools/ongrad/say.h"
 
-enum { DEFAULT_BATCH = 32, MOST_THREADS = 1024 };
+enum { MOST_THREADS = 1024 };
 
 int og__run_failed(const og__run *run)
 {
@@ -44,9 +45,30 @@ static int set_options(og__run *run)
     return OG__EXIT_DONE;
 }
 
+/* By the memory of the device, or of the one that is planned for: 10⁹ bytes a GB. */
+static int64_t batch_of(const og__run *run)
+{
+    uint64_t total = 0, available;
+    const char *device = og_options_get(run->options, "device_memory");
+    if (!device || !og_parse_bytes(device, &total))
+        og_context_memory(run->context, &total, &available);
+    return total >= 20000000000u ? 128 : total >= 10000000000u ? 64 : 32;
+}
+
+/* A batch that nobody asked for is split wherever that makes it fit. */
+static int choose_batch(og__run *run)
+{
+    run->default_batch = batch_of(run);
+    if (og__argument_is_set(run->arguments, "batch_size") ||
+        og_options_is_set(run->options, "split_batch"))
+        return OG__EXIT_DONE;
+    return og_options_set(run->options, "split_batch", "on") == OG_OK ? OG__EXIT_DONE
+                                                                      : og__run_failed(run);
+}
+
 int og__run_open_context(og__run *run, const og__arguments *a)
 {
-    *run = (og__run){.arguments = a, .command = a->command->name, .default_batch = DEFAULT_BATCH};
+    *run = (og__run){.arguments = a, .command = a->command->name};
     run->quiet = og__argument_flag(a, "quiet");
     int64_t threads = og__argument_int(a, "threads");
     if (threads > MOST_THREADS)
@@ -80,6 +102,7 @@ static int open_model(og__run *run)
 int og__run_open(og__run *run, const og__arguments *a)
 {
     OG__TRY(og__run_open_context(run, a)); /* before the model: wrong usage is told first */
+    OG__TRY(choose_batch(run));
     OG__TRY(open_model(run));
     run->n_inputs = og_model_input_count(run->model);
     run->inputs = calloc((size_t)run->n_inputs + 1, sizeof *run->inputs);
@@ -172,51 +195,6 @@ int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
 
 /* ---- session */
 
-og_session *og__run_session_at(const og__run *run, int64_t batch)
-{
-    size_t n = (size_t)run->n_inputs, t = (size_t)run->n_targets;
-    og_tensor_info *infos = malloc((n + t + 1) * sizeof *infos);
-    if (!infos)
-        return NULL;
-    memcpy(infos, run->inputs, n * sizeof *infos);
-    if (t > 0)
-        memcpy(infos + n, run->targets, t * sizeof *infos);
-    for (size_t i = 0; i < n + t; i++)
-        if (infos[i].rank > 0 && infos[i].dims[0] == run->batch_size)
-            infos[i].dims[0] = batch;
-    og_session *session = og_session_new(run->model, run->options, infos, (int)n,
-                                         run->targets ? infos + n : NULL, (int)t);
-    free(infos);
-    return session;
-}
-
-/* Which smaller batch fits, with the accumulation that keeps the effective batch. */
-static void say_remedies(const og__run *run)
-{
-    const char *steps = og_options_get(run->options, "gradient_accumulation_steps");
-    int64_t accumulation = steps ? strtoll(steps, NULL, 10) : 1;
-    bool training = run->losses.n > 0 && strcmp(run->command, "eval") != 0;
-    for (int64_t batch = run->batch_size / 2, times = 2; batch >= 1; batch /= 2, times *= 2) {
-        og_session *session = og__run_session_at(run, batch);
-        if (!session && og_error_status(run->context) != OG_OUT_OF_MEMORY)
-            return;
-        if (!session)
-            continue;
-        og_memory_report memory;
-        char peak[32];
-        og_session_memory(session, &memory);
-        og_format_bytes(peak, memory.peak);
-        if (training && batch * times == run->batch_size)
-            og__say("    this fits, with the same effective batch: --batch_size %" PRId64
-                    " --gradient_accumulation_steps %" PRId64 "   (predicted peak %s)",
-                    batch, accumulation * times, peak);
-        else
-            og__say("    this fits: --batch_size %" PRId64 "   (predicted peak %s)", batch, peak);
-        og_session_free(session);
-        return;
-    }
-}
-
 int og__run_start(og__run *run)
 {
     run->session = og_session_new(run->model, run->options, run->inputs, run->n_inputs,
@@ -224,7 +202,7 @@ int og__run_start(og__run *run)
     if (!run->session) {
         int status = og__run_failed(run);
         if (og_error_status(run->context) == OG_OUT_OF_MEMORY)
-            say_remedies(run);
+            og__say_remedies(run);
         return status;
     }
     if (!run->targets)

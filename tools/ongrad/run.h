@@ -44,10 +44,6 @@ int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback);
 /* The session for what was bound. Where it does not fit the memory, says what would. */
 int og__run_start(og__run *run);
 
-/* A session for what was bound, with another batch size; NULL: og__run_failed says why. The
- * caller's. */
-og_session *og__run_session_at(const og__run *run, int64_t batch);
-
 /* Say the context's error. */
 int og__run_failed(const og__run *run);
 

@@ -30,7 +30,8 @@ typedef struct trainer {
 
     int64_t accumulation, steps_an_epoch, steps, epochs;
     uint64_t predicted_peak;
-    uint64_t start_bytes; /* resident before anything was loaded */
+    uint64_t start_bytes;                /* resident before anything was loaded */
+    uint64_t anonymous_start, anonymous; /* of no file: then, and after the last step */
 
     og_step_result last; /* of the last optimizer step that was reported */
     int64_t begun;       /* optimizer steps, of which the device may be some behind */
@@ -259,8 +260,11 @@ static void write_final(trainer *t, double seconds)
                                                 .validation = t->validated ? &t->metrics : NULL,
                                                 .peak_bytes = memory.peak,
                                                 .predicted_peak_bytes = t->predicted_peak,
+                                                .data_bytes = og_loader_bytes(t->feed.loader),
                                                 .process_start_bytes = t->start_bytes,
                                                 .process_peak_bytes = og__process_peak(),
+                                                .anonymous_start_bytes = t->anonymous_start,
+                                                .anonymous_bytes = t->anonymous,
                                                 .stopped_by = og__signals_name(),
                                                 .output = t->output});
 }
@@ -314,11 +318,12 @@ static int save(trainer *t, int trained)
 
 int og__command_train(const og__arguments *a)
 {
-    trainer t = {.start_bytes = og__process_resident()};
+    trainer t = {.start_bytes = og__process_resident(), .anonymous_start = og__process_anonymous()};
     int status = prepare(&t, a);
     if (status == OG__EXIT_DONE) {
         og__signals_catch();
         status = train(&t);
+        t.anonymous = og__process_anonymous();
         if (status == OG__EXIT_DONE || status == OG__EXIT_STOPPED)
             status = save(&t, status);
     }
