@@ -20,8 +20,4 @@ bool og__matmul_shape(const og_call *call, og__matmul *s);
  * into tasks (matmul_packed_onednn.c)? */
 bool og__matmul_is_large(const og__matmul *s);
 
-/* Is it one for matmul_bfloat.c: of bfloat16, not tiny, on a processor that multiplies pairs of it
- * but not tiles, for which oneDNN has the better code? */
-bool og__matmul_is_bfloat(const og_call *call, const og__matmul *s);
-
 #endif

@@ -43,7 +43,8 @@ static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
         *(s ? &fits : &fails) = attempt.pieces;
     }
     while (fits - fails > 1) {
-        og_attempt attempt = {.pieces = fails + (fits - fails) / 2, .cap = cap};
+        int middle = fails + (fits - fails) / 2;
+        og_attempt attempt = {.pieces = middle, .cap = cap};
         og_session *other = plan(w, &attempt);
         if (!other && !attempt.too_large) {
             og_session_free(s);
@@ -51,7 +52,7 @@ static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
         }
         if (!other || attempt.pieces >= fits) {
             og_session_free(other);
-            fails = fails + (fits - fails) / 2;
+            fails = middle;
             continue;
         }
         og_session_free(s);

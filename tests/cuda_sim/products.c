@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "runtime/base/half.h"
+#include "kernels/cpu/internal.h"
 #include "tests/cuda_sim/internal.h"
 
 static bool is_half(og_dtype t)
@@ -123,37 +123,6 @@ int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_c
 
 /* ---- arithmetic */
 
-static double load(const void *data, og_dtype dtype, int64_t i)
-{
-    switch (dtype) {
-    case OG_DOUBLE:
-        return ((const double *)data)[i];
-    case OG_FLOAT16:
-        return og_half_to_float(((const uint16_t *)data)[i]);
-    case OG_BFLOAT16:
-        return og_bfloat_to_float(((const uint16_t *)data)[i]);
-    default:
-        return ((const float *)data)[i];
-    }
-}
-
-static void store(void *data, og_dtype dtype, int64_t i, double v)
-{
-    switch (dtype) {
-    case OG_DOUBLE:
-        ((double *)data)[i] = v;
-        break;
-    case OG_FLOAT16:
-        ((uint16_t *)data)[i] = og_float_to_half((float)v);
-        break;
-    case OG_BFLOAT16:
-        ((uint16_t *)data)[i] = og_float_to_bfloat((float)v);
-        break;
-    default:
-        ((float *)data)[i] = (float)v;
-    }
-}
-
 /* To 10 bits of mantissa, to nearest, ties away from zero. */
 static double to_tf32(double v)
 {
@@ -169,7 +138,7 @@ static double *gather(const og_cuda_product *p, const void *data, og_dtype dtype
     double *x = malloc((size_t)(rows * columns) * sizeof *x);
     for (int64_t j = 0; x && j < columns; j++)
         for (int64_t i = 0; i < rows; i++) {
-            double v = load(data, dtype, offset + (transpose ? i * ld + j : j * ld + i));
+            double v = og__load_double(data, dtype, offset + (transpose ? i * ld + j : j * ld + i));
             x[j * rows + i] = p->arithmetic == OG_CUDA_TF32 ? to_tf32(v) : v;
         }
     return x;
@@ -190,8 +159,8 @@ static void bias_gradient(const og_cuda_product *p, const og_cuda_operands *o, c
         for (int64_t l = 0; l < (of_a || of_b ? p->k : p->n); l++)
             sum += of_a   ? a[l * p->m + i]
                    : of_b ? b[i * p->k + l]
-                          : load(o->d, p->d, l * p->ldd + i);
-        store(o->bias, p->bias, i, sum);
+                          : og__load_double(o->d, p->d, l * p->ldd + i);
+        og__store_double(o->bias, p->bias, i, sum);
     }
 }
 
@@ -215,7 +184,7 @@ static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_
     int64_t at = j * p->ldaux + i;
     uint8_t *byte = og_cuda_aux_is_bits(e) ? (uint8_t *)o->aux + at / 8 : NULL;
     if (og_cuda_bias_use(e) == OG_CUDA_READ)
-        x += load(o->bias, p->bias, i);
+        x += og__load_double(o->bias, p->bias, i);
     switch (e) {
     case OG_CUDA_RELU_AUX_BIAS:
         *byte = (uint8_t)((*byte & ~(1 << at % 8)) | (x > 0) << at % 8);
@@ -224,7 +193,7 @@ static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_
     case OG_CUDA_RELU_BIAS:
         return x < 0 ? 0 : x;
     case OG_CUDA_GELU_AUX_BIAS:
-        store(o->aux, p->d, at, x);
+        og__store_double(o->aux, p->d, at, x);
         return gelu(x);
     case OG_CUDA_GELU_BIAS:
         return gelu(x);
@@ -233,7 +202,7 @@ static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_
         return *byte >> at % 8 & 1 ? x : 0;
     case OG_CUDA_DGELU:
     case OG_CUDA_DGELU_BGRAD:
-        return x * gelu_slope(load(o->aux, p->d, at));
+        return x * gelu_slope(og__load_double(o->aux, p->d, at));
     default:
         return x;
     }
@@ -257,8 +226,9 @@ void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o)
             for (int64_t i = 0; i < p->m; i++) {
                 double v = alpha * column[i];
                 if (p->reads_c && beta != 0)
-                    v += beta * load(o->c, p->c, s * p->stride_c + j * p->ldc + i);
-                store(o->d, p->d, s * p->stride_d + j * p->ldd + i, finish(p, o, i, j, v));
+                    v += beta * og__load_double(o->c, p->c, s * p->stride_c + j * p->ldc + i);
+                og__store_double(o->d, p->d, s * p->stride_d + j * p->ldd + i,
+                                 finish(p, o, i, j, v));
             }
         }
         if (a && b && og_cuda_bias_use(p->epilogue) == OG_CUDA_WRITTEN)
