@@ -472,8 +472,21 @@ OG_API og_status og_session_check_gradients(og_session *session, const void *con
 OG_API void og_session_cancel(og_session *session);
 
 /* The learning rate at optimizer step `step` (0-based) of `total` under the options' lr, scheduler
- * and warmup_steps. */
+ * and what belongs to it. reduce_lr_on_plateau is multiplied by og_plateau.factor. */
 OG_API double og_schedule_lr(const og_options *options, int64_t step, int64_t total);
+/* Is the scheduler reduce_lr_on_plateau? */
+OG_API bool og_schedule_is_plateau(const og_options *options);
+
+/* What reduce_lr_on_plateau remembers. */
+typedef struct og_plateau {
+    double factor;         /* of the learning rate */
+    double best;           /* value seen; NaN: none yet */
+    int64_t bad, cooldown; /* values in a row that were no better; values that do not count yet */
+} og_plateau;
+OG_API og_plateau og_plateau_start(void);
+/* One more value of what is watched, such as a validation loss; `larger`: is better. */
+OG_API void og_plateau_step(const og_options *options, og_plateau *plateau, double value,
+                            bool larger);
 
 #ifdef __cplusplus
 }

@@ -67,9 +67,7 @@ static og_status parse_optimizer(og_session *s)
 
 static og_status parse_run(og_session *s)
 {
-    static const char *const schedules[] = {"constant", "linear", "cosine", NULL};
     const og_options *o = s->options;
-    const char *scheduler = og_options_get(o, "scheduler");
     double fraction = og__option_float(o, "memory_fraction");
     int64_t accumulation = og__option_int(o, "gradient_accumulation_steps");
     uint64_t bytes;
@@ -105,11 +103,7 @@ static og_status parse_run(og_session *s)
     const char *split = og_options_get(o, "split_batch");
     if (strcmp(split, "auto") != 0 && strcmp(split, "on") != 0 && strcmp(split, "off") != 0)
         return invalid(s, "split_batch", "auto, on or off");
-    if (og__option_int(o, "warmup_steps") < 0)
-        return invalid(s, "warmup_steps", "a number that is not negative");
-    for (int i = 0; scheduler && strcmp(scheduler, schedules[i]) != 0; i++)
-        if (!schedules[i + 1])
-            return invalid(s, "scheduler", "constant, linear or cosine");
+    OG_TRY(og__schedule_check(o, &s->context->error));
     return og__parse_precision(s);
 }
 

@@ -205,6 +205,9 @@ og_status og__check_labels(const og_session *s, const void *const *targets, int6
  * for it, and s->update. *plan is the caller's, also on failure. */
 og_status og__plan_training(og_session *s, og_plan **plan);
 
+/* schedule.c: OG_OK if the options of the learning-rate schedule make sense. */
+og_status og__schedule_check(const og_options *options, og_error *error);
+
 /* precision.c: mixed precision and loss scaling from the options; the half copy of parameter
  * `storage` renewed, -1: of all. */
 og_status og__parse_precision(og_session *s);

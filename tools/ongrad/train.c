@@ -33,6 +33,9 @@ typedef struct trainer {
     uint64_t start_bytes;                /* resident before anything was loaded */
     uint64_t anonymous_start, anonymous; /* of no file: then, and after the last step */
 
+    og_plateau plateau;  /* of scheduler reduce_lr_on_plateau */
+    double epoch_losses; /* sum over the epoch's optimizer steps … */
+    int64_t epoch_steps; /* … that had a finite one */
     og_step_result last; /* of the last optimizer step that was reported */
     int64_t begun;       /* optimizer steps, of which the device may be some behind */
     int64_t samples;     /* seen in all */
@@ -154,6 +157,19 @@ static int validate(trainer *t, int64_t epoch)
     return OG__EXIT_DONE;
 }
 
+/* What reduce_lr_on_plateau watches: the validation loss, else the epoch's mean. */
+static void watch(trainer *t, double value)
+{
+    if (og_schedule_is_plateau(t->run.options))
+        og_plateau_step(t->run.options, &t->plateau, value, false);
+}
+
+static double next_lr(const trainer *t)
+{
+    double lr = og_schedule_lr(t->run.options, t->begun, t->steps);
+    return og_schedule_is_plateau(t->run.options) ? lr * t->plateau.factor : lr;
+}
+
 /* An optimizer step is reported: tell it everywhere. `drained`: the device was waited for, and the
  * steps that are still to be reported took their share of the time. `validates`: after it. */
 static int finish_step(trainer *t, const og_step_result *result, bool drained, bool validates)
@@ -182,12 +198,16 @@ static int finish_step(trainer *t, const og_step_result *result, bool drained, b
                 result->step, result->loss_scale, result->next_loss_scale);
     }
     t->last = *result;
+    t->epoch_losses += isfinite(result->loss) ? result->loss : 0;
+    t->epoch_steps += isfinite(result->loss);
     t->step_start += seconds;
     int status = OG__EXIT_DONE;
     if (validates) {
         status = validate(t, epoch);
-        if (t->validated && !og__signals_stopped())
+        if (t->validated && !og__signals_stopped()) {
             line.validation = &t->metrics;
+            watch(t, og__metrics_loss(&t->metrics));
+        }
         t->step_start = og__seconds();
     }
     og__run_log_step(&t->log, &line);
@@ -214,7 +234,7 @@ static int train_batch(trainer *t, int64_t epoch, int64_t index)
     og_step_result result;
     bool last_of_epoch = index + 1 == t->feed.batches;
     if (index % t->accumulation == 0)
-        og_session_set_lr(t->run.session, og_schedule_lr(t->run.options, t->begun, t->steps));
+        og_session_set_lr(t->run.session, next_lr(t));
     OG__TRY(og__feed_next(&t->feed, epoch, index));
     if (og_session_train_step(t->run.session, t->feed.inputs, t->feed.targets, t->feed.samples,
                               &result) != OG_OK)
@@ -226,12 +246,21 @@ static int train_batch(trainer *t, int64_t epoch, int64_t index)
     if (result.updated)
         OG__TRY(
             finish_step(t, &result, false, ends && t->validates && result.step == result.begun));
-    return ends ? drain(t, false, t->validates) : OG__EXIT_DONE;
+    if (ends)
+        OG__TRY(drain(t, false, t->validates));
+    if (last_of_epoch) {
+        if (!t->validates && t->epoch_steps)
+            watch(t, t->epoch_losses / (double)t->epoch_steps);
+        t->epoch_losses = 0;
+        t->epoch_steps = 0;
+    }
+    return OG__EXIT_DONE;
 }
 
 static int train(trainer *t)
 {
     og__progress_start(&t->progress, t->run.quiet, t->steps);
+    t->plateau = og_plateau_start();
     t->start = t->step_start = og__seconds();
     for (int64_t epoch = 0; t->begun < t->steps; epoch++)
         for (int64_t index = 0; index < t->feed.batches && t->begun < t->steps; index++) {
