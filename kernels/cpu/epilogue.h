@@ -18,8 +18,6 @@ typedef struct og__epilogue {
     } steps[OG__POST_STEPS];
 } og__epilogue;
 
-/* How many of the call's inputs are the op's own. */
-int og__own_inputs(const og_call *call);
 /* The call's epilogue, of no steps if it has none; rows of the result have `columns` elements.
  * False where oneDNN does not do it, or would do it less exactly than a program. */
 bool og__epilogue_of(const og_call *call, int64_t columns, og__epilogue *e);

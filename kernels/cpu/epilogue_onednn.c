@@ -1,11 +1,6 @@
 /* From a product's program to the steps that oneDNN does (epilogue.h). */
 #include "kernels/cpu/epilogue.h"
 
-int og__own_inputs(const og_call *call)
-{
-    return call->node->program ? call->nx - (call->node->program->n_in - 1) : call->nx;
-}
-
 /* y + an input: a row, or as many elements as y. */
 static bool add_input(const og_call *call, int64_t columns, int input, og__epilogue *e)
 {
@@ -30,7 +25,7 @@ static bool rounds(og_scalar op, og_dtype dtype)
 bool og__epilogue_of(const og_call *call, int64_t columns, og__epilogue *e)
 {
     const og_program *p = call->node->program;
-    int value = 0, own = og__own_inputs(call);
+    int value = 0, own = og_own_inputs(call->node);
     *e = (og__epilogue){0};
     if (!p)
         return true;

@@ -45,7 +45,7 @@ static bool supports(const og_call *call)
 {
     og__matmul s;
     og__epilogue e;
-    og_dtype dtype = og__own_inputs(call) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    og_dtype dtype = og_own_inputs(call->node) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     if (!og__dnnl_dtype(dtype) || call->x[1].type.dtype != dtype ||
         (call->y[0].type.dtype != dtype && call->y[0].type.dtype != OG_FLOAT) ||
         !og__matmul_shape(call, &s))

@@ -40,7 +40,7 @@ static bool supports(const og_call *call)
 {
     og__matmul s;
     og__epilogue e;
-    og_dtype dtype = og__own_inputs(call) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
+    og_dtype dtype = og_own_inputs(call->node) == 2 ? call->x[0].type.dtype : OG_UNDEFINED;
     return og__dnnl_dtype(dtype) && call->x[1].type.dtype == dtype &&
            (call->y[0].type.dtype == dtype || call->y[0].type.dtype == OG_FLOAT) &&
            og__matmul_shape(call, &s) && og__matmul_is_large(&s) && og__epilogue_of(call, s.n, &e);

@@ -11,13 +11,6 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
 /* How many cards there are; 0 with the reason in *why (NULL: not wanted). */
 int og_cuda_device_count(const char **why);
 
-typedef struct og_cuda_options {
-    bool allow_tf32;    /* products of float32 in TF32; on */
-    bool deterministic; /* only kernels that give the same bits every time; off */
-} og_cuda_options;
-/* Of a device made by og_cuda_device_new; plans made before keep what they were made with. */
-og_cuda_options *og_cuda_device_options(og_device *device);
-
 /* Every kernel table of this folder, host.c's last (the generated registry). */
 extern const og_kernel_table og_cuda_kernel_tables[];
 

@@ -297,7 +297,6 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         return NULL;
     }
     snprintf(cuda->name, sizeof cuda->name, "cuda:%d", index);
-    cuda->options = (og_cuda_options){.allow_tf32 = true};
     cuda->host = host;
     cuda->driver = driver;
     if (driver->open(index, &cuda->card, error) != OG_OK) {
@@ -311,6 +310,7 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         .remote = &remote,
         .threads = host->threads,
         .half = OG_FLOAT16,
+        .options = {.allow_tf32 = true},
         .tables = og_cuda_kernel_tables,
         .memory = cuda_memory,
         .alloc = cuda_alloc,
@@ -318,9 +318,4 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         .destroy = cuda_destroy,
     };
     return &cuda->device;
-}
-
-og_cuda_options *og_cuda_device_options(og_device *device)
-{
-    return &og__cuda_of(device)->options;
 }

@@ -125,6 +125,7 @@ typedef struct og_cuda_product {
     int64_t ldaux;          /* in elements, a multiple of 8; in bits, of 128 */
     size_t workspace_limit; /* bytes a plan may ask for */
     size_t alignment;       /* of all pointers; 0: 256 */
+    bool deterministic;     /* the same bits every time */
 } og_cuda_product;
 
 /* What a product is run on. alpha and beta: float, double for OG_CUDA_DOUBLE. */

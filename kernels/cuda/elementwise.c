@@ -169,6 +169,57 @@ static og_status cast_prepare(og_call *call, og_error *error)
     return status;
 }
 
+/* ---- copies for other kernels */
+
+struct og__cuda_copier {
+    og_call call;
+    og_tensor y;
+};
+
+og_status og__cuda_copier_new(const og_call *call, const og_tensor *from, og__cuda_copier **made,
+                              og_error *error)
+{
+    static const int16_t out = 0;
+    const og_program program = {.domain = OG_INT64, .n_in = 1, .n_out = 1, .out = &out};
+    og__cuda_copier *copier = calloc(1, sizeof *copier);
+    if (!copier)
+        return og_fail_memory(error, sizeof *copier, "a copy");
+    og_tensor x = *from;
+    copier->y = og_tensor_dense(&from->type, NULL);
+    copier->call = (og_call){.node = call->node, .device = call->device, .nx = 1, .ny = 1};
+    copier->call.x = &x;
+    copier->call.y = &copier->y;
+    og_status status = prepare(&copier->call, &program, true, error);
+    if (status != OG_OK) {
+        free(copier);
+        return status;
+    }
+    *made = copier;
+    return OG_OK;
+}
+
+static og_status run(const og_call *call, og_error *error);
+
+og_status og__cuda_copier_run(const og_call *call, const og__cuda_copier *copier,
+                              const og_tensor *from, void *to, og_error *error)
+{
+    og_tensor x = *from, y = copier->y;
+    og_call copy = copier->call;
+    copy.device = call->device;
+    y.data = to;
+    copy.x = &x;
+    copy.y = &y;
+    return run(&copy, error);
+}
+
+void og__cuda_copier_free(og__cuda_copier *copier)
+{
+    if (!copier)
+        return;
+    free(copier->call.state);
+    free(copier);
+}
+
 static bool copy_supports(const og_call *call)
 {
     int bits = og_dtype_bits(call->x[0].type.dtype);

@@ -26,7 +26,6 @@ enum { OG__BOUNCES = 2, OG__BOUNCE_BYTES = 4 << 20 };
 typedef struct og__cuda {
     og_device device; /* first: an og_device * of this kind is one of these */
     char name[32];
-    og_cuda_options options;
     const og_device *host;
     const og_cuda_driver *driver;
     og_cuda_card *card;
@@ -66,6 +65,15 @@ void og__cuda_modules_free(og__cuda *cuda);
 og_status og__cuda_host_stage(og__cuda *cuda, og_error *error);
 og_status og__cuda_host_error(og__cuda *cuda, og_error *error);
 void og__cuda_host_free(og__cuda *cuda);
+
+/* elementwise.c: a tensor made dense, elements as bits. new: of the types and strides of `from`,
+ * which `run` reads wherever it lies then; `to` lies on the card. */
+typedef struct og__cuda_copier og__cuda_copier;
+og_status og__cuda_copier_new(const og_call *call, const og_tensor *from, og__cuda_copier **copier,
+                              og_error *error);
+og_status og__cuda_copier_run(const og_call *call, const og__cuda_copier *copier,
+                              const og_tensor *from, void *to, og_error *error);
+void og__cuda_copier_free(og__cuda_copier *copier);
 
 /* Queue a kernel over a one-dimensional grid. */
 og_status og__cuda_launch(const og_call *call, og_cuda_function *function, int64_t blocks,

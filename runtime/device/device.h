@@ -53,8 +53,11 @@ enum og_kernel_flags {
                    supports() sees the layouts and decides. Everything else is dense row-major. */
     OG_KERNEL_PREFERS_CHANNELS_LAST =
         1 << 5, /* with OG_KERNEL_CHANNELS_LAST: faster so, enough to be worth copies of images */
-    OG_KERNEL_PROGRAM = 1 << 6 /* runs the node's program, if it has one that supports() accepts;
-                                  without it the kernel is not asked for nodes that have one */
+    OG_KERNEL_PROGRAM = 1 << 6, /* runs the node's program, if it has one that supports() accepts;
+                                   without it the kernel is not asked for nodes that have one */
+    OG_KERNEL_INPLACE_PROGRAM =
+        1 << 7 /* an output may share memory with an input of the program (og_own_inputs) that has
+                  as many elements, of the same type and layout */
 };
 
 typedef struct og_kernel {
@@ -124,6 +127,12 @@ typedef struct og_remote {
     void (*forget)(og_device *device, void *recording);
 } og_remote;
 
+/* What kernels may do that are prepared from here on. */
+typedef struct og_device_options {
+    bool allow_tf32;    /* float32 products in TF32; on */
+    bool deterministic; /* nothing that may give other bits the next time; off */
+} og_device_options;
+
 struct og_device {
     const char *name;        /* "cpu", "cuda:0" */
     const char *model;       /* what its maker calls it; NULL: not known */
@@ -131,6 +140,7 @@ struct og_device {
     int threads;             /* of the compute thread's OpenMP pool */
     og_dtype half;           /* in which products are faster than in float32: what --amp auto takes;
                                 OG_UNDEFINED: none */
+    og_device_options options;
     const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
     /* Total and free bytes, as the user understands them: the card's, or what this process may
      * still use. */

@@ -38,3 +38,8 @@ bool og_scalar_has_int(og_scalar s)
 {
     return s < OG_SCALAR_COUNT && facts[s].ints;
 }
+
+int og_own_inputs(const og_node *n)
+{
+    return n->program ? n->n_in - (n->program->n_in - 1) : n->n_in;
+}

@@ -62,6 +62,9 @@ typedef struct og_program {
 const char *og_scalar_name(og_scalar s);
 int og_scalar_arity(og_scalar s);
 bool og_scalar_has_int(og_scalar s);
+/* How many of the inputs of a node that carries a program beside its op are the op's own; all of
+ * them where it has no program. */
+int og_own_inputs(const og_node *n);
 /* "Sum" */
 const char *og_fold_name(og_fold fold);
 

@@ -74,13 +74,15 @@ bool og__in_place(const og__planner *p, int step, int in, int out)
 {
     const og_node *n = p->g->nodes[p->node_at[step]];
     const og_value *a = p->g->values[in], *b = p->g->values[out];
-    if (!(p->plan->layouts.kernels[n->id]->flags & OG_KERNEL_INPLACE) ||
+    unsigned flags = p->plan->layouts.kernels[n->id]->flags;
+    int own = flags & OG_KERNEL_INPLACE || !n->program ? 0 : og_own_inputs(n);
+    if (!(flags & OG_KERNEL_INPLACE || (flags & OG_KERNEL_INPLACE_PROGRAM && n->program)) ||
         a->type.dtype != b->type.dtype ||
         og_type_elements(&a->type) != og_type_elements(&b->type) || p->last_read[in] != step)
         return false;
     for (int k = 0; k < n->n_in;
          k++) /* whatever view of `in` it reads must be all of it, element for element */
-        if (n->in[k] >= 0 && og__root_of(p, n->in[k]) == in && !lie_alike(p, n->in[k], out))
+        if (n->in[k] >= 0 && og__root_of(p, n->in[k]) == in && (k < own || !lie_alike(p, n->in[k], out)))
             return false;
     return true;
 }

@@ -106,6 +106,8 @@ static const og_option_info table[] = {
     {"loss_scale_interval", OG_OPTION_INT, "2000", "N",
      "clean updates in a row before a dynamic loss scale grows"},
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
+    {"deterministic", OG_OPTION_FLAG, "off", NULL,
+     "on a GPU, only kernels that give the same bits every time; a CPU has no others"},
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},

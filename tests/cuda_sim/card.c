@@ -257,6 +257,15 @@ static void run_copy(og_cuda_card *card, const sim_item *item)
     memcpy(item->to, item->from, item->bytes);
 }
 
+static void run_product(const sim_item *item)
+{
+    const og_cuda_product *p = &item->plan.product;
+    bool device = p->scalars_on_device;
+    sim_product_run(&item->plan, &item->operands,
+                    device ? sim_product_scalar(p, item->operands.alpha) : item->alpha,
+                    device ? sim_product_scalar(p, item->operands.beta) : item->beta);
+}
+
 static void run_item(og_cuda_card *card, sim_item *item)
 {
     const char *wrong = NULL;
@@ -277,7 +286,7 @@ static void run_item(og_cuda_card *card, sim_item *item)
         item->run(item->user);
         break;
     case SIM_PRODUCT:
-        sim_product_run(&item->plan, &item->operands);
+        run_product(item);
         break;
     case SIM_RECORD:
         item->event->done = item->generation;

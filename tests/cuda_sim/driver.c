@@ -432,12 +432,15 @@ static og_status product_run(og_cuda_card *card, og_cuda_plan *plan, const og_cu
         sim_fault(card, "a product: %s", wrong);
         return sim_check(card, error);
     }
+    bool device = plan->product.scalars_on_device;
     const sim_item item = {.kind = SIM_PRODUCT,
                            .stream = OG_CUDA_COMPUTE,
                            .ranges = ranges,
                            .n_ranges = sim_product_ranges(plan, o, ranges),
                            .plan = *plan,
-                           .operands = *o};
+                           .operands = *o,
+                           .alpha = device ? 0 : sim_product_scalar(&plan->product, o->alpha),
+                           .beta = device ? 0 : sim_product_scalar(&plan->product, o->beta)};
     return sim_enqueue(card, &item, error);
 }
 

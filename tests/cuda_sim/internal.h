@@ -54,7 +54,10 @@ const char *sim_product_wrong(const og_cuda_product *p);
 const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands *o);
 /* What a run touches, at most 10 ranges; their count. */
 int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_cuda_range *ranges);
-void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o);
+/* alpha or beta. Those of the host are read when a product is queued, as a card does. */
+double sim_product_scalar(const og_cuda_product *p, const void *at);
+void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o, double alpha,
+                     double beta);
 
 /* ---- card.c: queues, and the check that everything is ordered */
 
@@ -106,6 +109,7 @@ typedef struct sim_item {
     void *user;
     og_cuda_plan plan; /* SIM_PRODUCT */
     og_cuda_operands operands;
+    double alpha, beta;   /* those of the host */
     og_cuda_event *event; /* SIM_RECORD, SIM_FOLLOW */
     uint64_t generation;
 } sim_item;

@@ -144,7 +144,7 @@ static double *gather(const og_cuda_product *p, const void *data, og_dtype dtype
     return x;
 }
 
-static double scalar(const og_cuda_product *p, const void *at)
+double sim_product_scalar(const og_cuda_product *p, const void *at)
 {
     return p->arithmetic == OG_CUDA_DOUBLE ? *(const double *)at : *(const float *)at;
 }
@@ -176,6 +176,12 @@ static double gelu_slope(double x)
     return s + x * s * (1 - s) * 2 * sqrt(2 / M_PI) * (1 + 3 * 0.044715 * x * x);
 }
 
+/* What a card holds between one operation and the next. */
+static double held(const og_cuda_product *p, double v)
+{
+    return p->arithmetic == OG_CUDA_DOUBLE ? v : (double)(float)v;
+}
+
 /* Element (i, j) of D from the sum; reads or writes aux. */
 static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_t i, int64_t j,
                      double x)
@@ -184,7 +190,7 @@ static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_
     int64_t at = j * p->ldaux + i;
     uint8_t *byte = og_cuda_aux_is_bits(e) ? (uint8_t *)o->aux + at / 8 : NULL;
     if (og_cuda_bias_use(e) == OG_CUDA_READ)
-        x += og__load_double(o->bias, p->bias, i);
+        x = held(p, x + og__load_double(o->bias, p->bias, i));
     switch (e) {
     case OG_CUDA_RELU_AUX_BIAS:
         *byte = (uint8_t)((*byte & ~(1 << at % 8)) | (x > 0) << at % 8);
@@ -208,10 +214,9 @@ static double finish(const og_cuda_product *p, const og_cuda_operands *o, int64_
     }
 }
 
-void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o)
+void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o, double alpha, double beta)
 {
     const og_cuda_product *p = &plan->product;
-    double alpha = scalar(p, o->alpha), beta = scalar(p, o->beta);
     if (plan->workspace)
         sim_poison(o->workspace, plan->workspace);
     for (int64_t s = 0; s < p->batch; s++) {
@@ -224,9 +229,10 @@ void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o)
                 for (int64_t i = 0; i < p->m; i++)
                     column[i] += a[l * p->m + i] * b[j * p->k + l];
             for (int64_t i = 0; i < p->m; i++) {
-                double v = alpha * column[i];
+                double v = held(p, alpha * held(p, column[i]));
                 if (p->reads_c && beta != 0)
-                    v += beta * og__load_double(o->c, p->c, s * p->stride_c + j * p->ldc + i);
+                    v = held(p, v + beta * og__load_double(o->c, p->c,
+                                                           s * p->stride_c + j * p->ldc + i));
                 og__store_double(o->d, p->d, s * p->stride_d + j * p->ldd + i,
                                  finish(p, o, i, j, v));
             }

@@ -192,6 +192,7 @@ static const struct {
     {"loss_scale_backoff", OG__TRAIN | OG__PLAN, precision},
     {"loss_scale_interval", OG__TRAIN | OG__PLAN, precision},
     {"allow_tf32", WITH_SESSION, precision},
+    {"deterministic", WITH_SESSION, precision},
 };
 
 static const struct {
