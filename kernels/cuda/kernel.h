@@ -96,6 +96,7 @@ typedef struct og_sim {
     void (*warp_barrier)(void);
     /* What lane `from` of the warp gave; all of its lanes give something. */
     uint64_t (*exchange)(uint64_t value, uint32_t from);
+    void (*gather)(uint64_t value, uint64_t values[32]); /* of all lanes */
     uint32_t (*ballot)(int predicate);
     /* The block's memory for one declaration; `site` tells them apart. NULL: the dynamic one. */
     void *(*shared)(const void *site, uint64_t bytes);
@@ -188,20 +189,50 @@ OG_SIM_SHUFFLE(int64_t, long)
 
 /* ---- sums and maxima, in one fixed order */
 
-OG_DEVICE float og_warp_sum(float v)
+/* The greater one; NaN if one is. */
+OG_DEVICE float og_max(float a, float b)
 {
-    for (int lanes = 16; lanes; lanes >>= 1)
-        v += __shfl_xor_sync(~0u, v, lanes);
-    return v;
+    return a != a ? a : b > a || b != b ? b : a;
 }
-OG_DEVICE float og_warp_max(float v)
+OG_DEVICE float og_min(float a, float b)
 {
-    for (int lanes = 16; lanes; lanes >>= 1) {
-        float other = __shfl_xor_sync(~0u, v, lanes);
-        v = v != v ? v : other > v || other != other ? other : v;
+    return a != a ? a : b < a || b != b ? b : a;
+}
+OG_DEVICE float og_plus(float a, float b)
+{
+    return a + b;
+}
+/* v of all lanes of a warp joined by `join`, a pair of lanes at a time: those 16 apart, 8 … The
+ * simulated card lets lanes wait for each other once and does the same. */
+#ifdef __CUDACC__
+#define OG_WARP_JOIN(name, type, join)                         \
+    OG_DEVICE type name(type v)                                \
+    {                                                          \
+        for (int lanes = 16; lanes; lanes >>= 1)               \
+            v = join(v, (type)__shfl_xor_sync(~0u, v, lanes)); \
+        return v;                                              \
     }
-    return v;
-}
+#else
+#define OG_WARP_JOIN(name, type, join)                  \
+    OG_DEVICE type name(type v)                         \
+    {                                                   \
+        uint64_t bits = 0, all[32];                     \
+        type of[32], next[32];                          \
+        memcpy(&bits, &v, sizeof v);                    \
+        og_sim_card->gather(bits, all);                 \
+        for (int i = 0; i < 32; i++)                    \
+            memcpy(&of[i], &all[i], sizeof v);          \
+        for (uint32_t lanes = 16; lanes; lanes >>= 1) { \
+            for (uint32_t i = 0; i < 32; i++)           \
+                next[i] = join(of[i], of[i ^ lanes]);   \
+            memcpy(of, next, sizeof of);                \
+        }                                               \
+        return of[og_sim_lane()];                       \
+    }
+#endif
+OG_WARP_JOIN(og_warp_sum, float, og_plus)
+OG_WARP_JOIN(og_warp_max, float, og_max)
+OG_WARP_JOIN(og_warp_min, float, og_min)
 /* Of all threads of a one-dimensional block of whole warps; every thread gets the result. scratch:
  * 32 floats of shared memory, free again when it returns. */
 OG_DEVICE float og_block_sum(float v, float *scratch)

@@ -16,8 +16,25 @@ enum { MOST_THREADS = 1024, STACK = 256 << 10, WARP = 32, SITES = 16, STATIC_SHA
 
 typedef enum state { IDLE, READY, AT_BLOCK_BARRIER, AT_WARP_BARRIER } state;
 
+/* Where code goes on: a stack, or what ucontext has of it, whose change asks the kernel for the
+ * signal mask each time and takes ten times as long. */
+#if defined(__x86_64__)
+typedef void *place_in_code;
+/* Registers that a call keeps go to the stack, the stack to *from, and back from `to`. */
+void sim_change(place_in_code *from, place_in_code to);
+__asm__(".text\n.globl sim_change\n.hidden sim_change\n.type sim_change, @function\nsim_change:\n"
+        "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
+        "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
+        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n"
+        ".size sim_change, .-sim_change\n");
+#define CHANGE(from, to) sim_change(&(from), to)
+#else
+typedef ucontext_t place_in_code;
+#define CHANGE(from, to) swapcontext(&(from), &(to))
+#endif
+
 typedef struct fiber {
-    ucontext_t context;
+    place_in_code context;
     char *stack;
     void *fake; /* of the address sanitizer */
     state state;
@@ -33,6 +50,9 @@ typedef struct site {
 
 static fiber *fibers[MOST_THREADS];
 static int n_fibers;
+/* Those of a state. What waits is in neither list. */
+static fiber *ready[MOST_THREADS], *idle[MOST_THREADS];
+static int n_ready, n_idle;
 
 /* The block that runs. */
 static struct {
@@ -45,7 +65,7 @@ static struct {
     uint64_t given[2][MOST_THREADS]; /* to shuffles; the two take turns */
     uint32_t shuffles[MOST_THREADS]; /* that each thread has been in */
     fiber *current;
-    ucontext_t scheduler;
+    place_in_code scheduler;
     const void *scheduler_bottom;
     size_t scheduler_size;
     void *scheduler_fake;
@@ -84,7 +104,7 @@ static void resume(fiber *f)
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&now.scheduler_fake, f->stack, STACK);
 #endif
-    swapcontext(&now.scheduler, &f->context);
+    CHANGE(now.scheduler, f->context);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(now.scheduler_fake, NULL, NULL);
 #endif
@@ -95,7 +115,7 @@ static void leave(fiber *f)
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&f->fake, now.scheduler_bottom, now.scheduler_size);
 #endif
-    swapcontext(&f->context, &now.scheduler);
+    CHANGE(f->context, now.scheduler);
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_finish_switch_fiber(f->fake, &now.scheduler_bottom, &now.scheduler_size);
 #endif
@@ -117,16 +137,24 @@ static void work(void)
             now.finished_in[me->thread / WARP]++;
         }
         me->state = IDLE;
+        idle[n_idle++] = me;
         leave(me);
     }
 }
 
-static void start_at_work(ucontext_t *context, char *stack)
+static void start_at_work(place_in_code *context, char *stack)
 {
+#if defined(__x86_64__)
+    /* as if `work` had been called and had then changed away at its first instruction */
+    void **top = (void **)(stack + STACK) - 2;
+    *top = (void *)(uintptr_t)work;
+    *context = top - 6;
+#else
     getcontext(context);
     context->uc_stack.ss_sp = stack;
     context->uc_stack.ss_size = STACK;
     makecontext(context, work, 0);
+#endif
 }
 
 static fiber *new_fiber(void)
@@ -142,10 +170,13 @@ static fiber *new_fiber(void)
 
 static fiber *idle_fiber(void)
 {
-    for (int i = 0; i < n_fibers; i++)
-        if (fibers[i]->state == IDLE)
-            return fibers[i];
-    return fibers[n_fibers++] = new_fiber();
+    return n_idle ? idle[--n_idle] : (fibers[n_fibers++] = new_fiber());
+}
+
+static void make_ready(fiber *f)
+{
+    f->state = READY;
+    ready[n_ready++] = f;
 }
 
 /* ---- what kernels call */
@@ -180,6 +211,15 @@ static uint32_t warp_size(uint32_t warp)
 {
     uint32_t rest = now.threads - warp * WARP;
     return rest < WARP ? rest : WARP;
+}
+
+/* All lanes' values; 0 where there is no lane. */
+static void gather(uint64_t value, uint64_t values[WARP])
+{
+    uint32_t size = warp_size(now.current->thread / WARP);
+    const uint64_t *given = give(value);
+    for (uint32_t lane = 0; lane < WARP; lane++)
+        values[lane] = lane < size ? given[lane] : 0;
 }
 
 static uint64_t exchange(uint64_t value, uint32_t from)
@@ -241,7 +281,8 @@ static bool release_block(void)
         return false;
     }
     for (int i = 0; i < n_fibers; i++)
-        fibers[i]->state = READY;
+        if (fibers[i]->state == AT_BLOCK_BARRIER)
+            make_ready(fibers[i]);
     return true;
 }
 
@@ -255,7 +296,7 @@ static bool release_warps(void)
     for (int i = 0; i < n_fibers; i++) {
         uint32_t warp = fibers[i]->thread / WARP;
         if (fibers[i]->state == AT_WARP_BARRIER && waiting[warp] == warp_size(warp)) {
-            fibers[i]->state = READY;
+            make_ready(fibers[i]);
             any = true;
         }
     }
@@ -267,15 +308,12 @@ static bool release_warps(void)
 
 static fiber *random_ready(void)
 {
-    int n = 0;
-    for (int i = 0; i < n_fibers; i++)
-        n += fibers[i]->state == READY;
-    if (n == 0)
+    if (n_ready == 0)
         return NULL;
-    n = (int)(sim_random(now.random) % (uint64_t)n);
-    for (int i = 0;; i++)
-        if (fibers[i]->state == READY && n-- == 0)
-            return fibers[i];
+    int i = (int)(sim_random(now.random) % (uint64_t)n_ready);
+    fiber *f = ready[i];
+    ready[i] = ready[--n_ready];
+    return f;
 }
 
 static void run_block(void)
@@ -305,6 +343,7 @@ static void run_block(void)
 /* After a block that was given up, fibers are in the middle of its threads. */
 static void drop_fibers(void)
 {
+    n_ready = n_idle = 0;
     while (n_fibers) {
         fiber *f = fibers[--n_fibers];
         munmap(f->stack, STACK);
@@ -321,6 +360,7 @@ const char *sim_run_kernel(const og_sim_kernel *kernel, const uint32_t grid[3],
     card.block_barrier = block_barrier;
     card.warp_barrier = warp_barrier;
     card.exchange = exchange;
+    card.gather = gather;
     card.ballot = ballot;
     card.shared = shared;
     now.kernel = kernel;
