@@ -73,8 +73,7 @@ static bool supports_reduce(const og_call *call)
     return kind != OG_FOLD_NONE && OG__PICK(og__reduce_find)(kind, call->x[0].type.dtype) != NULL;
 }
 
-/* Which axes of x are reduced. */
-static og_status read_axes(const og_call *call, bool *reduced, og_error *error)
+og_status og__reduce_axes(const og_call *call, bool *reduced, og_error *error)
 {
     int rank = call->x[0].type.rank;
     int64_t axes[OG_MAX_RANK], n = 0;
@@ -100,7 +99,7 @@ static og_status make_plan(const og_call *call, plan *p, og_error *error)
     const og_tensor *x = &call->x[0], *y = &call->y[0];
     bool reduced[OG_MAX_RANK];
     og_fold kind = call->node->op->fold;
-    OG_TRY(read_axes(call, reduced, error));
+    OG_TRY(og__reduce_axes(call, reduced, error));
     p->fns = OG__PICK(og__reduce_find)(kind, x->type.dtype);
     p->n_kept = p->n_reduced = 0;
     p->reduced_count = 1;

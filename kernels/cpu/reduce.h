@@ -24,4 +24,7 @@ typedef struct og__reduce_fns {
  * exist. */
 OG__BUILDS(const og__reduce_fns *, og__reduce_find, (og_fold kind, og_dtype dtype));
 
+/* reduce.c: which axes of a Reduce op's input are reduced, for every device. */
+og_status og__reduce_axes(const og_call *call, bool *reduced, og_error *error);
+
 #endif

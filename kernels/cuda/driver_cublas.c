@@ -134,7 +134,8 @@ static og_status prefer(og_cuda_card *card, const og_cuda_product *p,
     SET(cublasLtMatmulPreferenceSetAttribute, preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
         limit);
     /* Sums of pieces that are added as they are done come in any order. */
-    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_MASK & ~(uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE;
+    uint32_t schemes =
+        CUBLASLT_REDUCTION_SCHEME_MASK & ~(uint32_t)CUBLASLT_REDUCTION_SCHEME_INPLACE;
     if (p->deterministic)
         SET(cublasLtMatmulPreferenceSetAttribute, preference,
             CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, schemes);

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/fold.h"
 #include "kernels/cuda/internal.h"
 
 enum {
@@ -134,15 +135,26 @@ static bool few_operands(const og_call *call)
     return call->nx + call->ny <= MOST_OPERANDS;
 }
 
+static bool folds(const og_call *call)
+{
+    return call->node->program && call->node->program->fold != OG_FOLD_NONE;
+}
+
 static bool fused_supports(const og_call *call)
 {
-    bool folds = call->node->program && call->node->program->fold != OG_FOLD_NONE;
-    return !folds && few_operands(call) && og__fused_supports(call);
+    return few_operands(call) && og__fused_supports(call) &&
+           (!folds(call) || og__cuda_fold_supports(call, call->node->program));
 }
 
 static og_status fused_prepare(og_call *call, og_error *error)
 {
-    return prepare(call, call->node->program, false, error);
+    const og_program *program = call->node->program;
+    bool reduced[OG_MAX_RANK];
+    if (!folds(call))
+        return prepare(call, program, false, error);
+    for (int a = 0; a < program->space.rank; a++)
+        reduced[a] = program->folded_axes >> a & 1;
+    return og__cuda_fold_prepare(call, program, &program->space, reduced, error);
 }
 
 static bool scalar_supports(const og_call *call)
@@ -261,12 +273,17 @@ static og_status run(const og_call *call, og_error *error)
                            p->n_in + p->n_out, error);
 }
 
+static og_status fused_run(const og_call *call, og_error *error)
+{
+    return folds(call) ? og__cuda_fold_run(call, error) : run(call, error);
+}
+
 #define COPY_FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_ANY_ORDER)
 #define FLAGS (COPY_FLAGS | OG_KERNEL_INPLACE)
 
 const og_kernel og_kernels_cuda_elementwise[] = {
-    {"ai.ongrad::Fused", "compiled", FLAGS | OG_KERNEL_PROGRAM, fused_supports, fused_prepare, run,
-     release},
+    {"ai.ongrad::Fused", "compiled", FLAGS | OG_KERNEL_PROGRAM, fused_supports, fused_prepare,
+     fused_run, release},
     {"ai.ongrad::Copy", "compiled", COPY_FLAGS, copy_supports, copy_prepare, run, release},
     {"Cast", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
     {"CastLike", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},

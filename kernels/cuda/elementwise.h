@@ -28,6 +28,19 @@ typedef struct og__loop {
 bool og__loop_reads_wide(const og__loop *loop, int i);
 /* The width that the loop allows: 1, 2, 4 or 8. */
 int og__loop_width(const og__loop *loop);
+/* Pieces of text that other writers share (fold_text.c). What stands in front of all kernels: T,
+ * the type I of positions, the program, whose last result is what is folded, if anything is. */
+void og__loop_begin(const og__loop *loop, og_text *text);
+/* Where the element of index i0, i1 … lies in each input: o0, o1 … */
+void og__loop_addresses(const og__loop *loop, og_text *text, const char *indent);
+/* A group of `width` elements, of which the first lies at o0, o1 … of the inputs and i of the
+ * outputs, addresses in p.x and p.y: computed and written. take: statements behind each, element e
+ * of it, y its results; NULL: none. */
+void og__loop_group(const og__loop *loop, og_text *text, const char *take);
+/* The type of elements in memory, and what converts a value to it, put in front of it in
+ * parentheses that are not closed. */
+const char *og__text_type(og_dtype dtype);
+const char *og__text_stores(og_dtype dtype, og_dtype domain);
 /* Append the kernels' text, to be put behind kernel.h and arithmetic.h. */
 void og__loop_write(const og__loop *loop, og_text *text);
 

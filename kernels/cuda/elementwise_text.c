@@ -34,6 +34,11 @@ static const char *const memory_types[OG_DTYPE_COUNT] = {
     [OG_INT64] = "int64_t",
 };
 
+const char *og__text_type(og_dtype dtype)
+{
+    return memory_types[dtype];
+}
+
 /* What converts an element of memory, put in front of it in parentheses. */
 static const char *loads(og_dtype dtype, og_dtype domain)
 {
@@ -54,7 +59,7 @@ static const char *loads(og_dtype dtype, og_dtype domain)
 }
 
 /* The other way. */
-static const char *stores(og_dtype dtype, og_dtype domain)
+const char *og__text_stores(og_dtype dtype, og_dtype domain)
 {
     bool ints = domain == OG_INT64;
     switch (dtype) {
@@ -138,10 +143,23 @@ static void write_program(og_text *text, const og_program *p)
     }
     for (int o = 0; o < p->n_out; o++)
         og_text_printf(text, "    y[%d] = v%d;\n", o, p->out[o]);
+    if (p->fold)
+        og_text_printf(text, "    y[%d] = v%d;\n", p->n_out, p->folded);
     og_text_add(text, "}\n");
 }
 
-/* Where the element at position i of the space lies in each input: o0, o1 … */
+void og__loop_addresses(const og__loop *loop, og_text *text, const char *indent)
+{
+    for (int k = 0; k < loop->program.n_in; k++) {
+        og_text_printf(text, "%sconst int64_t o%d = 0", indent, k);
+        for (int a = 0; a < loop->rank; a++)
+            if (loop->strides[k][a] != 0)
+                og_text_printf(text, " + (int64_t)i%d * %lld", a, (long long)loop->strides[k][a]);
+        og_text_add(text, ";\n");
+    }
+}
+
+/* The index of the element at position i of the space, and where it lies. */
 static void write_offsets(og_text *text, const og__loop *loop, const char *indent)
 {
     if (loop->rank > 1) {
@@ -154,13 +172,7 @@ static void write_offsets(og_text *text, const og__loop *loop, const char *inden
         og_text_printf(text, "%sconst I i0 = i;\n", indent);
     }
     og_text_printf(text, "%s(void)i0;\n", indent);
-    for (int k = 0; k < loop->program.n_in; k++) {
-        og_text_printf(text, "%sconst int64_t o%d = 0", indent, k);
-        for (int a = 0; a < loop->rank; a++)
-            if (loop->strides[k][a] != 0)
-                og_text_printf(text, " + (int64_t)i%d * %lld", a, (long long)loop->strides[k][a]);
-        og_text_add(text, ";\n");
-    }
+    og__loop_addresses(loop, text, indent);
 }
 
 static void write_element(og_text *text, const og__loop *loop)
@@ -176,7 +188,7 @@ static void write_element(og_text *text, const og__loop *loop)
     for (int o = 0; o < p->n_out; o++) {
         og_dtype dtype = loop->types[p->n_in + o];
         og_text_printf(text, "    ((%s *)p.y[%d])[i] = (%s)%sy[%d]);\n", memory_types[dtype], o,
-                       memory_types[dtype], stores(dtype, p->domain), o);
+                       memory_types[dtype], og__text_stores(dtype, p->domain), o);
     }
     og_text_add(text, "}\n");
 }
@@ -200,26 +212,10 @@ static void write_piece(og_text *text, const og__loop *loop, int operand, char p
                    memory_types[loop->types[operand]], loop->width, prefix, number);
 }
 
-static void write_wide(og_text *text, const og__loop *loop)
+void og__loop_group(const og__loop *loop, og_text *text, const char *take)
 {
     const og_program *p = &loop->program;
     const char *word;
-    og_text_printf(
-        text,
-        "OG_KERNEL(" OG__LOOP_WIDE ", og_elementwise_arguments, p)\n{\n"
-        "    const I step = (I)gridDim.x * blockDim.x;\n"
-        "    for (I g = (I)blockIdx.x * blockDim.x + threadIdx.x; g < %lldu; g += step) {\n"
-        "        const I i = g * %du;\n",
-        (long long)((loop->total + loop->width - 1) / loop->width), loop->width);
-    if (loop->total % loop->width != 0)
-        og_text_printf(text,
-                       "        if (i + %du > %lldu) {\n"
-                       "            for (I j = i; j < %lldu; j++)\n"
-                       "                og_element(p, j);\n"
-                       "            continue;\n"
-                       "        }\n",
-                       loop->width, (long long)loop->total, (long long)loop->total);
-    write_offsets(text, loop, "        ");
     for (int k = 0; k < p->n_in; k++) {
         const char *type = memory_types[loop->types[k]];
         write_piece(text, loop, k, 'x', k);
@@ -240,7 +236,7 @@ static void write_wide(og_text *text, const og__loop *loop)
         write_piece(text, loop, p->n_in + o, 'y', o);
     og_text_printf(
         text, "        OG_UNROLL for (int e = 0; e < %d; e++) {\n            T x[%d], y[%d];\n",
-        loop->width, p->n_in + 1, p->n_out);
+        loop->width, p->n_in + 1, p->n_out + 1);
     for (int k = 0; k < p->n_in; k++)
         og_text_printf(text, "            x[%d] = %s(x%d.e[e]));\n", k,
                        loads(loop->types[k], p->domain), k);
@@ -248,8 +244,10 @@ static void write_wide(og_text *text, const og__loop *loop)
     for (int o = 0; o < p->n_out; o++) {
         og_dtype dtype = loop->types[p->n_in + o];
         og_text_printf(text, "            y%d.e[e] = (%s)%sy[%d]);\n", o, memory_types[dtype],
-                       stores(dtype, p->domain), o);
+                       og__text_stores(dtype, p->domain), o);
     }
+    if (take)
+        og_text_add(text, take);
     og_text_add(text, "        }\n");
     for (int o = 0; o < p->n_out; o++) {
         int64_t words = words_of(loop->width * size_of(loop, p->n_in + o), &word);
@@ -258,10 +256,31 @@ static void write_wide(og_text *text, const og__loop *loop)
                            memory_types[loop->types[p->n_in + o]], o, (long long)w, o,
                            (long long)w);
     }
+}
+
+static void write_wide(og_text *text, const og__loop *loop)
+{
+    og_text_printf(
+        text,
+        "OG_KERNEL(" OG__LOOP_WIDE ", og_elementwise_arguments, p)\n{\n"
+        "    const I step = (I)gridDim.x * blockDim.x;\n"
+        "    for (I g = (I)blockIdx.x * blockDim.x + threadIdx.x; g < %lldu; g += step) {\n"
+        "        const I i = g * %du;\n",
+        (long long)((loop->total + loop->width - 1) / loop->width), loop->width);
+    if (loop->total % loop->width != 0)
+        og_text_printf(text,
+                       "        if (i + %du > %lldu) {\n"
+                       "            for (I j = i; j < %lldu; j++)\n"
+                       "                og_element(p, j);\n"
+                       "            continue;\n"
+                       "        }\n",
+                       loop->width, (long long)loop->total, (long long)loop->total);
+    write_offsets(text, loop, "        ");
+    og__loop_group(loop, text, NULL);
     og_text_add(text, "    }\n}\n");
 }
 
-void og__loop_write(const og__loop *loop, og_text *text)
+void og__loop_begin(const og__loop *loop, og_text *text)
 {
     const og_program *p = &loop->program;
     og_text_add(text, p->domain == OG_DOUBLE  ? double_macros
@@ -271,11 +290,17 @@ void og__loop_write(const og__loop *loop, og_text *text)
     /* Positions and one grid behind them fit 32 bits, in which division is much cheaper. */
     og_text_printf(text, "typedef uint%d_t I;\n",
                    loop->total < ((int64_t)1 << 31) - (1 << 26) ? 32 : 64);
+    write_program(text, p);
+}
+
+void og__loop_write(const og__loop *loop, og_text *text)
+{
+    const og_program *p = &loop->program;
+    og__loop_begin(loop, text);
     og_text_add(text, "typedef struct og_elementwise_arguments {\n");
     if (p->n_in)
         og_text_printf(text, "    const void *x[%d];\n", p->n_in);
     og_text_printf(text, "    void *y[%d];\n} og_elementwise_arguments;\n", p->n_out);
-    write_program(text, p);
     write_element(text, loop);
     og_text_printf(
         text,

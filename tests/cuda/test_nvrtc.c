@@ -1,9 +1,10 @@
-/* Texts of elementwise kernels through NVRTC, for every architecture that is built for: it needs
- * neither a card nor a driver. Skipped in builds without CUDA. */
+/* Texts of elementwise kernels and reductions through NVRTC, for every architecture that is built
+ * for: it needs neither a card nor a driver. Skipped in builds without CUDA. */
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "kernels/cuda/elementwise.h"
+#include "kernels/cuda/fold.h"
 #include "tests/test.h"
 
 #ifdef OG_HAS_CUDA
@@ -14,12 +15,16 @@ extern const char og__cuda_text_kernel[], og__cuda_text_arithmetic[];
 
 static const int architectures[] = {80, 86, 89, 90};
 
-static void compiles(const og__loop *loop)
+/* loop NULL: the reduction. */
+static void compiles(const og__loop *loop, const og__fold_loop *fold)
 {
     og_text text = {0};
     og_text_add(&text, og__cuda_text_kernel);
     og_text_add(&text, og__cuda_text_arithmetic);
-    og__loop_write(loop, &text);
+    if (loop)
+        og__loop_write(loop, &text);
+    else
+        og__fold_write(fold, &text);
     for (size_t i = 0; i < sizeof architectures / sizeof *architectures; i++) {
         og_error error = {0};
         char *image = NULL;
@@ -77,7 +82,7 @@ TEST(every_instruction)
                          .total = 420};
         loop.width = og__loop_width(&loop);
         CHECK(loop.width > 1);
-        compiles(&loop);
+        compiles(&loop, NULL);
     }
 }
 
@@ -106,12 +111,49 @@ TEST(every_conversion)
                          .total = d == 1 ? ((int64_t)1 << 33) + 3 : 1003};
         loop.dims[0] = loop.total;
         loop.width = og__loop_width(&loop);
-        compiles(&loop);
+        compiles(&loop, NULL);
+    }
+}
+
+/* Rows by warps, by blocks and in parts, and columns; the value also written and not. */
+TEST(every_reduction)
+{
+    static const og_dtype domains[] = {OG_FLOAT, OG_DOUBLE, OG_INT64};
+    static const int16_t out = 0;
+    use_own_cache();
+    for (int fold = OG_FOLD_SUM; fold < OG_FOLD_COUNT; fold++) {
+        og_dtype domain = domains[fold % 3];
+        int64_t strides[1][OG_MAX_RANK + 1] = {{64, 1}};
+        og_dtype types[2] = {domain == OG_FLOAT ? OG_FLOAT16 : domain, domain};
+        bool rows = fold % 2, parts = fold % 4 < 2;
+        og__fold_loop f = {
+            .loop = {.program = {domain, 1, 0, fold % 2, NULL, &out, (og_fold)fold, 0},
+                     .rank = 2,
+                     .dims = {4096, 64},
+                     .strides = strides,
+                     .types = types,
+                     .total = 4096 * 64,
+                     .width = 2},
+            .reduced = {!rows, rows},
+            .y_strides = {rows, !rows},
+            .result = domain,
+            .by_rows = rows,
+            .team = parts ? OG__FOLD_THREADS : OG__FOLD_WARP,
+            .kept = rows ? 4096 : 64,
+            .count = rows ? 64 : 4096,
+            .steps = rows ? 32 : 4096,
+            .parts = parts ? 2 : 1,
+            .part = rows ? 16 : 2048};
+        compiles(NULL, &f);
     }
 }
 
 #else
 
+TEST(every_reduction)
+{
+    SKIP("this build has no CUDA toolkit");
+}
 TEST(every_instruction)
 {
     SKIP("this build has no CUDA toolkit");
@@ -123,5 +165,6 @@ TEST(every_conversion)
 
 #endif
 
-static const og_test tests[] = {TEST_ROW(every_instruction), TEST_ROW(every_conversion)};
+static const og_test tests[] = {TEST_ROW(every_instruction), TEST_ROW(every_conversion),
+                                TEST_ROW(every_reduction)};
 TEST_MAIN(tests)
