@@ -146,9 +146,12 @@ static og_status read_array(og_array *array, const char *member, og_error *error
     if (file.n >= 4 && p[0] == 'P' && p[1] == 'K' &&
         ((p[2] == 3 && p[3] == 4) || (p[2] == 5 && p[3] == 6)))
         return og__npz_open(file, member, array, error);
+    if (og__is_safetensors(file))
+        return og__safetensors_open(file, member, array, error);
     if (member)
         return og_fail(error, OG_INVALID_DATA,
-                       "\"%s\" names a member, but only .npz files have members", member);
+                       "\"%s\" names a member, but only .npz and .safetensors files have members",
+                       member);
     if (file.n >= 6 && !memcmp(p, "\x93NUMPY", 6))
         return og__npy_open(file, array, error);
     if (file.n >= 2 && p[0] == 0x1f && p[1] == 0x8b)
@@ -156,7 +159,8 @@ static og_status read_array(og_array *array, const char *member, og_error *error
     if (file.n >= 4 && p[0] == 0 && p[1] == 0)
         return og__idx_open(file, array, error);
     return og_fail(error, OG_INVALID_DATA,
-                   "not an array file: .npy, .npz, IDX and gzipped IDX are read%s",
+                   "not an array file: .npy, .npz, .safetensors, IDX, gzipped IDX and .csv are "
+                   "read%s",
                    file.n < 8 ? " (the file is shorter than any header)" : "");
 }
 
@@ -182,6 +186,31 @@ og_array *og_array_open(const char *path, og_error *error)
         og_array_free(array);
         return NULL;
     }
+    return array;
+}
+
+og_array *og__array_open_bare(const char *path, og_dtype dtype, og_error *error)
+{
+    og_array *array = calloc(1, sizeof *array);
+    if (!array) {
+        og_fail_memory(error, sizeof *array, "an array file");
+        return NULL;
+    }
+    size_t element = (size_t)og_dtype_bits(dtype) / 8;
+    if (map_file(path, array, error) != OG_OK) {
+        og_array_free(array);
+        return NULL;
+    }
+    if (array->map_bytes % element) {
+        og_fail(error, OG_INVALID_DATA, "%zu bytes are no whole number of %s", array->map_bytes,
+                og_dtype_name(dtype));
+        og_array_free(array);
+        return NULL;
+    }
+    array->dtype = dtype;
+    array->rank = 1;
+    array->dims[0] = (int64_t)(array->map_bytes / element);
+    array->data = array->map;
     return array;
 }
 

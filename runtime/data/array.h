@@ -27,6 +27,11 @@ og_status og__npy_open(og__bytes file, og_array *array, og_error *error);
 og_status og__npz_open(og__bytes file, const char *member, og_array *array, og_error *error);
 og_status og__idx_open(og__bytes file, og_array *array, og_error *error);
 og_status og__idx_gz_open(og__bytes file, og_array *array, og_error *error);
+bool og__is_safetensors(og__bytes file);
+og_status og__safetensors_open(og__bytes file, const char *member, og_array *array,
+                               og_error *error);
+/* A file of bare numbers: [N] of `dtype`. NULL on error. */
+og_array *og__array_open_bare(const char *path, og_dtype dtype, og_error *error);
 
 /* A .npy header: bytes up to the first element, from the first OG__NPY_PREFIX bytes (fewer only if
  * the file is shorter). At most 1 MB. */

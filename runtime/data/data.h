@@ -29,7 +29,7 @@ typedef struct og_dataset og_dataset;
 /* How a field's elements arrive at the model. */
 typedef struct og_field {
     const char *name;      /* the graph's input or the target */
-    const og_array *array; /* not owned; dims[0] samples */
+    const og_array *array; /* not owned; dims[0] samples; NULL: read from source */
     og_dtype dtype;        /* what the model takes: elements are converted */
     int rank; /* what the model takes, sample axis included; a missing or extra axis of 1 is added
                  or removed ([N,28,28] for [N,1,28,28], [N,1] for [N]) */
@@ -37,11 +37,24 @@ typedef struct og_field {
     double scale, shift;       /* x' = x × scale + shift after conversion; 1, 0 = unchanged */
     bool check_finite;         /* a NaN or infinity in the array is an error that names its index */
     const char *path;          /* the array's file, for messages; NULL: not known */
+
+    const struct og_source *source; /* instead of array: read sample by sample; not owned */
+    const int64_t *rows; /* sample i of the data set is sample rows[i] there; NULL: sample i. Not
+                            owned */
+    int64_t n_rows;
+    int64_t frames;  /* of clips; 0: dims say it */
+    double rate;     /* frames a second; 0: spread over the clip */
+    bool raw;        /* pictures whose gray or palette values are class labels */
+    int64_t classes; /* labels are delivered as probabilities of so many classes; 0: as they are */
 } og_field;
 
 typedef struct og_dataset_options {
     bool shuffle, drop_last;
     uint64_t seed;
+    bool augment;   /* what is random in transforms happens */
+    bool leave_out; /* a sample that cannot be read makes its batch shorter; else the next one of
+                       the epoch stands in for it */
+    const struct og_transforms *transforms; /* of pictures; NULL: scaled to 0 … 1; copied */
 } og_dataset_options;
 
 /* All problems of the fields (lengths that differ, shapes, dtypes that lose information: float
@@ -63,5 +76,11 @@ size_t og_dataset_sample_bytes(const og_dataset *set, int f);
  * epoch, index): any order of calls, any thread. */
 og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, int64_t batch_size,
                            void *const *buffers, int64_t *samples, og_error *error);
+
+/* Samples that could not be read so far: how many different ones, and a line each for the first of
+ * them ("    FILE: reason"), malloc'd; NULL where there are none. */
+int64_t og_dataset_unreadable(const og_dataset *set, char **list);
+/* Seconds that all threads together spent on reading files, and on decoding them. */
+void og_dataset_times(const og_dataset *set, double *disk, double *decode);
 
 #endif

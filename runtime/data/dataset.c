@@ -1,244 +1,55 @@
 /* A data set: fields checked once against what the model takes, then gathered batch by batch.
- * Immutable after og_dataset_new, so any number of threads may gather at once. */
+ * What a batch holds is a pure function of seed, epoch and its number, so any number of threads may
+ * gather at once; they share a pool of scratch memory, and a list of what could not be read. */
 #include <inttypes.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/checked.h"
-#include "runtime/base/text.h"
-#include "runtime/data/array.h"
-#include "runtime/data/convert.h"
+#include "runtime/data/dataset.h"
+#include "runtime/data/mix.h"
 #include "runtime/data/shuffle.h"
 
-enum { GATHER = 256 }; /* samples whose places are computed at once */
+enum {
+    GATHER = 256,     /* samples whose places are computed at once */
+    MOST_TRIES = 100, /* samples that cannot be read, one after another */
+    MOST_NOTED = 1000,
+    MOST_LISTED = 10
+};
 
-typedef struct field {
-    char *name;
-    const og_array *array; /* not owned */
-    const char *elements;  /* of the array */
-    og__conversion conversion;
-    int rank; /* as delivered; dims[0]: all samples */
-    int64_t dims[OG_MAX_RANK];
-    size_t count;               /* elements of one sample */
-    size_t in_bytes, out_bytes; /* of one sample */
-} field;
+/* A sample that could not be read. */
+typedef struct unreadable {
+    int64_t sample;
+    char *text;
+} unreadable;
 
 struct og_dataset {
     og_dataset_options options;
+    og_transforms transforms;
     int64_t samples;
+    bool in_place; /* all fields are arrays, and no labels become probabilities */
+
+    pthread_mutex_t lock; /* guards what follows */
+    og__scratch *pool;
+    double disk, decode;
+    unreadable *noted;
+    int64_t n_noted, n_unreadable;
+
     int n_fields;
-    field fields[];
+    og__field fields[];
 };
-
-/* ---- checks: each adds its finding to the report */
-
-/* "INPUT" (FILE): message */
-static void finding(og_error *report, const og_field *f, og_status status, const char *format, ...)
-    OG_PRINTF(4, 5);
-static void finding(og_error *report, const og_field *f, og_status status, const char *format, ...)
-{
-    char message[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(message, sizeof(message), format, arguments);
-    va_end(arguments);
-    og_fail_also(report, status, "\"%s\"%s%s%s: %s", f->name, f->path ? " (" : "",
-                 f->path ? f->path : "", f->path ? ")" : "", message);
-}
-
-static void add_dims(og_text *text, int rank, const int64_t *dims, bool any_first)
-{
-    og_text_add(text, "[");
-    for (int i = 0; i < rank; i++) {
-        og_text_add(text, i ? ", " : "");
-        if (any_first && i == 0)
-            og_text_add(text, "N");
-        else if (dims[i] < 0)
-            og_text_add(text, "any");
-        else
-            og_text_printf(text, "%" PRId64, dims[i]);
-    }
-    og_text_add(text, "]");
-}
-
-/* Axes of 1 are dropped from `have` or added to it until it is `want` (-1 there: any one axis of
- * the file); both without the sample axis. `got`: what want's entries turned out to be. false, got
- * unset, where they do not match. */
-static bool match_axes(const int64_t *have, int n_have, const int64_t *want, int n_want,
-                       int64_t *got)
-{
-    /* can[i][j]: have[i …] can become want[j …] */
-    bool can[OG_MAX_RANK + 1][OG_MAX_RANK + 1] = {{false}};
-    for (int i = n_have; i >= 0; i--)
-        for (int j = n_want; j >= 0; j--)
-            can[i][j] = (i == n_have && j == n_want) ||
-                        (i < n_have && j < n_want && (want[j] < 0 || want[j] == have[i]) &&
-                         can[i + 1][j + 1]) ||
-                        (i < n_have && have[i] == 1 && can[i + 1][j]) ||
-                        (j < n_want && want[j] == 1 && can[i][j + 1]);
-    if (!can[0][0])
-        return false;
-    for (int i = 0, j = 0; j < n_want;) {
-        if (i < n_have && (want[j] < 0 || want[j] == have[i]) && can[i + 1][j + 1])
-            got[j++] = have[i++];
-        else if (i < n_have && have[i] == 1 && can[i + 1][j])
-            i++;
-        else
-            got[j++] = 1;
-    }
-    return true;
-}
-
-/* Also the delivered shape: to->rank, to->dims. */
-static void check_shape(const og_field *f, field *to, og_error *report)
-{
-    const int64_t *dims = og_array_dims(f->array);
-    int rank = og_array_rank(f->array);
-    if (f->rank < 1 || f->rank > OG_MAX_RANK) {
-        finding(report, f, OG_INVALID_DATA,
-                "the model takes rank %d, which has no axis for samples", f->rank);
-        return;
-    }
-    to->rank = f->rank;
-    to->dims[0] = dims[0];
-    if (match_axes(dims + 1, rank ? rank - 1 : 0, f->dims + 1, f->rank - 1, to->dims + 1))
-        return;
-    og_text have = {0}, want = {0};
-    add_dims(&have, rank, dims, false);
-    add_dims(&want, f->rank, f->dims, true);
-    finding(report, f, OG_INVALID_DATA, "the file's shape is %s, the model takes %s",
-            have.s ? have.s : "?", want.s ? want.s : "?");
-    og_text_free(&have);
-    og_text_free(&want);
-}
-
-static bool is_whole(double x)
-{
-    return x == rint(x) && fabs(x) <= 0x1p53;
-}
-
-static bool check_dtype(const og_field *f, og_error *report)
-{
-    og_dtype from = og_array_dtype(f->array);
-    if (!og__convert_takes(f->dtype)) {
-        finding(report, f, OG_UNSUPPORTED, "the model takes %s, which data files cannot give",
-                og_dtype_name(f->dtype));
-        return false;
-    }
-    if (og__dtype_is_float(from) && !og__dtype_is_float(f->dtype)) {
-        finding(report, f, OG_INVALID_DATA,
-                "the file holds %s, the model takes %s (class labels are whole numbers); "
-                "hint: np.save(path, y.astype(np.int64))",
-                og_dtype_name(from), og_dtype_name(f->dtype));
-        return false;
-    }
-    if (!isfinite(f->scale) || !isfinite(f->shift) ||
-        (!og__dtype_is_float(f->dtype) && (!is_whole(f->scale) || !is_whole(f->shift)))) {
-        finding(report, f, OG_INVALID_DATA, "scale %g and shift %g, where %s needs %s", f->scale,
-                f->shift, og_dtype_name(f->dtype),
-                og__dtype_is_float(f->dtype) ? "finite numbers" : "whole numbers");
-        return false;
-    }
-    return true;
-}
-
-/* "[3, 0, 17]": the place of element `index` */
-static void add_index(og_text *text, const og_array *array, int64_t index)
-{
-    int64_t place[OG_MAX_RANK] = {0};
-    for (int i = og_array_rank(array); i-- > 0;) {
-        place[i] = index % og_array_dims(array)[i];
-        index /= og_array_dims(array)[i];
-    }
-    add_dims(text, og_array_rank(array), place, false);
-}
-
-/* og__convert_check of the whole array, which may be larger than memory: what was read is given
- * back. */
-static og__misfits check_stretches(const og_array *array, const og__conversion *c, int64_t elements)
-{
-    const int64_t stretch = 4 << 20;
-    size_t size = (size_t)og_dtype_bits(c->from) / 8;
-    og__misfits all = {0};
-    for (int64_t at = 0; at < elements; at += stretch) {
-        int64_t n = elements - at < stretch ? elements - at : stretch;
-        const char *data = (const char *)og_array_data(array) + (size_t)at * size;
-        og__misfits bad = og__convert_check(c, data, n);
-        og__array_forget(array, data, (size_t)n * size);
-        if (bad.count && !all.count)
-            all = (og__misfits){.first = at + bad.first, .value = bad.value};
-        all.count += bad.count;
-    }
-    return all;
-}
-
-/* Reads the whole array where its values matter: NaN and infinities if asked for, integers always
- * unless every value of the file's type fits. */
-static void check_values(const og_field *f, int64_t elements, og_error *report)
-{
-    og__conversion c = {og_array_dtype(f->array), f->dtype, f->scale, f->shift};
-    bool float_in = og__dtype_is_float(c.from), float_out = og__dtype_is_float(c.to);
-    if (float_in ? !f->check_finite
-                 : !og__convert_may_overflow(&c) || (float_out && !f->check_finite))
-        return;
-    og__misfits bad = check_stretches(f->array, &c, elements);
-    if (bad.count == 0)
-        return;
-    og_text place = {0}, more = {0};
-    add_index(&place, f->array, bad.first);
-    if (bad.count > 1)
-        og_text_printf(&more, " (and %" PRId64 " more like it)", bad.count - 1);
-    if (!isfinite(bad.value))
-        finding(report, f, OG_INVALID_DATA, "element %s is %s%s", place.s ? place.s : "",
-                isnan(bad.value) ? "NaN"
-                : bad.value > 0  ? "infinite"
-                                 : "-infinite",
-                more.s ? more.s : "");
-    else
-        finding(report, f, OG_INVALID_DATA, "element %s is %.17g, which %s cannot hold%s%s",
-                place.s ? place.s : "", bad.value, og_dtype_name(c.to),
-                c.scale == 1 && c.shift == 0 ? "" : " after scale and shift", more.s ? more.s : "");
-    og_text_free(&place);
-    og_text_free(&more);
-}
-
-/* Elements of a whole array and of one sample; false where it has none, which is a finding too. */
-static bool count_elements(const og_field *f, int64_t *all, size_t *sample, og_error *report)
-{
-    const int64_t *dims = og_array_dims(f->array);
-    size_t n = 1, bytes;
-    bool fits = true;
-    for (int i = 1; i < og_array_rank(f->array); i++)
-        fits = fits && og_mul_size(n, (size_t)dims[i], &n);
-    /* The file's own bytes fit; converted ones, up to 8 bytes an element, might not. */
-    fits = fits && og_mul_size(n, 8, &bytes) && og_mul_size(bytes, (size_t)dims[0], &bytes) &&
-           bytes <= PTRDIFF_MAX;
-    if (!fits || n == 0 || dims[0] == 0) {
-        finding(report, f, OG_INVALID_DATA, "the file has %s",
-                !fits          ? "too many elements"
-                : dims[0] == 0 ? "no samples"
-                               : "samples of no elements");
-        return false;
-    }
-    *sample = n;
-    *all = (int64_t)n * dims[0];
-    return true;
-}
 
 static void check_lengths(const og_field *fields, int n_fields, og_error *report)
 {
     bool differ = false;
     for (int f = 1; f < n_fields; f++)
-        differ |= og_array_dims(fields[f].array)[0] != og_array_dims(fields[0].array)[0];
+        differ |= og__field_samples(&fields[f]) != og__field_samples(&fields[0]);
     if (!differ)
         return;
     og_text list = {0};
     for (int f = 0; f < n_fields; f++)
         og_text_printf(&list, "%s\"%s\" %" PRId64, f ? ", " : "", fields[f].name,
-                       og_array_dims(fields[f].array)[0]);
+                       og__field_samples(&fields[f]));
     og_fail_also(report, OG_INVALID_DATA, "the numbers of samples differ: %s",
                  list.s ? list.s : "");
     og_text_free(&list);
@@ -255,7 +66,7 @@ og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_datase
         return NULL;
     }
     for (int f = 0; f < n_fields; f++)
-        if (!fields[f].name || !fields[f].array) {
+        if (!fields[f].name || (!fields[f].array && !fields[f].source)) {
             og_fail(error, OG_INVALID_ARGUMENT, "field %d of the data set has no %s", f,
                     fields[f].name ? "array" : "name");
             return NULL;
@@ -265,27 +76,19 @@ og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_datase
         og_fail_memory(error, sizeof *set + (size_t)n_fields * sizeof *set->fields, "a data set");
         return NULL;
     }
+    pthread_mutex_init(&set->lock, NULL);
     set->options = *options;
+    set->transforms = options->transforms ? *options->transforms : og_transforms_default();
     set->n_fields = n_fields;
-    set->samples = og_array_dims(fields[0].array)[0];
+    set->samples = og__field_samples(&fields[0]);
+    set->in_place = true;
     check_lengths(fields, n_fields, &report);
     for (int f = 0; f < n_fields; f++) {
-        const og_field *from = &fields[f];
-        field *to = &set->fields[f];
-        int64_t elements = 0;
-        bool counted = count_elements(from, &elements, &to->count, &report);
-        check_shape(from, to, &report);
-        if (check_dtype(from, &report) && counted)
-            check_values(from, elements, &report);
-        to->name = strdup(from->name);
-        if (!to->name)
+        og__field_check(&fields[f], &set->transforms, &set->fields[f], &report);
+        set->in_place = set->in_place && fields[f].array && !fields[f].classes;
+        set->fields[f].name = strdup(fields[f].name);
+        if (!set->fields[f].name)
             og_fail_also(&report, OG_OUT_OF_MEMORY, "out of memory for a name");
-        to->array = from->array;
-        to->elements = og_array_data(from->array);
-        to->conversion =
-            (og__conversion){og_array_dtype(from->array), from->dtype, from->scale, from->shift};
-        to->in_bytes = to->count * (size_t)og_dtype_bits(to->conversion.from) / 8;
-        to->out_bytes = to->count * (size_t)og_dtype_bits(to->conversion.to) / 8;
     }
     if (report.status != OG_OK) {
         og_error_move(error, &report);
@@ -299,8 +102,17 @@ void og_dataset_free(og_dataset *set)
 {
     if (!set)
         return;
+    while (set->pool) {
+        og__scratch *next = set->pool->next;
+        og__scratch_free(set->pool);
+        set->pool = next;
+    }
+    for (int64_t i = 0; i < set->n_noted; i++)
+        free(set->noted[i].text);
+    free(set->noted);
     for (int f = 0; f < set->n_fields; f++)
         free(set->fields[f].name);
+    pthread_mutex_destroy(&set->lock);
     free(set);
 }
 
@@ -333,11 +145,232 @@ size_t og_dataset_sample_bytes(const og_dataset *set, int f)
     return set->fields[f].out_bytes;
 }
 
-static void gather(const field *f, char *out, const int64_t *places, int n)
+/* ---- samples read one by one */
+
+static og__scratch *take_scratch(const og_dataset *set)
+{
+    og_dataset *own = (og_dataset *)set; /* the pool alone changes, under its lock */
+    pthread_mutex_lock(&own->lock);
+    og__scratch *s = own->pool;
+    if (s)
+        own->pool = s->next;
+    pthread_mutex_unlock(&own->lock);
+    return s ? s : calloc(1, sizeof *s);
+}
+
+static void return_scratch(const og_dataset *set, og__scratch *s)
+{
+    og_dataset *own = (og_dataset *)set;
+    pthread_mutex_lock(&own->lock);
+    own->disk += s->disk;
+    own->decode += s->decode;
+    s->disk = s->decode = 0;
+    s->next = own->pool;
+    own->pool = s;
+    pthread_mutex_unlock(&own->lock);
+}
+
+static const char *file_of(const og__field *f, int64_t row)
+{
+    int64_t first, count;
+    if (!f->source || !f->source->files)
+        return NULL;
+    og__source_files(f->source, row, &first, &count);
+    return count > 1 ? f->source->keys[row] : f->source->files[first];
+}
+
+/* Each sample is noted once. */
+static void note_unreadable(const og_dataset *set, int64_t sample, const og__field *f, int64_t row,
+                            const og_error *why)
+{
+    og_dataset *own = (og_dataset *)set;
+    pthread_mutex_lock(&own->lock);
+    bool known = false;
+    for (int64_t i = 0; i < own->n_noted && !known; i++)
+        known = own->noted[i].sample == sample;
+    if (!known && own->n_noted < MOST_NOTED) {
+        unreadable *noted = realloc(own->noted, ((size_t)own->n_noted + 1) * sizeof *noted);
+        og_text text = {0};
+        const char *file = file_of(f, row), *root = f->source ? f->source->path : f->name;
+        og_text_printf(&text, "%s%s%s: %s", root, file ? "/" : "", file ? file : "",
+                       og_error_text(why));
+        if (noted) {
+            noted[own->n_noted++] = (unreadable){sample, text.s};
+            own->noted = noted;
+        } else {
+            og_text_free(&text);
+        }
+    }
+    own->n_unreadable += !known;
+    pthread_mutex_unlock(&own->lock);
+}
+
+/* 1 at the label's place. */
+static og_status deliver_class(const og__field *f, int64_t row, float *out, og_error *error)
+{
+    int64_t label;
+    og__convert(&(og__conversion){f->conversion.from, OG_INT64, 1, 0}, &label,
+                f->elements + (size_t)row * f->in_bytes, 1);
+    if (label < 0 || label >= f->classes)
+        return og_fail(error, OG_INVALID_DATA, "label %" PRId64 " is none of %" PRId64 " classes",
+                       label, f->classes);
+    memset(out, 0, f->out_bytes);
+    out[label] = 1;
+    return OG_OK;
+}
+
+static og_status deliver(const og_dataset *set, const og__field *f, int64_t epoch, int64_t sample,
+                         void *out, og__scratch *scratch, og_error *error)
+{
+    int64_t row = f->rows ? f->rows[sample] : sample;
+    if (f->classes)
+        return deliver_class(f, row, out, error);
+    if (f->array) {
+        og__convert(&f->conversion, out, f->elements + (size_t)row * f->in_bytes, f->count);
+        return OG_OK;
+    }
+    if (og_source_is_pictures(f->source))
+        return og__deliver_pictures(
+            f->source, row, &f->layout, f->rate, f->raw,
+            &(og__moment){&set->transforms, set->options.augment, set->options.seed, epoch, sample},
+            &f->conversion, out, scratch, error);
+    return og__deliver_elements(f->source, row, f->rank - 1, f->dims + 1, &f->conversion,
+                                f->check_finite, out, scratch, error);
+}
+
+/* All fields of one sample to place `at` of the batch. A failure that only the file is to blame for
+ * is noted, and *read is false. */
+static og_status deliver_sample(const og_dataset *set, int64_t epoch, int64_t sample, int64_t at,
+                                void *const *buffers, og__scratch *scratch, bool *read,
+                                og_error *error)
+{
+    *read = true;
+    for (int f = 0; f < set->n_fields && *read; f++) {
+        const og__field *field = &set->fields[f];
+        og_error why = {0};
+        char *out = (char *)buffers[f] + (size_t)at * field->out_bytes;
+        og_status status = deliver(set, field, epoch, sample, out, scratch, &why);
+        if (status == OG_OUT_OF_MEMORY || status == OG_UNSUPPORTED || field->classes) {
+            if (status != OG_OK) {
+                og_error_prefix(&why, "\"%s\"", field->name);
+                return og_error_move(error, &why);
+            }
+        } else if (status != OG_OK) {
+            *read = false;
+            note_unreadable(set, sample, field, field->rows ? field->rows[sample] : sample, &why);
+        }
+        og_error_clear(&why);
+    }
+    return OG_OK;
+}
+
+static int64_t place_of(const og_dataset *set, int64_t epoch, int64_t position)
+{
+    int64_t place = position;
+    if (set->options.shuffle)
+        og__shuffle(set->options.seed, epoch, set->samples, position, 1, &place);
+    return place;
+}
+
+static og_status all_unreadable(const og_dataset *set, og_error *error)
+{
+    return og_fail(error, OG_INVALID_DATA,
+                   "%" PRId64 " samples that cannot be read, one after another; the first: %s",
+                   set->n_unreadable, set->n_noted ? set->noted[0].text : "");
+}
+
+static og_status read_batch(const og_dataset *set, int64_t epoch, int64_t first, int64_t wanted,
+                            void *const *buffers, int64_t *samples, og_error *error)
+{
+    og__scratch *scratch = take_scratch(set);
+    if (!scratch)
+        return og_fail_memory(error, sizeof *scratch, "a batch");
+    og_status status = OG_OK;
+    *samples = 0;
+    for (int64_t i = 0; i < wanted && status == OG_OK; i++) {
+        bool read = false;
+        int64_t tries = set->options.leave_out ? 1 : MOST_TRIES;
+        tries = tries < set->samples ? tries : set->samples;
+        /* What stands in for a sample is the next of the epoch that can be read. */
+        for (int64_t k = 0; k < tries && !read && status == OG_OK; k++)
+            status =
+                deliver_sample(set, epoch, place_of(set, epoch, (first + i + k) % set->samples),
+                               *samples, buffers, scratch, &read, error);
+        if (read)
+            ++*samples;
+        else if (status == OG_OK && !set->options.leave_out)
+            status = all_unreadable(set, error);
+    }
+    return_scratch(set, scratch);
+    return status;
+}
+
+/* ---- arrays, all at once */
+
+static void gather(const og__field *f, char *out, const int64_t *places, int n)
 {
     for (int i = 0; i < n; i++)
         og__convert(&f->conversion, out + (size_t)i * f->out_bytes,
-                    f->elements + (size_t)places[i] * f->in_bytes, f->count);
+                    f->elements + (size_t)(f->rows ? f->rows[places[i]] : places[i]) * f->in_bytes,
+                    f->count);
+}
+
+/* Samples first, first + 1 … in the epoch's order. */
+static void gather_batch(const og_dataset *set, int64_t epoch, int64_t first, int64_t samples,
+                         void *const *buffers)
+{
+    for (int64_t done = 0; done < samples; done += GATHER) {
+        int64_t places[GATHER];
+        int n = samples - done < GATHER ? (int)(samples - done) : GATHER;
+        if (set->options.shuffle)
+            og__shuffle(set->options.seed, epoch, set->samples, first + done, n, places);
+        for (int i = 0; i < n && !set->options.shuffle; i++)
+            places[i] = first + done + i;
+        for (int f = 0; f < set->n_fields; f++)
+            gather(&set->fields[f], (char *)buffers[f] + (size_t)done * set->fields[f].out_bytes,
+                   places, n);
+    }
+}
+
+/* Nothing between a sample and the next: one piece of every array. */
+static bool is_contiguous(const og_dataset *set)
+{
+    for (int f = 0; f < set->n_fields; f++)
+        if (set->fields[f].rows)
+            return false;
+    return !set->options.shuffle;
+}
+
+static void gather_contiguous(const og_dataset *set, int64_t first, int64_t samples,
+                              void *const *buffers)
+{
+    for (int f = 0; f < set->n_fields; f++) {
+        const og__field *from = &set->fields[f];
+        const char *in = from->elements + (size_t)first * from->in_bytes;
+        og__convert(&from->conversion, buffers[f], in, (size_t)samples * from->count);
+        og__array_forget(from->array, in, (size_t)samples * from->in_bytes);
+    }
+}
+
+/* mixup, of all floats, and cutmix, of pictures and the probabilities of classes: each sample with
+ * the one that lies as far from the batch's other end. */
+static void mix(const og_dataset *set, int64_t epoch, int64_t index, int64_t samples,
+                void *const *buffers)
+{
+    og__mix m = og__mix_of(&set->transforms, set->options.seed, epoch, index);
+    if (m.kind == OG__MIX_NONE)
+        return;
+    for (int f = 0; f < set->n_fields; f++) {
+        const og__field *field = &set->fields[f];
+        bool pictures = field->source && !field->array && og_source_is_pictures(field->source);
+        size_t n = field->out_bytes / sizeof(float);
+        if (field->conversion.to != OG_FLOAT)
+            continue;
+        if (m.kind == OG__MIX_BLEND || field->classes)
+            og__mix_blend(m.share, samples, n, buffers[f]);
+        else if (pictures)
+            og__mix_cut(&m, &field->layout, samples, n, buffers[f]);
+    }
 }
 
 og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, int64_t batch_size,
@@ -351,22 +384,39 @@ og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, 
                        index, epoch, batches, batch_size);
     int64_t first = index * batch_size, left = set->samples - first;
     *samples = left < batch_size ? left : batch_size;
-    if (!set->options.shuffle) {
-        for (int f = 0; f < set->n_fields; f++) {
-            const field *from = &set->fields[f];
-            const char *in = from->elements + (size_t)first * from->in_bytes;
-            og__convert(&from->conversion, buffers[f], in, (size_t)*samples * from->count);
-            og__array_forget(from->array, in, (size_t)*samples * from->in_bytes);
-        }
-        return OG_OK;
-    }
-    for (int64_t done = 0; done < *samples; done += GATHER) {
-        int64_t places[GATHER];
-        int n = *samples - done < GATHER ? (int)(*samples - done) : GATHER;
-        og__shuffle(set->options.seed, epoch, set->samples, first + done, n, places);
-        for (int f = 0; f < set->n_fields; f++)
-            gather(&set->fields[f], (char *)buffers[f] + (size_t)done * set->fields[f].out_bytes,
-                   places, n);
-    }
+    if (!set->in_place)
+        OG_TRY(read_batch(set, epoch, first, *samples, buffers, samples, error));
+    else if (is_contiguous(set))
+        gather_contiguous(set, first, *samples, buffers);
+    else
+        gather_batch(set, epoch, first, *samples, buffers);
+    if (set->options.augment && *samples > 1)
+        mix(set, epoch, index, *samples, buffers);
     return OG_OK;
+}
+
+/* ---- what went on */
+
+int64_t og_dataset_unreadable(const og_dataset *set, char **list)
+{
+    og_dataset *own = (og_dataset *)set;
+    og_text text = {0};
+    pthread_mutex_lock(&own->lock);
+    int64_t n = own->n_unreadable;
+    for (int64_t i = 0; i < own->n_noted && i < MOST_LISTED; i++)
+        og_text_printf(&text, "%s    %s", i ? "\n" : "", own->noted[i].text);
+    if (n > MOST_LISTED)
+        og_text_printf(&text, "\n    and %" PRId64 " more", n - MOST_LISTED);
+    pthread_mutex_unlock(&own->lock);
+    *list = text.s;
+    return n;
+}
+
+void og_dataset_times(const og_dataset *set, double *disk, double *decode)
+{
+    og_dataset *own = (og_dataset *)set;
+    pthread_mutex_lock(&own->lock);
+    *disk = own->disk;
+    *decode = own->decode;
+    pthread_mutex_unlock(&own->lock);
 }

@@ -565,11 +565,11 @@ TEST(not_array_files)
     save_bytes("empty", "", 0);
     check_refused("empty", OG_INVALID_DATA, "the file is empty");
     save_bytes("text", "a,b,c\n1,2,3\n", 12);
-    check_refused("text", OG_INVALID_DATA, "not an array file: .npy, .npz, IDX");
+    check_refused("text", OG_INVALID_DATA, "not an array file: .npy, .npz, .safetensors, IDX");
     static blob b;
     make_npy(&b, 1, six_header, six, sizeof six);
     save("plain.npy", &b);
-    check_refused("plain.npy:x", OG_INVALID_DATA, "only .npz files have members");
+    check_refused("plain.npy:x", OG_INVALID_DATA, "only .npz and .safetensors files have members");
     unlink("pipe");
     if (mkfifo("pipe", 0600) == 0)
         check_refused("pipe", OG_INVALID_DATA, "not a regular file");

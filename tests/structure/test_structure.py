@@ -28,7 +28,8 @@ FOREIGN = {r"protobuf-c/|.*\.pb-c\.h$": r"runtime/onnx/proto\.[ch]$",
            r"cuda|cublas|cudnn|nvrtc|driver_types": r"kernels/cuda/",
            r"omp\.h$": r"kernels/",
            r"zlib\.h$": r"runtime/data/|tests/",
-           r"libav|yaml\.h$": r"runtime/data/|tools/ongrad/"}
+           r"libav|libsw|turbojpeg": r"runtime/data/",
+           r"yaml\.h$": r"tools/ongrad/"}
 TOP_LEVEL = {"CMakeLists.txt", "CMakePresets.json", "README.md", "LICENSE", "runtime", "ops", "kernels", "models",
              "tools", "tests"}
 NOT_SOURCE = {".git", "build", "__pycache__", ".pytest_cache"}

@@ -1,7 +1,6 @@
 /* From options to open arrays. All that is missing or too much is said in one message. */
 #include "tools/ongrad/bindings.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,10 +13,11 @@ static int out_of_memory(const og__bindings *b)
 
 /* Put the source of one option value in its place among `places`. */
 static int bind(og__bindings *b, const char *option, const char *text, const char *const *names,
-                int n_names, og__source *places, int n_places)
+                int n_names, og__binding *places, int n_places)
 {
-    og__source source;
-    int index, status = og__source_parse(&source, b->command, option, text, names, n_names, &index);
+    og__binding source;
+    int index,
+        status = og__binding_parse(&source, b->command, option, text, names, n_names, &index);
     bool target = places == b->targets;
     if (status == OG__EXIT_DONE && target && n_places == 1)
         index = 0; /* whichever of its names was used */
@@ -30,15 +30,15 @@ static int bind(og__bindings *b, const char *option, const char *text, const cha
                                text, option, target ? "target" : "input", list.s ? list.s : "");
         og_text_free(&list);
     }
-    og__source *place = &places[index < 0 ? 0 : index];
-    if (status == OG__EXIT_DONE && (place->path || place->constant))
+    og__binding *place = &places[index < 0 ? 0 : index];
+    if (status == OG__EXIT_DONE && (place->path || place->constant || place->mask))
         status = og__say_error(b->command, OG__EXIT_USAGE, "--%s: \"%s\" is given twice", option,
                                place->name);
-    if (status == OG__EXIT_DONE && target && source.constant)
+    if (status == OG__EXIT_DONE && target && (source.constant || source.mask))
         status =
             og__say_error(b->command, OG__EXIT_USAGE, "--%s %s: a target is a file", option, text);
     if (status != OG__EXIT_DONE) {
-        og__source_free(&source);
+        og__binding_free(&source);
         return status;
     }
     source.name = place->name;
@@ -86,9 +86,9 @@ static int bind_targets(og__bindings *b, const og__arguments *a)
     return status;
 }
 
-static bool is_bound(const og__source *source)
+static bool is_bound(const og__binding *source)
 {
-    return source->path || source->constant;
+    return source->path || source->constant || source->mask;
 }
 
 static int check_complete(const og__bindings *b)
@@ -116,50 +116,6 @@ static int check_complete(const og__bindings *b)
                                missing.s ? missing.s : "");
     og_text_free(&missing);
     return status;
-}
-
-/* Open the files of n sources; the errors of all of them are added to one report. */
-static void open_all(const char *option, og__source *sources, int n, og_error *report)
-{
-    for (int i = 0; i < n; i++) {
-        og__source *s = &sources[i];
-        og_error error = {0};
-        if (!s->path)
-            continue;
-        s->array = og_array_open(s->path, &error);
-        if (!s->array)
-            og_fail_also(report, error.status, "--%s: %s", option, og_error_text(&error));
-        else if (og_array_rank(s->array) == 0)
-            og_fail_also(report, OG_INVALID_DATA, "--%s: %s holds one number, not samples", option,
-                         s->path);
-        og_error_clear(&error);
-    }
-}
-
-/* Every file has as many samples as the first. */
-static void count_samples(og__bindings *b, og_error *report)
-{
-    og_text list = {0};
-    bool differ = false, any = false;
-    for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
-        const og__source *s = i < b->n_inputs ? &b->inputs[i] : &b->targets[i - b->n_inputs];
-        if (!s->array)
-            continue;
-        int64_t samples = og_array_dims(s->array)[0];
-        b->samples = any ? b->samples : samples;
-        differ |= samples != b->samples;
-        any = true;
-        og_text_printf(&list, "\n%s: %" PRId64, s->path, samples);
-    }
-    if (!any)
-        og_fail_also(report, OG_INVALID_ARGUMENT,
-                     "no input reads a file: how many samples are there?");
-    else if (differ)
-        og_fail_also(report, OG_INVALID_DATA, "the numbers of samples differ:%s",
-                     list.s ? list.s : "");
-    else if (b->samples == 0)
-        og_fail_also(report, OG_INVALID_DATA, "the data has no samples:%s", list.s ? list.s : "");
-    og_text_free(&list);
 }
 
 int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
@@ -195,20 +151,38 @@ int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
             b->inputs[i].value = base->inputs[i].value;
         }
     OG__TRY(check_complete(b));
-    og_error report = {0};
-    open_all(data_option, b->inputs, n_inputs, &report);
-    open_all(target_option, b->targets, n_targets, &report);
-    if (report.status == OG_OK)
-        count_samples(b, &report);
-    return report.status == OG_OK ? OG__EXIT_DONE : og__say_failure(b->command, &report);
+    return og__bindings_open_sources(b, a);
+}
+
+og_field og__binding_field(const og__binding *b, const og_tensor_info *info, int64_t samples)
+{
+    og_field f = {.name = b->name,
+                  .path = b->path,
+                  .array = b->source ? og_source_array(b->source) : NULL,
+                  .source = b->source,
+                  .dtype = info->dtype,
+                  .rank = info->rank,
+                  .scale = b->scale,
+                  .shift = b->shift,
+                  .rows = b->rows,
+                  .n_rows = samples,
+                  .frames = b->options.frames,
+                  .rate = b->options.rate,
+                  .raw = b->raw};
+    memcpy(f.dims, info->dims, sizeof f.dims);
+    return f;
 }
 
 void og__bindings_free(og__bindings *b)
 {
     for (int i = 0; i < b->n_inputs; i++)
-        og__source_free(&b->inputs[i]);
+        og__binding_free(&b->inputs[i]);
     for (int t = 0; t < b->n_targets; t++)
-        og__source_free(&b->targets[t]);
+        og__binding_free(&b->targets[t]);
+    for (int i = 0; b->rows && i < b->n_rows; i++)
+        free(b->rows[i]);
+    free(b->rows);
+    og_pairing_free(&b->pairing);
     free(b->inputs);
     free(b->targets);
     *b = (og__bindings){0};

@@ -3,19 +3,27 @@
 #ifndef OG_COMMAND_BINDINGS_H
 #define OG_COMMAND_BINDINGS_H
 
-#include "runtime/data/data.h"
+#include "runtime/data/source.h"
 #include "tools/ongrad/losses.h"
 
-/* `[NAME=]PATH[,scale=S][,mean=M][,std=D]` or `NAME=ones|zeros|const:V` */
-typedef struct og__source {
-    char *name;      /* of the input or target */
-    char *path;      /* as given; NULL: not a file */
-    og_array *array; /* open, or NULL */
+/* `[NAME=]PATH[,KEY=VALUE…]`, `NAME=ones|zeros|const:V` or `NAME=mask[:OTHER]` */
+typedef struct og__binding {
+    char *name;        /* of the input or target */
+    char *path;        /* as given; NULL: not a file */
+    og_source *source; /* open, or NULL; not owned where `shares` */
+    og_source_options options;
+    char *key, *columns; /* which the options point to */
+    bool shares;         /* the source is another binding's */
     bool constant;
     double value;        /* of the constant */
+    bool mask;           /* of the lengths of input `mask_of` */
+    char *mask_of;       /* its name; NULL: the one whose lengths differ */
+    int masked;          /* which input that is */
+    bool raw;            /* pictures whose values are class labels */
     double scale, shift; /* x' = x × scale + shift */
     bool scaled;         /* by a key of the user's */
-} og__source;
+    const int64_t *rows; /* sample i is sample rows[i] of the source; NULL: sample i */
+} og__binding;
 
 typedef struct og__bindings {
     const char *command;
@@ -24,8 +32,11 @@ typedef struct og__bindings {
     const char *data_option,
         *target_option; /* "data", "val_data"; target_option NULL: no targets */
     int n_inputs, n_targets;
-    og__source *inputs, *targets; /* in the model's and the losses' order */
-    int64_t samples;              /* that every file has */
+    og__binding *inputs, *targets; /* in the model's and the losses' order */
+    int64_t samples;               /* that every source has, once paired */
+    og_pairing pairing;
+    int64_t **rows; /* of a part of the pairs, one a binding; NULL: all */
+    int n_rows;
 } og__bindings;
 
 /* Open what the options name. An exit status; og__bindings_free in any case. An input without data
@@ -34,11 +45,23 @@ int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
                       const og__losses *losses, const char *data_option, const char *target_option,
                       const og__bindings *base);
 void og__bindings_free(og__bindings *b);
+/* Does it read samples, rather than hold one value? */
+static inline bool og__binding_reads(const og__binding *b)
+{
+    return b->source || b->mask;
+}
+/* What the data set is told of it: `info` says what the model takes. A mask has no source yet. */
+og_field og__binding_field(const og__binding *b, const og_tensor_info *info, int64_t samples);
+/* --val_split: `part` becomes a part of the pairs of `all`, to validate with, and `all` the rest.
+ * An exit status; `part` is to be freed before `all`. */
+int og__bindings_split(og__bindings *all, og__bindings *part, const og__arguments *a);
+/* binding_open.c: the sources, their pairs, and labels where folders give them. */
+int og__bindings_open_sources(og__bindings *b, const og__arguments *a);
 
-/* source_text.c: one value of --data; `names`: what NAME may be. *index: which; -1: no name was
+/* binding_text.c: one value of --data; `names`: what NAME may be. *index: which; -1: no name was
  * given. */
-int og__source_parse(og__source *source, const char *command, const char *option, const char *text,
-                     const char *const *names, int n_names, int *index);
-void og__source_free(og__source *source);
+int og__binding_parse(og__binding *source, const char *command, const char *option,
+                      const char *text, const char *const *names, int n_names, int *index);
+void og__binding_free(og__binding *source);
 
 #endif

@@ -68,7 +68,7 @@ static int check_gradients(checking *c, bool data)
     const void *const *inputs, *const *targets;
     c->samples = c->run.batch_size;
     if (data) {
-        og__feed_options options = og__feed_options_of(a, false);
+        og__feed_options options = og__feed_options_of(a, &c->run.transforms, false);
         options.workers = 0;
         options.check_finite = true;
         OG__TRY(og__feed_open(&c->feed, &c->run.data, c->run.inputs, c->run.targets,
@@ -280,7 +280,7 @@ static int inspect(checking *c, bool data)
     } else {
         run->batch_size = og__argument_is_set(a, "batch_size") ? og__argument_int(a, "batch_size")
                                                                : run->default_batch;
-        OG__TRY(og__shapes_of_inputs(a, run->model, NULL, run->batch_size, 1, run->inputs));
+        OG__TRY(og__shapes_of_inputs(a, run->model, NULL, NULL, run->batch_size, 1, run->inputs));
     }
     OG__TRY(og__nodes_read(&c->nodes, run, run->inputs));
     c->trains = c->nodes.unsupported == 0 && c->nodes.trained_tensors > 0 &&

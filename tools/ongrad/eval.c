@@ -39,7 +39,7 @@ static int evaluate(og__run *run, og__feed *feed, og__metrics *m)
     OG__TRY(og__run_need_loss(run));
     OG__TRY(og__run_bind_data(run, true));
     OG__TRY(og__run_start(run));
-    og__feed_options options = og__feed_options_of(a, false);
+    og__feed_options options = og__feed_options_of(a, &run->transforms, false);
     OG__TRY(og__feed_open(feed, &run->data, run->inputs, run->targets, run->batch_size, &options));
     OG__TRY(og__metrics_new(m, run));
     if (!run->quiet)

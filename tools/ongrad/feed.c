@@ -89,7 +89,8 @@ static int workers_asked(const og__arguments *a)
     return n > MOST_WORKERS ? MOST_WORKERS + 1 : (int)n;
 }
 
-og__feed_options og__feed_options_of(const og__arguments *a, bool training)
+og__feed_options og__feed_options_of(const og__arguments *a, const og_transforms *transforms,
+                                     bool training)
 {
     return (og__feed_options){
         .shuffle = training && og__argument_flag(a, "shuffle"),
@@ -97,32 +98,40 @@ og__feed_options og__feed_options_of(const og__arguments *a, bool training)
         .check_finite = og__argument_flag(a, "check_finite"),
         .seed = training ? (uint64_t)og__argument_int(a, "seed") : 0,
         .workers = og__argument_is_set(a, "num_workers") ? workers_asked(a) : -1,
+        .augment = training,
+        .transforms = *transforms,
     };
 }
 
-/* None for small batches; else at most half of the cores, at most 4. */
-static int choose_workers(size_t batch_bytes)
+/* None for small batches that need no decoding; else at most half of the cores, at most 4. */
+static int choose_workers(size_t batch_bytes, bool decodes)
 {
     cpu_set_t cores;
     CPU_ZERO(&cores);
     int n = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
-    if (batch_bytes < small_batch || n < 2)
+    if ((batch_bytes < small_batch && !decodes) || n < 2)
         return 0;
     return n / 2 < 4 ? n / 2 : 4;
 }
 
-static og_field field_of(const og__source *source, const og_tensor_info *info, bool check_finite)
+/* A mask gets its source here, where it is known how long it is. */
+static int open_mask(og__feed *feed, const og__bindings *b, int i, const og_tensor_info *info,
+                     og_field *field)
 {
-    og_field f = {.name = source->name,
-                  .path = source->path,
-                  .array = source->array,
-                  .dtype = info->dtype,
-                  .rank = info->rank,
-                  .scale = source->scale,
-                  .shift = source->shift,
-                  .check_finite = check_finite};
-    memcpy(f.dims, info->dims, sizeof f.dims);
-    return f;
+    const og__binding *masked = &b->inputs[b->inputs[i].masked];
+    og_error error = {0};
+    feed->masks[i] =
+        og_source_mask(masked->source, info->rank > 1 ? info->dims[info->rank - 1] : 1, &error);
+    field->source = feed->masks[i];
+    return feed->masks[i] ? OG__EXIT_DONE : og__say_failure(b->command, &error);
+}
+
+/* Labels of a single class a sample become probabilities where samples are mixed. */
+static bool becomes_probabilities(const og__binding *target, const og_tensor_info *info)
+{
+    int64_t dims[OG_MAX_RANK];
+    return info->dtype == OG_FLOAT && info->rank == 2 && og_source_array(target->source) &&
+           og_source_dims(target->source, dims) == 1 && og_source_dtype(target->source) == OG_INT64;
 }
 
 static int bind_fields(og__feed *feed, const og__bindings *b, const og_tensor_info *inputs,
@@ -130,11 +139,15 @@ static int bind_fields(og__feed *feed, const og__bindings *b, const og_tensor_in
                        og_field *fields, int *n)
 {
     for (int i = 0; i < b->n_inputs; i++) {
-        const og__source *source = &b->inputs[i];
+        const og__binding *source = &b->inputs[i];
         feed->field_of_input[i] = -1;
-        if (source->array) {
+        if (og__binding_reads(source)) {
             feed->field_of_input[i] = *n;
-            fields[(*n)++] = field_of(source, &inputs[i], options->check_finite);
+            fields[*n] = og__binding_field(source, &inputs[i], b->samples);
+            fields[*n].check_finite = options->check_finite;
+            if (source->mask)
+                OG__TRY(open_mask(feed, b, i, &inputs[i], &fields[*n]));
+            ++*n;
             continue;
         }
         feed->constants[i] = og__constant_new(&inputs[i], source->value);
@@ -143,8 +156,13 @@ static int bind_fields(og__feed *feed, const og__bindings *b, const og_tensor_in
                                  b->data_option, source->name, source->value,
                                  og_dtype_name(inputs[i].dtype));
     }
-    for (int t = 0; t < b->n_targets; t++)
-        fields[(*n)++] = field_of(&b->targets[t], &targets[t], options->check_finite);
+    for (int t = 0; t < b->n_targets; t++) {
+        fields[*n] = og__binding_field(&b->targets[t], &targets[t], b->samples);
+        fields[*n].check_finite = options->check_finite;
+        if (becomes_probabilities(&b->targets[t], &targets[t]))
+            fields[*n].classes = targets[t].dims[1];
+        ++*n;
+    }
     return OG__EXIT_DONE;
 }
 
@@ -156,10 +174,12 @@ int og__feed_open(og__feed *feed, const og__bindings *b, const og_tensor_info *i
     *feed = (og__feed){.command = b->command, .batch_size = batch_size};
     feed->field_of_input = calloc(n_inputs + 1, sizeof *feed->field_of_input);
     feed->constants = calloc(n_inputs + 1, sizeof *feed->constants);
+    feed->masks = calloc(n_inputs + 1, sizeof *feed->masks);
     feed->inputs = calloc(n_inputs + 1, sizeof *feed->inputs);
     feed->targets = calloc(n_targets + 1, sizeof *feed->targets);
     og_field *fields = calloc(n_inputs + n_targets + 1, sizeof *fields);
-    if (!feed->field_of_input || !feed->constants || !feed->inputs || !feed->targets || !fields) {
+    if (!feed->field_of_input || !feed->constants || !feed->masks || !feed->inputs ||
+        !feed->targets || !fields) {
         free(fields);
         return og__say_error(b->command, OG__EXIT_FAILED, "out of memory for the data");
     }
@@ -168,7 +188,12 @@ int og__feed_open(og__feed *feed, const og__bindings *b, const og_tensor_info *i
     int n = 0, status = bind_fields(feed, b, inputs, targets, options, fields, &n);
     og_error error = {0};
     if (status == OG__EXIT_DONE) {
-        og_dataset_options set = {options->shuffle, options->drop_last, options->seed};
+        og_dataset_options set = {.shuffle = options->shuffle,
+                                  .drop_last = options->drop_last,
+                                  .seed = options->seed,
+                                  .augment = options->augment,
+                                  .leave_out = !options->augment,
+                                  .transforms = &options->transforms};
         feed->set = og_dataset_new(fields, n, &set, &error);
         if (!feed->set)
             status = og__say_failure(b->command, &error);
@@ -181,12 +206,15 @@ int og__feed_open(og__feed *feed, const og__bindings *b, const og_tensor_info *i
                              "%lld samples make no whole batch of %lld; leave out --drop_last",
                              (long long)og_dataset_samples(feed->set), (long long)batch_size);
     size_t bytes = 0;
+    bool decodes = false;
+    for (int i = 0; i < b->n_inputs; i++)
+        decodes |= b->inputs[i].source && !og_source_array(b->inputs[i].source);
     for (int f = 0; f < n; f++)
         bytes += og_dataset_sample_bytes(feed->set, f) * (size_t)batch_size;
     if (options->workers > MOST_WORKERS)
         return og__say_error(b->command, OG__EXIT_USAGE, "--num_workers: expected at most %d",
                              MOST_WORKERS);
-    feed->workers = options->workers >= 0 ? options->workers : choose_workers(bytes);
+    feed->workers = options->workers >= 0 ? options->workers : choose_workers(bytes, decodes);
     feed->loader = og_loader_new(feed->set, batch_size, feed->workers, 0, &error);
     return feed->loader ? OG__EXIT_DONE : og__say_failure(b->command, &error);
 }
@@ -195,8 +223,11 @@ void og__feed_close(og__feed *feed)
 {
     og_loader_free(feed->loader);
     og_dataset_free(feed->set);
-    for (int i = 0; i < feed->n_inputs; i++)
+    for (int i = 0; i < feed->n_inputs; i++) {
         free(feed->constants[i]);
+        og_source_free(feed->masks[i]);
+    }
+    free(feed->masks);
     free(feed->field_of_input);
     free(feed->constants);
     free(feed->inputs);

@@ -3,12 +3,15 @@
 #define OG_COMMAND_FEED_H
 
 #include "runtime/data/loader.h"
+#include "runtime/data/transforms.h"
 #include "tools/ongrad/bindings.h"
 
 typedef struct og__feed_options {
     bool shuffle, drop_last, check_finite;
     uint64_t seed;
     int workers; /* -1: chosen by the size of a batch */
+    bool augment;
+    og_transforms transforms;
 } og__feed_options;
 
 typedef struct og__feed {
@@ -18,6 +21,7 @@ typedef struct og__feed {
     int n_inputs, n_targets, workers;
     int *field_of_input;         /* -1: a constant */
     void **constants;            /* one an input; NULL where it reads a file */
+    og_source **masks;           /* one an input; NULL where it is none */
     int64_t batch_size, batches; /* batches: of an epoch */
     /* The batch that og__feed_next got: one pointer an input and a target. */
     const void **inputs, **targets;
@@ -33,7 +37,8 @@ void og__feed_close(og__feed *feed);
 /* Batch `index` of `epoch`. */
 int og__feed_next(og__feed *feed, int64_t epoch, int64_t index);
 /* The options that the command line gives: order is kept unless `training`. */
-og__feed_options og__feed_options_of(const og__arguments *a, bool training);
+og__feed_options og__feed_options_of(const og__arguments *a, const og_transforms *transforms,
+                                     bool training);
 
 /* A buffer of info's shape holding `value` everywhere; NULL: out of memory, or a type without
  * numbers. */

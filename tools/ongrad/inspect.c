@@ -207,7 +207,7 @@ static int inspect(og__run *run, og__nodes *nodes)
         OG__TRY(og__run_check_writable(run, "--dot", dot));
     if (svg)
         OG__TRY(og__run_check_writable(run, "--svg", svg));
-    OG__TRY(og__shapes_of_inputs(a, run->model, NULL, run->batch_size, 1, run->inputs));
+    OG__TRY(og__shapes_of_inputs(a, run->model, NULL, NULL, run->batch_size, 1, run->inputs));
     OG__TRY(og__nodes_read(nodes, run, run->inputs));
     og_model_info model;
     og_model_describe(run->model, &model);

@@ -138,7 +138,7 @@ static int predict(og__run *run, og__feed *feed, prediction *p, int n, void **bu
     OG__TRY(og__run_without_loss(run));
     OG__TRY(og__run_bind_data(run, false));
     OG__TRY(og__run_start(run));
-    og__feed_options options = og__feed_options_of(run->arguments, false);
+    og__feed_options options = og__feed_options_of(run->arguments, &run->transforms, false);
     OG__TRY(og__feed_open(feed, &run->data, run->inputs, run->targets, run->batch_size, &options));
     for (int i = 0; i < n; i++)
         OG__TRY(allocate(run, &p[i], i));

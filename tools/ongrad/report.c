@@ -8,6 +8,7 @@
 
 #include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/say.h"
 
 /* A line of /proc/self/status, "VmHWM:    1234 kB", in bytes; 0 where there is none. */
@@ -63,19 +64,34 @@ void og__add_split(const og_memory_report *m, og_text *out)
 
 /* ---- start */
 
-static void add_source(og_text *out, const og__source *source)
+static void add_source(og_text *out, const og__binding *b)
 {
-    if (!source->array) {
-        og_text_printf(out, "%s = %g", source->name, source->value);
+    if (b->mask) {
+        og_text_printf(out, "%s = mask of lengths", b->name);
         return;
     }
-    og_tensor_info info = {.rank = og_array_rank(source->array)};
-    memcpy(info.dims, og_array_dims(source->array), sizeof(int64_t) * (size_t)info.rank);
-    og_text_printf(out, "%s: %s ", source->name, source->path);
+    if (!b->source) {
+        og_text_printf(out, "%s = %g", b->name, b->value);
+        return;
+    }
+    og_tensor_info info = {0};
+    int classes;
+    info.rank = og_source_dims(b->source, info.dims);
+    og_text_printf(out, "%s: %s ", b->name, b->path);
     og__shape_text(out, &info);
-    og_text_printf(out, " %s", og_dtype_name(og_array_dtype(source->array)));
-    if (source->scaled)
-        og_text_printf(out, " x %g %+g", source->scale, source->shift);
+    if (og_source_is_pictures(b->source))
+        og_text_printf(out, " %s", b->raw ? "pictures of labels" : "pictures");
+    else
+        og_text_printf(out, " %s", og_dtype_name(og_source_dtype(b->source)));
+    if (og_source_has_lengths(b->source))
+        og_text_add(out, ", lengths differ: cropped or padded");
+    (void)og_source_classes(b->source, &classes);
+    if (classes)
+        og_text_printf(out, ", %d classes", classes);
+    if (b->scaled)
+        og_text_printf(out, " x %g %+g", b->scale, b->shift);
+    if (*og_source_note(b->source))
+        og_text_printf(out, " (%s)", og_source_note(b->source));
 }
 
 static void say_data(const char *label, const og__bindings *b)
@@ -87,16 +103,19 @@ static void say_data(const char *label, const og__bindings *b)
         og__say("  %-11s %s%s", i == 0 ? label : "", target ? "target " : "", text.s ? text.s : "");
         og_text_free(&text);
     }
+    if (b->pairing.left_out)
+        og__say("  %-11s %" PRId64 " pairs; left out for want of a part: %" PRId64 "%s", "",
+                b->pairing.samples, b->pairing.left_out, b->pairing.list ? b->pairing.list : "");
 }
 
 void og__report_stored_values(const og__bindings *b, const og_tensor_info *inputs)
 {
     for (int i = 0; i < b->n_inputs; i++) {
-        const og__source *source = &b->inputs[i];
+        const og__binding *source = &b->inputs[i];
         bool is_float = inputs[i].dtype == OG_FLOAT || inputs[i].dtype == OG_DOUBLE ||
                         inputs[i].dtype == OG_FLOAT16 || inputs[i].dtype == OG_BFLOAT16;
-        if (source->array && !source->scaled && is_float &&
-            og_array_dtype(source->array) == OG_UINT8)
+        if (source->source && !source->scaled && is_float &&
+            !og_source_is_pictures(source->source) && og_source_dtype(source->source) == OG_UINT8)
             og__say("  %-11s %s: values as stored, 0…255; --data %s=%s,scale=255 divides them", "",
                     source->name, source->name, source->path);
     }
@@ -277,6 +296,7 @@ void og__report_start(const og__report *r)
     say_parameters(run);
     say_data("data", &run->data);
     og__report_stored_values(&run->data, run->inputs);
+    og__preprocess_say(run, "pictures");
     if (r->validation)
         say_data("validation", r->validation);
     say_loss(run);

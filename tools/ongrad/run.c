@@ -6,6 +6,7 @@
 
 #include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/say.h"
 
 enum { MOST_THREADS = 1024 };
@@ -132,20 +133,21 @@ int og__run_need_loss(og__run *run)
     const char *target = og__argument_at(run->arguments, "target", 0), *fits = NULL;
     if (run->losses.n > 0)
         return OG__EXIT_DONE;
-    og__source source = {0};
+    og__binding source = {0};
     int index;
-    if (target && og__source_parse(&source, run->command, "target", target, NULL, 0, &index) == 0 &&
+    if (target &&
+        og__binding_parse(&source, run->command, "target", target, NULL, 0, &index) == 0 &&
         source.path) {
         og_error error = {0};
-        og_array *array = og_array_open(source.path, &error);
-        og_dtype dtype = array ? og_array_dtype(array) : OG_UNDEFINED;
-        fits = !array                                                           ? NULL
+        og_source *data = og_source_open(source.path, &source.options, &error);
+        og_dtype dtype = data ? og_source_dtype(data) : OG_UNDEFINED;
+        fits = !data                                                            ? NULL
                : dtype == OG_FLOAT || dtype == OG_DOUBLE || dtype == OG_FLOAT16 ? "mse"
                                                                                 : "cross_entropy";
-        og_array_free(array);
+        og_source_free(data);
         og_error_clear(&error);
     }
-    og__source_free(&source);
+    og__binding_free(&source);
     return og__say_error(run->command, OG__EXIT_USAGE,
                          "no loss given; for this target add --loss %s%s",
                          fits ? fits : "cross_entropy (class labels) or --loss mse (numbers)",
@@ -172,6 +174,7 @@ static int allocate_targets(og__run *run, int n)
 
 int og__run_bind_data(og__run *run, bool with_targets)
 {
+    OG__TRY(og__preprocess_read(run));
     OG__TRY(og__bindings_open(&run->data, run->arguments, run->model, &run->losses, "data",
                               with_targets ? "target" : NULL, NULL));
     int64_t batch = og__argument_is_set(run->arguments, "batch_size")
@@ -179,9 +182,10 @@ int og__run_bind_data(og__run *run, bool with_targets)
                         : run->default_batch;
     run->batch_size = batch < run->data.samples ? batch : run->data.samples;
     OG__TRY(allocate_targets(run, run->data.n_targets));
-    og__shapes_of_targets(&run->data, run->batch_size, run->targets);
-    return og__shapes_of_inputs(run->arguments, run->model, &run->data, run->batch_size, 0,
-                                run->inputs);
+    OG__TRY(og__shapes_of_inputs(run->arguments, run->model, &run->data, &run->transforms,
+                                 run->batch_size, 0, run->inputs));
+    og__shapes_of_targets(&run->data, &run->transforms, run->inputs, run->batch_size, run->targets);
+    return OG__EXIT_DONE;
 }
 
 int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
@@ -189,7 +193,7 @@ int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)
     run->batch_size = og__argument_is_set(run->arguments, "batch_size")
                           ? og__argument_int(run->arguments, "batch_size")
                           : batch;
-    return og__shapes_of_inputs(run->arguments, run->model, NULL, run->batch_size, fallback,
+    return og__shapes_of_inputs(run->arguments, run->model, NULL, NULL, run->batch_size, fallback,
                                 run->inputs);
 }
 

@@ -16,6 +16,7 @@ typedef struct og__run {
     og_options *options;
     og__losses losses;
     og__bindings data;
+    og_transforms transforms;
     int64_t batch_size, default_batch;
     int n_inputs, n_targets;
     og_tensor_info *inputs;  /* as given to the session */

@@ -25,6 +25,8 @@ typedef struct shapes {
     int64_t batch_literal; /* baked in by the export; 0: none */
     symbol *symbols;
     int n_symbols, room;
+    const og_transforms *transforms;
+    og_tensor_info *found; /* by files: one an input; rank 0: none */
     og_error report;
 } shapes;
 
@@ -51,7 +53,7 @@ static void bind_symbol(shapes *s, const char *name, int64_t value, const char *
 
 static bool reads_file(const shapes *s, int input)
 {
-    return !s->bindings || s->bindings->inputs[input].array;
+    return !s->bindings || og__binding_reads(&s->bindings->inputs[input]);
 }
 
 static void find_batch(shapes *s)
@@ -146,17 +148,11 @@ static int bind_from_files(shapes *s)
     if (!fields || !input_of)
         status = og__say_error(b->command, OG__EXIT_FAILED, "out of memory for the shapes");
     for (int i = 0; status == OG__EXIT_DONE && i < b->n_inputs; i++) {
-        const og__source *source = &b->inputs[i];
+        const og__binding *source = &b->inputs[i];
         og_tensor_info info;
-        if (!source->array || og_model_input(s->model, i, &info) != OG_OK)
+        if (!source->source || og_model_input(s->model, i, &info) != OG_OK)
             continue;
-        og_field f = {.name = source->name,
-                      .path = source->path,
-                      .array = source->array,
-                      .dtype = info.dtype,
-                      .rank = info.rank,
-                      .scale = source->scale,
-                      .shift = source->shift};
+        og_field f = og__binding_field(source, &info, b->samples);
         for (int d = 0; d < info.rank; d++) {
             const symbol *known = info.dims[d] < 0 ? find_symbol(s, info.dim_names[d]) : NULL;
             f.dims[d] = known ? known->value : info.dims[d];
@@ -166,7 +162,7 @@ static int bind_from_files(shapes *s)
     }
     og_dataset *set = NULL;
     if (status == OG__EXIT_DONE && n > 0) {
-        set = og_dataset_new(fields, n, &(og_dataset_options){0}, &error);
+        set = og_dataset_new(fields, n, &(og_dataset_options){.transforms = s->transforms}, &error);
         if (!set)
             status = og__say_failure(b->command, &error);
     }
@@ -176,6 +172,8 @@ static int bind_from_files(shapes *s)
         if (og_model_input(s->model, input_of[f], &info) != OG_OK)
             continue;
         int rank = og_dataset_dims(set, f, dims);
+        s->found[input_of[f]].rank = rank;
+        memcpy(s->found[input_of[f]].dims, dims, sizeof dims);
         for (int d = 1; d < rank; d++)
             if (info.dims[d] < 0 && info.dim_names[d])
                 bind_symbol(s, info.dim_names[d], dims[d], b->inputs[input_of[f]].path);
@@ -203,9 +201,8 @@ static void bind_dims(shapes *s, int input, int64_t fallback, og_tensor_info *in
             og_fail_also(&s->report, OG_INVALID_ARGUMENT,
                          "input \"%s\": dim %d is \"%s\"; add --dim %s=N", info->name, d,
                          info->dim_names[d], info->dim_names[d]);
-        else if (info->dims[d] < 0 && s->bindings && s->bindings->inputs[input].array &&
-                 og_array_rank(s->bindings->inputs[input].array) == info->rank)
-            info->dims[d] = og_array_dims(s->bindings->inputs[input].array)[d];
+        else if (info->dims[d] < 0 && s->found && s->found[input].rank == info->rank)
+            info->dims[d] = s->found[input].dims[d];
         else if (info->dims[d] < 0)
             og_fail_also(&s->report, OG_INVALID_ARGUMENT,
                          "input \"%s\": the model does not say how long dim %d is", info->name, d);
@@ -214,15 +211,24 @@ static void bind_dims(shapes *s, int input, int64_t fallback, og_tensor_info *in
 }
 
 int og__shapes_of_inputs(const og__arguments *a, og_model *model, const og__bindings *bindings,
-                         int64_t batch, int64_t fallback, og_tensor_info *inputs)
+                         const og_transforms *transforms, int64_t batch, int64_t fallback,
+                         og_tensor_info *inputs)
 {
-    shapes s = {.arguments = a, .model = model, .bindings = bindings, .batch = batch};
+    shapes s = {.arguments = a,
+                .model = model,
+                .bindings = bindings,
+                .transforms = transforms,
+                .batch = batch};
     int n = og_model_input_count(model), status = OG__EXIT_DONE;
     const char *text;
     s.room = (n + 1) * OG_MAX_RANK;
     s.symbols = calloc((size_t)s.room, sizeof *s.symbols);
-    if (!s.symbols)
+    s.found = calloc((size_t)n + 1, sizeof *s.found);
+    if (!s.symbols || !s.found) {
+        free(s.symbols);
+        free(s.found);
         return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory for the shapes");
+    }
     find_batch(&s);
     for (int k = 0; status == OG__EXIT_DONE && (text = og__argument_at(a, "dim", k)); k++)
         status = read_dim(&s, text);
@@ -235,17 +241,59 @@ int og__shapes_of_inputs(const og__arguments *a, og_model *model, const og__bind
         status = og__say_failure(a->command->name, &s.report);
     og_error_clear(&s.report);
     free(s.symbols);
+    free(s.found);
     return status;
 }
 
-void og__shapes_of_targets(const og__bindings *b, int64_t batch, og_tensor_info *targets)
+/* A target of pictures: as the output it is compared with, without the classes; sizes that the
+ * model does not say are those of the first input of pictures. */
+static void picture_target(const og__bindings *b, int t, const og_tensor_info *inputs,
+                           og_tensor_info *target)
+{
+    const og_loss_info *loss = og__losses_of_target(b->losses, t);
+    og_tensor_info output = {0};
+    bool raw = b->targets[t].raw;
+    if (!loss || og_model_output(b->model, loss->output, &output) != OG_OK || output.rank < 3)
+        return;
+    const og_tensor_info *like = NULL;
+    for (int i = 0; i < b->n_inputs && !like; i++)
+        if (b->inputs[i].source && og_source_is_pictures(b->inputs[i].source))
+            like = &inputs[i];
+    target->dtype = raw ? OG_INT64 : OG_FLOAT;
+    target->rank = 0;
+    for (int d = 0; d < output.rank; d++) {
+        int64_t dim = output.dims[d];
+        if (dim < 0 && like && like->rank >= output.rank - d)
+            dim = like->dims[like->rank - (output.rank - d)];
+        if (!raw || d != 1)
+            target->dims[target->rank++] = dim;
+    }
+}
+
+void og__shapes_of_targets(const og__bindings *b, const og_transforms *transforms,
+                           const og_tensor_info *inputs, int64_t batch, og_tensor_info *targets)
 {
     for (int t = 0; t < b->n_targets; t++) {
-        const og_array *array = b->targets[t].array;
-        targets[t] = (og_tensor_info){.name = b->targets[t].name,
-                                      .dtype = og_array_dtype(array),
-                                      .rank = og_array_rank(array)};
-        memcpy(targets[t].dims, og_array_dims(array), sizeof(int64_t) * (size_t)targets[t].rank);
+        const og_source *source = b->targets[t].source;
+        const og_loss_info *loss = og__losses_of_target(b->losses, t);
+        og_tensor_info output;
+        targets[t] = (og_tensor_info){.name = b->targets[t].name, .dtype = og_source_dtype(source)};
+        targets[t].rank = og_source_dims(source, targets[t].dims);
+        if (og_source_is_pictures(source))
+            picture_target(b, t, inputs, &targets[t]);
+        else if (og_source_has_lengths(source) && loss &&
+                 og_model_output(b->model, loss->output, &output) == OG_OK && output.rank > 1 &&
+                 output.dims[1] > 0)
+            targets[t].dims[1] = output.dims[1];
+        /* Mixed labels are probabilities. */
+        if ((transforms->mixup > 0 || transforms->cutmix > 0) && loss && loss->classes &&
+            targets[t].rank == 1 && targets[t].dtype == OG_INT64 &&
+            og_model_output(b->model, loss->output, &output) == OG_OK && output.rank == 2 &&
+            output.dims[1] > 0) {
+            targets[t].dtype = OG_FLOAT;
+            targets[t].rank = 2;
+            targets[t].dims[1] = output.dims[1];
+        }
         targets[t].dims[0] = batch;
     }
 }

@@ -45,16 +45,39 @@ typedef struct trainer {
 
 /* ---- preparation */
 
+/* Before training's own data is opened as batches: it keeps what --val_split leaves. */
+static int split_validation(trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    bool files = og__argument_is_set(a, "val_data") || og__argument_is_set(a, "val_target"),
+         splits = og__argument_is_set(a, "val_split");
+    t->validates = files || splits;
+    if (og__argument_is_set(a, "val_group") && !splits)
+        return og__say_error(t->run.command, OG__EXIT_USAGE, "--val_group is for --val_split");
+    if (files && splits)
+        return og__say_error(t->run.command, OG__EXIT_USAGE,
+                             "--val_split takes a part of --data; it excludes --val_data and "
+                             "--val_target");
+    if (!splits)
+        return OG__EXIT_DONE;
+    OG__TRY(og__bindings_split(&t->run.data, &t->validation, a));
+    if (t->run.batch_size > t->run.data.samples)
+        return og__say_error(t->run.command, OG__EXIT_FAILED,
+                             "--val_split leaves %" PRId64 " samples to train on, fewer than a "
+                             "batch; add --batch_size %" PRId64,
+                             t->run.data.samples, t->run.data.samples);
+    return OG__EXIT_DONE;
+}
+
 static int open_validation(trainer *t)
 {
     const og__arguments *a = t->run.arguments;
-    bool data = og__argument_is_set(a, "val_data"), target = og__argument_is_set(a, "val_target");
-    t->validates = data || target;
     if (!t->validates)
         return OG__EXIT_DONE;
-    OG__TRY(og__bindings_open(&t->validation, a, t->run.model, &t->run.losses, "val_data",
-                              "val_target", &t->run.data));
-    og__feed_options options = og__feed_options_of(a, false);
+    if (!og__argument_is_set(a, "val_split"))
+        OG__TRY(og__bindings_open(&t->validation, a, t->run.model, &t->run.losses, "val_data",
+                                  "val_target", &t->run.data));
+    og__feed_options options = og__feed_options_of(a, &t->run.transforms, false);
     return og__feed_open(&t->validation_feed, &t->validation, t->run.inputs, t->run.targets,
                          t->run.batch_size, &options);
 }
@@ -105,8 +128,9 @@ static int prepare(trainer *t, const og__arguments *a)
     OG__TRY(og__run_bind_data(&t->run, true));
     t->output = og__argument_is_set(a, "output") ? og__argument(a, "output") : "trained.onnx";
     OG__TRY(check_outputs(t));
+    OG__TRY(split_validation(t));
     OG__TRY(og__run_start(&t->run));
-    og__feed_options options = og__feed_options_of(a, true);
+    og__feed_options options = og__feed_options_of(a, &t->run.transforms, true);
     OG__TRY(og__feed_open(&t->feed, &t->run.data, t->run.inputs, t->run.targets, t->run.batch_size,
                           &options));
     OG__TRY(open_validation(t));
