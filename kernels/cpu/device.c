@@ -212,7 +212,7 @@ static og_dtype half_type(void)
     for (const og_kernel_table *t = og_cpu_kernel_tables; t->family; t++)
         for (const og_kernel *k = t->kernels; k->op; k++)
             if (strcmp(k->op, "MatMul") == 0 && !(k->flags & OG_KERNEL_REFERENCE))
-                return og__has_bfloat16() || og__has_matrix_tiles() ? OG_BFLOAT16 : OG_UNDEFINED;
+                return og__has_bfloat16() ? OG_BFLOAT16 : OG_UNDEFINED;
     return OG_UNDEFINED;
 }
 

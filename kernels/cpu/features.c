@@ -7,6 +7,10 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "kernels/cpu/internal.h"
 
@@ -33,12 +37,25 @@ og__features og__decode_features(const og__cpuid *c, const char *most)
     if (f.level == 3 && all(c->xcr0, zmm) && all(c->ebx7, avx512))
         f.level = 4;
     f.bfloat16 = f.level == 4 && all(c->eax71, 1 << 5);
-    f.matrix_tiles = saves && all(c->xcr0, tiles) && all(c->edx7, amx);
+    f.matrix_tiles = f.bfloat16 && all(c->xcr0, tiles) && all(c->edx7, amx);
     if (most && most[0] >= '2' && most[0] <= '4' && !most[1]) {
         f.level = f.level < most[0] - '0' ? f.level : most[0] - '0';
         f.bfloat16 = f.matrix_tiles = false;
     }
     return f;
+}
+
+/* Linux saves the contents of tiles, 8 KiB, for processes that asked for it, all threads of them at
+ * once (Documentation/arch/x86/xstate.rst). It may refuse: where a thread's signal stack is too
+ * small for that, or a filter forbids the call. */
+static bool may_use_tiles(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
+#else
+    return false;
+#endif
 }
 
 static og__features detect(void)
@@ -60,7 +77,9 @@ static og__features detect(void)
         c.xcr0 = (uint64_t)high << 32 | low;
     }
 #endif
-    return og__decode_features(&c, getenv("ONGRAD_MAX_LEVEL"));
+    og__features f = og__decode_features(&c, getenv("ONGRAD_MAX_LEVEL"));
+    f.matrix_tiles = f.matrix_tiles && may_use_tiles();
+    return f;
 }
 
 /* Asked by every kernel call, and cpuid is slow: kept once known. Threads that ask at the same time

@@ -15,7 +15,7 @@ typedef struct og__cpuid {
 typedef struct og__features {
     int level;         /* 2, 3 or 4 as the levels of x86-64 */
     bool bfloat16;     /* AVX512-BF16: dot products of pairs; only with level 4 */
-    bool matrix_tiles; /* AMX-BF16: products of whole tiles */
+    bool matrix_tiles; /* AMX-BF16: products of whole tiles; only with bfloat16 */
 } og__features;
 
 /* most: the level not to exceed, as ONGRAD_MAX_LEVEL names it: "2", "3", "4" (without the products

@@ -6,8 +6,9 @@
 
 #include "kernels/cpu/matmul.h"
 
-/* Fewer rows than these, or less work, are not worth packing B for. */
-enum { FEWEST_ROWS = 16, LEAST_WORK = 1 << 16, TASKS = 4 };
+/* Fewer rows than these, or less work, are not worth packing B for. A block of a task's rows of A is
+ * what B passes by: tasks are few and large where B is read much faster than it comes. */
+enum { FEWEST_ROWS = 16, LEAST_WORK = 1 << 16, TASKS = 4, TILED_ROWS = 64 };
 
 typedef struct plan {
     og__matmul shape;
@@ -27,12 +28,11 @@ static bool one_b(const og__matmul *s)
     return shared;
 }
 
-/* Not tiny, on a processor that multiplies pairs of bfloat16 but not tiles, for which oneDNN has
- * the better code. Its kernels are asked after these: tables of one rank come in the files' order.
- */
+/* Not tiny, on a processor that multiplies bfloat16. oneDNN's kernels are asked after these: tables
+ * of one rank come in the files' order. */
 static bool worth_it(const og_call *call, const og__matmul *s)
 {
-    if (!og__has_bfloat16() || og__has_matrix_tiles() || call->x[0].type.dtype != OG_BFLOAT16)
+    if (!og__has_bfloat16() || call->x[0].type.dtype != OG_BFLOAT16)
         return false;
     int64_t batch = og__product(s->batch.dims, 0, s->batch.rank), rows = s->m;
     if (one_b(s))
@@ -61,9 +61,10 @@ static void cut(plan *p)
     p->m_step = s->m;
     p->n_step = s->n;
     if (p->shared && p->threads > 1) {
-        int64_t wanted = (TASKS * p->threads + p->batch - 1) / p->batch;
-        int64_t rows = og__max(1, og__min(wanted, s->m / (2 * FEWEST_ROWS)));
-        p->m_step = pieces_of(s->m, rows, 6);
+        bool tiles = og__has_matrix_tiles();
+        int64_t wanted = ((tiles ? 1 : TASKS) * p->threads + p->batch - 1) / p->batch;
+        int64_t rows = og__max(1, og__min(wanted, s->m / (tiles ? TILED_ROWS : 2 * FEWEST_ROWS)));
+        p->m_step = pieces_of(s->m, rows, tiles ? 32 : 6);
         p->n_step = pieces_of(s->n, (wanted + rows - 1) / rows, 64);
     }
     p->rows = (s->m + p->m_step - 1) / p->m_step;
@@ -94,7 +95,9 @@ static og_status prepare(og_call *call, og_error *error)
     cut(p);
     p->threads = (int)og__min(p->threads, p->tasks);
     p->packed_bytes = og__gemm_bfloat_bytes(s->n, s->k);
-    p->rows_bytes = og__gemm_bfloat_rows_bytes(&p->gemm);
+    og__gemm task = p->gemm;
+    task.m = p->m_step;
+    p->rows_bytes = og__gemm_bfloat_rows_bytes(&task);
     call->workspace_bytes =
         p->packed_bytes * (size_t)(p->shared ? 1 : p->threads) + p->rows_bytes * (size_t)p->threads;
     call->state = p;

@@ -108,6 +108,7 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bo
     p->tasks = (p->B + p->rows - 1) / p->rows;
     p->product = (og__gemm){.dtype = p->dots ? p->half : p->dtype,
                             .result = p->dtype,
+                            .m = p->rows,
                             .n = back ? p->H : GH,
                             .k = back ? GH : p->H,
                             .a_row = back ? GH : p->H,

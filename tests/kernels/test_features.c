@@ -32,7 +32,7 @@ TEST(processors)
         {"AVX-512 F alone", {V3_ECX, V3_EBX | 1u << 16, 0, BF16, ZMM}, NULL, 3, false, false},
         {"AVX512-BF16", {V3_ECX, V4_EBX, 0, BF16, ZMM}, NULL, 4, true, false},
         {"AMX", {V3_ECX, V4_EBX, AMX_EDX, BF16, ZMM | TILES}, NULL, 4, true, true},
-        {"AMX alone", {V3_ECX, V4_EBX, AMX_EDX, 0, ZMM | TILES}, NULL, 4, false, true},
+        {"AMX alone", {V3_ECX, V4_EBX, AMX_EDX, 0, ZMM | TILES}, NULL, 4, false, false},
         {"AMX, tiles not saved", {V3_ECX, V4_EBX, AMX_EDX, BF16, ZMM}, NULL, 4, true, false},
         {"AMX of integers",
          {V3_ECX, V4_EBX, 1u << 24 | 1u << 25, BF16, ZMM | TILES},
