@@ -30,9 +30,12 @@
 static void gather(const og__tile_plan *p, const og__tile_input *in, const void *data, int64_t at,
                    int64_t n, char *to)
 {
-    og__load_fn *load = p->ops->load[p->domain][in->dtype];
     const char *from = data;
     int64_t size = (int64_t)og__size(in->dtype), index[OG_MAX_RANK] = {0}, offset = 0;
+    if (in->dtype == OG_BIT) {
+        p->ops->load_bits[p->domain](to, data, at, n);
+        return;
+    }
     for (int a = in->rank - 1; a >= 0; a--) {
         index[a] = at % in->dims[a];
         at /= in->dims[a];
@@ -41,7 +44,7 @@ static void gather(const og__tile_plan *p, const og__tile_input *in, const void 
     int last = in->rank - 1;
     for (;;) {
         int64_t run = og__min(n, in->dims[last] - index[last]);
-        load(to, from + offset * size, in->strides[last], run);
+        p->ops->load[p->domain][in->dtype](to, from + offset * size, in->strides[last], run);
         n -= run;
         if (n == 0)
             return;
@@ -84,9 +87,9 @@ static bool may_write(const og__tile_plan *p, const og_call *call, int o, int k)
         const og__tile_input *in = &p->inputs[i];
         if (in->uniform || in->last_use <= k || in->copied)
             continue;
-        int64_t size = (int64_t)og__size(in->dtype);
+        int64_t bits = og_dtype_bits(in->dtype);
         const char *x = call->x[i].data;
-        if (x + in->low * size < end && y < x + (in->high + 1) * size)
+        if (x + in->low * bits / 8 < end && y < x + ((in->high + 1) * bits + 7) / 8)
             return false;
     }
     return true;
@@ -127,8 +130,10 @@ static void run_tile(const og__tile_plan *p, const og_call *call, const bool *di
     for (int o = 0; o < p->n_out; o++) {
         if (p->out_dtype[o] == OG_UNDEFINED)
             continue;
-        char *y = (char *)call->y[o].data + at * (int64_t)og__size(p->out_dtype[o]);
-        if (values[p->out[o]] != y || p->out_dtype[o] != og__domain_dtype[p->domain])
+        char *y = (char *)call->y[o].data + at * og_dtype_bits(p->out_dtype[o]) / 8;
+        if (p->out_dtype[o] == OG_BIT)
+            p->ops->store_bits[p->domain](y, values[p->out[o]], n);
+        else if (values[p->out[o]] != y || p->out_dtype[o] != og__domain_dtype[p->domain])
             p->ops->store[p->domain][p->out_dtype[o]](y, values[p->out[o]], n);
     }
 }

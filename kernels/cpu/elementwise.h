@@ -31,12 +31,18 @@ typedef void og__tile_fn(void *y, const void *a, const void *b, const void *c, d
 typedef void og__load_fn(void *to, const void *from, int64_t stride, int64_t n);
 /* The other way, to consecutive elements. Conversions: DESIGN's Cast (internal.h, og__store_…). */
 typedef void og__store_fn(void *to, const void *from, int64_t n);
+/* Bits `bit` … bit + n - 1 of memory (OG_BIT) to 0 or 1; n elements to bits from a byte's first on,
+ * those behind them in the last byte 0. */
+typedef void og__load_bits_fn(void *to, const void *from, int64_t bit, int64_t n);
+typedef void og__store_bits_fn(void *to, const void *from, int64_t n);
 
 typedef struct og__tile_ops {
     og__tile_fn
         *op[OG__DOMAIN_COUNT][OG__VARIANT_COUNT][OG_SCALAR_COUNT]; /* NULL where there is none */
     og__load_fn *load[OG__DOMAIN_COUNT][OG_DTYPE_COUNT];
     og__store_fn *store[OG__DOMAIN_COUNT][OG_DTYPE_COUNT];
+    og__load_bits_fn *load_bits[OG__DOMAIN_COUNT];
+    og__store_bits_fn *store_bits[OG__DOMAIN_COUNT];
 } og__tile_ops;
 
 extern const og__tile_ops og__tile_ops_v2;
@@ -64,6 +70,8 @@ og_status og__scalar_program(const og_call *call, og_program *program, og_error 
 og_program og__cast_program(const og_call *call);
 /* Can the reduction that the program ends in be done as the call's tensors lie? */
 bool og__elementwise_folds(const og_call *call, const og_program *program);
+/* Do the call's bits lie as its elements are walked, and begin a tile of outputs at whole bytes? */
+bool og__elementwise_bits(const og_call *call, const og_program *program);
 /* Can elements of this type be loaded and stored? */
 bool og__elementwise_dtype(og_dtype dtype);
 

@@ -96,6 +96,35 @@ bool og__elementwise_folds(const og_call *call, const og_program *program)
     return og__fold_plan(&fold, program, &call->y[program->n_out], order);
 }
 
+/* Do the elements lie one after the other in this order? */
+static bool lies_in_order(const og_tensor *t, const og_type *space, const int *order)
+{
+    int64_t strides[OG_MAX_RANK], next = 1;
+    if (!og_type_same_dims(&t->type, space) || og__elements(t) < 2)
+        return false;
+    og__broadcast_strides(t, space, strides);
+    for (int a = space->rank - 1; a >= 0; a--) {
+        if (space->dims[order[a]] > 1 && strides[order[a]] != next)
+            return false;
+        next *= space->dims[order[a]];
+    }
+    return true;
+}
+
+bool og__elementwise_bits(const og_call *call, const og_program *program)
+{
+    int order[OG_MAX_RANK];
+    walk_order(call, program, order);
+    for (int i = 0; i < call->nx; i++)
+        if (call->x[i].type.dtype == OG_BIT &&
+            !lies_in_order(&call->x[i], space_of(call, program), order))
+            return false;
+    for (int i = 0; i < call->ny; i++) /* parts of a reduction begin anywhere */
+        if (call->y[i].type.dtype == OG_BIT && (program->fold || og__elements(&call->y[i]) < 2))
+            return false;
+    return true;
+}
+
 static void plan_inputs(og__tile_plan *p, const og_call *call, const og_type *space,
                         const int *order)
 {

@@ -228,6 +228,98 @@ static void store_float16(void *vto, const void *vfrom, int64_t n)
 #define store_float16 store_FLOAT16_float
 #endif
 
+/* ---- bits */
+
+/* Eight at a time, in a form that the compiler vectorizes. */
+#define LOAD_BITS(d, T)                                                             \
+    static void load_bits_##d(void *vto, const void *vfrom, int64_t bit, int64_t n) \
+    {                                                                               \
+        static const int bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};                   \
+        T *to = vto;                                                                \
+        const uint8_t *from = vfrom;                                                \
+        int64_t i = 0;                                                              \
+        for (; bit % 8 == 0 && i + 8 <= n; i += 8) {                                \
+            int byte = from[(bit + i) / 8];                                         \
+            for (int k = 0; k < 8; k++)                                             \
+                to[i + k] = (byte & bits[k]) != 0;                                  \
+        }                                                                           \
+        for (; i < n; i++)                                                          \
+            to[i] = from[(bit + i) / 8] >> (bit + i) % 8 & 1;                       \
+    }
+#define STORE_BITS(d, T)                                                \
+    static void store_bits_##d(void *vto, const void *vfrom, int64_t n) \
+    {                                                                   \
+        static const int bits[8] = {1, 2, 4, 8, 16, 32, 64, 128};       \
+        uint8_t *to = vto;                                              \
+        const T *from = vfrom;                                          \
+        int64_t i = 0;                                                  \
+        for (; i + 8 <= n; i += 8) {                                    \
+            int byte = 0;                                               \
+            for (int k = 0; k < 8; k++)                                 \
+                byte |= from[i + k] != 0 ? bits[k] : 0;                 \
+            to[i / 8] = (uint8_t)byte;                                  \
+        }                                                               \
+        if (i < n)                                                      \
+            to[i / 8] = 0;                                              \
+        for (; i < n; i++)                                              \
+            to[i / 8] |= (uint8_t)((from[i] != 0) << i % 8);            \
+    }
+LOAD_BITS(float, float)
+LOAD_BITS(double, double)
+LOAD_BITS(int, int64_t)
+STORE_BITS(float, float)
+STORE_BITS(double, double)
+STORE_BITS(int, int64_t)
+
+#if OG_SIMD_LEVEL == 4
+static inline void spread(float *to, const uint8_t *from)
+{
+    __mmask16 mask = (__mmask16)(from[0] | from[1] << 8);
+    _mm512_storeu_ps(to, _mm512_maskz_mov_ps(mask, _mm512_set1_ps(1)));
+}
+static inline void collect(uint8_t *to, const float *from)
+{
+    __mmask16 mask = _mm512_cmp_ps_mask(_mm512_loadu_ps(from), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+    to[0] = (uint8_t)mask;
+    to[1] = (uint8_t)(mask >> 8);
+}
+#elif OG_SIMD_LEVEL == 3
+static inline void spread(float *to, const uint8_t *from)
+{
+    const __m256i bit = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    __m256i set = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(*from), bit), bit);
+    _mm256_storeu_ps(to, _mm256_and_ps(_mm256_castsi256_ps(set), _mm256_set1_ps(1)));
+}
+static inline void collect(uint8_t *to, const float *from)
+{
+    __m256 set = _mm256_cmp_ps(_mm256_loadu_ps(from), _mm256_setzero_ps(), _CMP_NEQ_UQ);
+    *to = (uint8_t)_mm256_movemask_ps(set);
+}
+#endif
+#ifdef LANES
+static void load_float_bits(void *vto, const void *vfrom, int64_t bit, int64_t n)
+{
+    float *to = vto;
+    const uint8_t *from = vfrom;
+    int64_t i = 0;
+    for (; bit % 8 == 0 && i + LANES <= n; i += LANES)
+        spread(to + i, from + (bit + i) / 8);
+    load_bits_float(to + i, from, bit + i, n - i);
+}
+static void store_float_bits(void *vto, const void *vfrom, int64_t n)
+{
+    uint8_t *to = vto;
+    const float *from = vfrom;
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        collect(to + i / 8, from + i);
+    store_bits_float(to + i / 8, from + i, n - i);
+}
+#else
+#define load_float_bits load_bits_float
+#define store_float_bits store_bits_float
+#endif
+
 /* ---- the table */
 
 #define TYPES(f, d, float16)                                                                    \
@@ -348,4 +440,6 @@ const og__tile_ops OG_SIMD(og__tile_ops) = {
              TYPES(load, int, load_FLOAT16_int)},
     .store = {TYPES(store, float, store_float16), TYPES(store, double, store_FLOAT16_double),
               TYPES(store, int, store_FLOAT16_int)},
+    .load_bits = {load_float_bits, load_bits_double, load_bits_int},
+    .store_bits = {store_float_bits, store_bits_double, store_bits_int},
 };

@@ -6,29 +6,42 @@
 
 /* ---- Fused */
 
-static bool types_loadable(const og_call *call)
+static bool types_loadable(const og_call *call, bool bits)
 {
     for (int i = 0; i < call->nx; i++)
-        if (!og__elementwise_dtype(call->x[i].type.dtype))
+        if (!og__elementwise_dtype(call->x[i].type.dtype) &&
+            !(bits && call->x[i].type.dtype == OG_BIT))
             return false;
     for (int i = 0; i < call->ny; i++)
-        if (call->y[i].type.dtype != OG_UNDEFINED && !og__elementwise_dtype(call->y[i].type.dtype))
+        if (call->y[i].type.dtype != OG_UNDEFINED &&
+            !og__elementwise_dtype(call->y[i].type.dtype) &&
+            !(bits && call->y[i].type.dtype == OG_BIT))
             return false;
     return call->ny > 0 && call->y[0].type.dtype != OG_UNDEFINED;
 }
 
-bool og__fused_supports(const og_call *call)
+static bool runs(const og_call *call, bool bits)
 {
     const og_program *program = call->node->program;
     bool folds = program && program->fold != OG_FOLD_NONE;
     if (!program || program->n_in != call->nx || program->n_out + folds != call->ny ||
-        !types_loadable(call) || (folds && !og__elementwise_folds(call, program)))
+        !types_loadable(call, bits) || (folds && !og__elementwise_folds(call, program)))
         return false;
     for (int k = 0; k < program->n_instr; k++)
         if (program->domain == OG_INT64 && !og_scalar_has_int(program->instr[k].op))
             return false;
     return program->domain == OG_FLOAT || program->domain == OG_DOUBLE ||
            program->domain == OG_INT64;
+}
+
+bool og__fused_supports(const og_call *call)
+{
+    return runs(call, false);
+}
+
+static bool fused_supports_bits(const og_call *call)
+{
+    return runs(call, true) && og__elementwise_bits(call, call->node->program);
 }
 
 static og_status fused_prepare(og_call *call, og_error *error)
@@ -65,7 +78,8 @@ bool og__scalar_supports(const og_call *call)
 {
     og_scalar op = call->node->op->scalar;
     int arity = og_scalar_arity(op);
-    if (op == OG_SCALAR_NONE || op == OG_SCALAR_Const || call->ny != 1 || !types_loadable(call))
+    if (op == OG_SCALAR_NONE || op == OG_SCALAR_Const || call->ny != 1 ||
+        !types_loadable(call, false))
         return false;
     if (call->nx != arity && !(is_chain(op) && call->nx > 0 && call->nx < INT16_MAX / 2))
         return false;
@@ -120,8 +134,8 @@ static og_status scalar_prepare(og_call *call, og_error *error)
      og__elementwise_release},
 
 const og_kernel og_kernels_cpu_scalar[] = {
-    {"ai.ongrad::Fused", "tiles", FLAGS | OG_KERNEL_PROGRAM, og__fused_supports, fused_prepare,
-     og__elementwise_run, og__elementwise_release},
+    {"ai.ongrad::Fused", "tiles", FLAGS | OG_KERNEL_PROGRAM | OG_KERNEL_BITS, fused_supports_bits,
+     fused_prepare, og__elementwise_run, og__elementwise_release},
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"
 #undef X

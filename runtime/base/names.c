@@ -1,5 +1,5 @@
 /* The tables behind the public names: version, statuses, element types. */
-#include "runtime/ongrad.h"
+#include "runtime/base/bit.h"
 
 #ifndef OG_VERSION
 #error "OG_VERSION comes from the build"
@@ -21,7 +21,7 @@ static const char *const status_names[] = {
 static const struct {
     const char *name;
     int bits;
-} dtypes[OG_DTYPE_COUNT] = {
+} dtypes[OG_BIT + 1] = {
     [OG_UNDEFINED] = {"undefined", 0},
     [OG_FLOAT] = {"float32", 32},
     [OG_UINT8] = {"uint8", 8},
@@ -46,6 +46,7 @@ static const struct {
     [OG_UINT4] = {"uint4", 4},
     [OG_INT4] = {"int4", 4},
     [OG_FLOAT4E2M1] = {"float4e2m1", 4},
+    [OG_BIT] = {"bit", 1},
 };
 
 const char *og_version(void)
@@ -61,10 +62,10 @@ const char *og_status_name(og_status status)
 
 const char *og_dtype_name(og_dtype dtype)
 {
-    return (size_t)dtype < OG_DTYPE_COUNT ? dtypes[dtype].name : "unknown type";
+    return (size_t)dtype <= OG_BIT ? dtypes[dtype].name : "unknown type";
 }
 
 int og_dtype_bits(og_dtype dtype)
 {
-    return (size_t)dtype < OG_DTYPE_COUNT ? dtypes[dtype].bits : 0;
+    return (size_t)dtype <= OG_BIT ? dtypes[dtype].bits : 0;
 }

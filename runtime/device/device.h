@@ -56,8 +56,9 @@ enum og_kernel_flags {
     OG_KERNEL_PROGRAM = 1 << 6, /* runs the node's program, if it has one that supports() accepts;
                                    without it the kernel is not asked for nodes that have one */
     OG_KERNEL_INPLACE_PROGRAM =
-        1 << 7 /* an output may share memory with an input of the program (og_own_inputs) that has
+        1 << 7, /* an output may share memory with an input of the program (og_own_inputs) that has
                   as many elements, of the same type and layout */
+    OG_KERNEL_BITS = 1 << 8 /* bools may be kept in bits (OG_BIT) where supports() accepts that */
 };
 
 typedef struct og_kernel {

@@ -15,6 +15,7 @@
 #define OG_GRAPH_GRAPH_H
 
 #include "runtime/base/arena.h"
+#include "runtime/base/bit.h"
 #include "runtime/base/text.h"
 
 typedef struct og_graph og_graph;

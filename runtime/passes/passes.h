@@ -1,6 +1,6 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
  * loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps what
- * depends on weights alone), recompute, fuse, epilogue, layout. Each takes a graph and returns a
+ * depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and returns a
  * new one in the same arena (or appends to the one it got, where its comment says so); errors are
  * in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
@@ -252,5 +252,9 @@ typedef struct og_layouts {
     const og_kernel **kernels; /* by node; NULL: a view, nothing runs */
 } og_layouts;
 og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layouts);
+
+/* bits.c: large bools that only programs write and read become OG_BIT, in place, where the kernels
+ * that were chosen take that. false when out of memory. */
+bool og_pass_bits(og_layouts *layouts, const og_device *device);
 
 #endif

@@ -7,8 +7,8 @@
  * anyone reads them; so the way to one such value must not lead through another, or the whole chain
  * of a residual network would be in memory at once.
  *
- * Early: where a kept value is only read by tests (x > 0), their results, a byte an element, are
- * kept in its place.
+ * Early: where a kept value is only read by tests (x > 0), their results, a byte an element (a bit
+ * where bits.c packs them), are kept in its place.
  *
  * Blocks: between checkpoints anything may be computed again. Candidates are ordered by estimated
  * seconds for a byte freed, and as many as the caller says are dropped. */

@@ -500,6 +500,135 @@ TEST(exchange)
     free(b.data);
 }
 
+static bool bit_at(const unsigned char *bits, int64_t i)
+{
+    return bits[i / 8] >> i % 8 & 1;
+}
+
+/* Bits to every domain from any place on, and back; what lies behind the last byte is not touched.
+ */
+TEST(bit_conversions)
+{
+    enum { N = 333 };
+    static const og_dtype types[OG__DOMAIN_COUNT] = {OG_FLOAT, OG_DOUBLE, OG_INT64};
+    unsigned char bits[N / 8 + 2], back[N / 8 + 2];
+    uint64_t seed = 5;
+    for (size_t i = 0; i < sizeof bits; i++)
+        bits[i] = (unsigned char)test_random(&seed);
+    for (int level = 2; level <= og__simd_level(); level++)
+        for (int d = 0; d < OG__DOMAIN_COUNT; d++)
+            for (int64_t start = 0; start < 20; start++)
+                for (int64_t n = 1; n <= N - start; n += n < 40 ? 1 : 97) {
+                    static _Alignas(64) char wide[N * 8];
+                    bool good = true;
+                    level_ops(level)->load_bits[d](wide, bits, start, n);
+                    for (int64_t i = 0; i < n; i++)
+                        good &= og__load_double(wide, types[d], i) == bit_at(bits, start + i);
+                    memset(back, 0xa5, sizeof back);
+                    level_ops(level)->store_bits[d](back, wide, n);
+                    for (int64_t i = 0; i < (n + 7) / 8 * 8; i++)
+                        good &= bit_at(back, i) == (i < n && bit_at(bits, start + i));
+                    CHECK(good && back[(n + 7) / 8] == 0xa5);
+                }
+}
+
+static og_tensor test_bits(int rank, const int64_t *dims)
+{
+    og_type type = og_type_make(OG_BIT, rank, dims);
+    og_tensor t = og_tensor_dense(&type, NULL);
+    t.data = malloc((size_t)og_type_bytes(&type));
+    return t;
+}
+
+/* A mask written by one program and read by others, one of which ends in a reduction. */
+TEST(bits)
+{
+    static const og_instr test[] = {{OG_SCALAR_Less, 0, 1, -1}},
+                          use[] = {{OG_SCALAR_Mul, 0, 1, -1}};
+    static const int16_t out[] = {2};
+    const og_program make = {OG_FLOAT, 2, 1, 1, test, out}, read = {OG_FLOAT, 2, 1, 1, use, out};
+    static const int64_t shapes[][4] = {
+        {1, 1, 1, 3}, {2, 3, 5, 7}, {3, 17, 13, 11}, {1, 1, 7, 4096}};
+    uint64_t seed = 3;
+    for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++)
+        for (int last = 0; last < 2; last++) {
+            og_tensor a = test_filled(OG_FLOAT, 4, shapes[s], &seed);
+            og_tensor b = test_filled(OG_FLOAT, 4, shapes[s], &seed);
+            og_tensor mask = test_bits(4, shapes[s]), y = test_tensor(OG_FLOAT, 4, shapes[s]);
+            for (og_tensor *t[] = {&a, &b, &mask, &y}, **at = t; last && at < t + 4; at++)
+                og_strides_channels_last(&(*at)->type, (*at)->strides);
+            kernel_call c = {.op = "ai.ongrad::Fused", .program = &make, .nx = 2, .ny = 1};
+            c.x[0] = a;
+            c.x[1] = b;
+            c.y[0] = mask;
+            test_run(&c);
+            kernel_call r = {.op = "ai.ongrad::Fused", .program = &read, .nx = 2, .ny = 1};
+            r.x[0] = a;
+            r.x[1] = mask;
+            r.y[0] = y;
+            test_run(&r);
+            double sum = 0;
+            for (int64_t e = 0; e < og__elements(&a); e++) {
+                double x = test_element(&a, e), want = x < test_element(&b, e) ? x : 0;
+                sum += want;
+                if (!CHECK(test_element(&y, e) == want))
+                    break;
+            }
+            og_program folds = read;
+            folds.n_out = 0;
+            folds.fold = OG_FOLD_SUM;
+            folds.folded = 2;
+            folds.folded_axes = 13; /* all but 1 */
+            folds.space = a.type;
+            int64_t kept = shapes[s][1];
+            r.program = &folds;
+            r.y[0] = test_tensor(OG_FLOAT, 1, &kept);
+            test_run(&r);
+            double folded = 0;
+            for (int64_t i = 0; i < kept; i++)
+                folded += test_element(&r.y[0], i);
+            CHECK_CLOSE(folded, sum, 1e-5);
+            test_free_tensors(&r);
+            free(b.data);
+            free(y.data);
+        }
+}
+
+/* What cannot be walked bit by bit is refused: a broadcast, another order of axes, the output of a
+ * program whose parts begin anywhere. */
+TEST(bits_refused)
+{
+    static const og_instr use[] = {{OG_SCALAR_Mul, 0, 1, -1}};
+    static const int16_t out[] = {2}, mask_out[] = {1};
+    og_program read = {OG_FLOAT, 2, 1, 1, use, out};
+    og_tensor x =
+        og_tensor_dense(&(og_type){.dtype = OG_FLOAT, .rank = 4, .dims = {2, 3, 4, 5}}, NULL);
+    og_tensor mask = x, row = x;
+    mask.type.dtype = row.type.dtype = OG_BIT;
+    row.type.dims[2] = 1;
+    og_tensor last = mask;
+    og_strides_channels_last(&last.type, last.strides);
+    const og_tensor *masks[] = {&mask, &row, &last};
+    og_device *device = og_cpu_device_new(1);
+    for (int i = 0; i < 4; i++) {
+        kernel_call c = {.op = "ai.ongrad::Fused", .program = &read, .nx = 2, .ny = 1};
+        kernel_node n;
+        c.x[0] = c.y[0] = x;
+        c.x[1] = i < 3 ? *masks[i] : x;
+        og_program folds = {OG_FLOAT, 2, 1, 1, use, mask_out, OG_FOLD_SUM, 2, 15, x.type};
+        if (i == 3) {
+            c.program = &folds;
+            c.y[0] = mask;
+            c.y[c.ny++] = og_tensor_dense(&(og_type){.dtype = OG_FLOAT}, NULL);
+        }
+        test_node(&n, &c);
+        og_call call = {
+            .node = &n.node, .device = device, .nx = c.nx, .ny = c.ny, .x = c.x, .y = c.y};
+        CHECK_INT(og_device_kernel(device, &call, false) != NULL, i == 0);
+    }
+    device->destroy(device);
+}
+
 TEST(casts)
 {
     static const og_dtype types[] = {OG_FLOAT,  OG_DOUBLE, OG_FLOAT16, OG_BFLOAT16, OG_BOOL,
@@ -630,6 +759,7 @@ static const og_test tests[] = {
     TEST_ROW(scalars_int),   TEST_ROW(broadcasting),       TEST_ROW(programs),
     TEST_ROW(tails),         TEST_ROW(in_place),           TEST_ROW(exchange),
     TEST_ROW(casts),         TEST_ROW(casts_at_the_edges), TEST_ROW(several_inputs),
-    TEST_ROW(domains),
+    TEST_ROW(domains),       TEST_ROW(bit_conversions),    TEST_ROW(bits),
+    TEST_ROW(bits_refused),
 };
 TEST_MAIN(tests)

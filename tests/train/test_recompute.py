@@ -92,6 +92,27 @@ def test_norms_and_activations_are_not_kept(tmp_path):
     assert model.train("--memory_budget", str(budget))[:2] == model.train("--recompute", "off")[:2]
 
 
+def test_masks_take_a_bit(tmp_path):
+    """Which elements pass a Relu is kept in a bit each."""
+    width, batch = 512, 256
+    rng = np.random.default_rng(4)
+    constants = [numpy_helper.from_array(rng.normal(0, width ** -.5, (width, width)).astype("f4"), n) for n in "uvw"]
+    nodes = [helper.make_node("MatMul", ["x", "u"], ["a"]), helper.make_node("Relu", ["a"], ["b"]),
+             helper.make_node("MatMul", ["b", "v"], ["c"]), helper.make_node("Relu", ["c"], ["d"]),
+             helper.make_node("MatMul", ["d", "w"], ["y"])]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(nodes, "g", [value("x", 1, ["batch", width])],
+                              [value("y", 1, ["batch", width])], constants)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), str(tmp_path / "m.onnx"))
+    np.save(tmp_path / "x.npy", rng.normal(0, 1, (batch, width)).astype("f4"))
+    np.save(tmp_path / "t.npy", rng.normal(0, 1, (batch, width)).astype("f4"))
+    model = Model(tmp_path, "m.onnx", ["--data", "x.npy"], "t.npy", "mse", batch)
+    masks = [t["bytes"] for t in model.plan()["largest"] if t["type"] == f"bit [{batch}, {width}]"]
+    assert masks == [batch * width // 8] * 2
+    kept = model.train("--recompute", "off")
+    assert model.train()[:2] == kept[:2] == model.train("--check_memory")[:2]
+
+
 def test_with_room_little_is_computed_again(tmp_path):
     """What auto predicts to add is at most a hundredth where the budget asks for nothing, and more where it does."""
     for name in CASES:
