@@ -14,6 +14,7 @@
 #define OG_MODELS_MODEL_H
 
 #include "runtime/graph/build.h"
+#include "runtime/train/initial.h"
 #include "runtime/train/train.h"
 
 /* ---- rows */
@@ -31,31 +32,7 @@ typedef struct og_builtin_table {
 } og_builtin_table;
 extern const og_builtin_table og_builtin_tables[]; /* made by CMake; ends with a NULL file */
 
-/* ---- how weights begin */
-
-typedef enum og__init_kind {
-    OG__INIT_CONSTANT, /* a everywhere */
-    OG__INIT_UNIFORM,  /* from -a to a */
-    OG__INIT_NORMAL    /* mean 0, standard deviation a */
-} og__init_kind;
-
-typedef struct og__init {
-    og__init_kind kind;
-    double a;
-} og__init;
-
-static inline og__init og__constant(double value)
-{
-    return (og__init){OG__INIT_CONSTANT, value};
-}
-static inline og__init og__uniform(double bound)
-{
-    return (og__init){OG__INIT_UNIFORM, bound};
-}
-static inline og__init og__normal(double deviation)
-{
-    return (og__init){OG__INIT_NORMAL, deviation};
-}
+/* ---- weights */
 
 typedef struct og__weight {
     int value; /* its id */

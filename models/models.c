@@ -149,8 +149,12 @@ og_model *og_model_new(og_context *c, const char *type, const og_options *option
         return NULL;
     }
     build(g, row, options, c->device);
-    if (og_error_move(&c->error, &g->error) == OG_OK)
-        return og__model_of(c, og_onnx_from_graph(g, &c->error));
+    if (og_error_move(&c->error, &g->error) == OG_OK) {
+        og_model *m = og__model_of(c, og_onnx_from_graph(g, &c->error));
+        if (m)
+            m->built_in = true;
+        return m;
+    }
     og_graph_free(g);
     return NULL;
 }

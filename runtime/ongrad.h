@@ -203,6 +203,12 @@ OG_API void og_model_free(og_model *model);
 /* As it was loaded or made, training mode and all (og_session_save writes trained weights). Tensors
  * of more than 1 GiB together go to PATH.data. The file appears whole or not at all. */
 OG_API og_status og_model_save(const og_model *model, const char *path);
+/* Options that change the model itself, done to it: num_classes (a new head; of a built-in model it
+ * is one already), init_from, reinit, lora, in this order. Once a model, before its first session;
+ * after an error the model is only good for og_model_free. */
+OG_API og_status og_model_adapt(og_model *model, const og_options *options);
+/* What og_model_adapt did, one line a change; "" if nothing. */
+OG_API const char *og_model_changes(const og_model *model);
 OG_API int og_model_input_count(const og_model *model);
 OG_API int og_model_output_count(const og_model *model);
 OG_API og_status og_model_input(const og_model *model, int index, og_tensor_info *info);
@@ -226,6 +232,8 @@ typedef struct og_parameter_info {
     int64_t dims[OG_MAX_RANK];
     bool trained, buffer; /* buffer: a running statistic */
     bool loss_model;      /* of a loss that is a model: not a part of the model that is saved */
+    double lr_scale;      /* times the learning rate */
+    bool no_decay;        /* weight decay 0 */
     const char *reason;
 } og_parameter_info;
 /* Float initializers under the options' freeze and trainable globs, then those of the losses that

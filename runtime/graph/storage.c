@@ -54,13 +54,17 @@ og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int
     return v;
 }
 
-/* Those of the kind and dtype of number `first`, which is the first of them, and their owners. */
+/* Those of the kind, dtype and group of number `first`, which is the first of them, and their
+ * owners. */
 static bool gather(og_storages *s, int first, size_t alignment)
 {
     og_storage_kind kind = s->items[first].kind;
     og_storage_kind owner = s->items[s->items[first].of].kind;
     og_dtype dtype = s->items[first].type.dtype;
-    const char *name = og_arena_printf(s->arena, "ai.ongrad.slab.%s", og_dtype_name(dtype));
+    int group = s->items[s->items[first].of].group;
+    const char *name =
+        group ? og_arena_printf(s->arena, "ai.ongrad.slab.%s.%d", og_dtype_name(dtype), group)
+              : og_arena_printf(s->arena, "ai.ongrad.slab.%s", og_dtype_name(dtype));
     og_type type = og_type_make(dtype, 1, (int64_t[]){0});
     int n = s->n, owners = -1, slab = -1;
     if (name)
@@ -72,7 +76,8 @@ static bool gather(og_storages *s, int first, size_t alignment)
     size_t at = 0;
     for (int i = first; i < n; i++) {
         og_storage *item = &s->items[i];
-        if (item->kind != kind || item->type.dtype != dtype)
+        if (item->kind != kind || item->type.dtype != dtype || item->of < 0 ||
+            s->items[item->of].group != group)
             continue;
         og_storage *of = &s->items[item->of];
         item->slab = slab;
@@ -81,6 +86,7 @@ static bool gather(og_storages *s, int first, size_t alignment)
         at += og_align_up((size_t)og_type_bytes(&item->type), alignment);
     }
     s->items[slab].of = owners;
+    s->items[owners].group = group;
     s->items[slab].type.dims[0] = s->items[owners].type.dims[0] =
         (int64_t)(at * 8 / (size_t)og_dtype_bits(dtype));
     return true;

@@ -25,6 +25,7 @@ typedef struct og_storage {
     const void *initial; /* dense content, not owned; NULL: `fill` everywhere */
     double fill;
     int of;        /* the parameter or buffer it belongs to; -1: none */
+    int group;     /* of a parameter: which of the optimizer's groups it is in */
     int slab;      /* the storage in whose memory it lies, as one of several; -1: its own */
     size_t within; /* bytes from the slab's begin */
     size_t offset; /* in the session's arena; set by the planner */
@@ -48,11 +49,11 @@ og_val og_storage_state(og_graph *g, og_storages *s, og_storage_kind kind, const
 og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int of,
                           const char *suffix);
 /* Gathers the storages of a kind that belong to others (gradient sums to parameters, staged
- * statistics to running ones) in slabs, one a dtype: a one-dimensional storage in which they lie
- * one behind the other, each at a multiple of `alignment` bytes, and which belongs to a slab of
- * those others in the same order. What lies between them is zero. Whoever reads and writes whole
- * slabs treats all tensors at once. Call it before anything is placed, once a kind. false: out of
- * memory. */
+ * statistics to running ones) in slabs, one a dtype and group: a one-dimensional storage in which
+ * they lie one behind the other, each at a multiple of `alignment` bytes, and which belongs to a
+ * slab of those others in the same order. What lies between them is zero. Whoever reads and writes
+ * whole slabs treats all tensors at once. Call it before anything is placed, once a kind. false:
+ * out of memory. */
 bool og_storages_gather(og_storages *s, og_storage_kind kind, size_t alignment);
 /* The same of half copies, after their parameters: a slab that is the parameters' in half, element
  * by element, at half their alignment. */

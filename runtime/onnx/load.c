@@ -333,13 +333,41 @@ og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
     return NULL;
 }
 
+og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error)
+{
+    og_onnx *onnx = onnx_new(error);
+    if (!onnx)
+        return NULL;
+    og_error own = {0};
+    onnx->external = base->external;
+    og_status status = og__edit_bytes(base, edit, onnx->arena, &onnx->bytes, &onnx->size, &own);
+    if (status == OG_OK)
+        status = load(onnx, &own);
+    if (status == OG_OK) {
+        onnx->base = base;
+        return onnx;
+    }
+    onnx->external = NULL;
+    og_onnx_free(onnx);
+    og_error_move(error, &own);
+    return NULL;
+}
+
+og_onnx *og_onnx_base(const og_onnx *onnx)
+{
+    return onnx->base;
+}
+
 void og_onnx_free(og_onnx *onnx)
 {
     if (!onnx)
         return;
     og_graph_free(onnx->graph);
     og_graph_free(onnx->made_of);
-    og__external_free(onnx->external);
+    if (onnx->base)
+        og_onnx_free(onnx->base);
+    else
+        og__external_free(onnx->external);
     og__file_unmap(&onnx->file);
     og_arena_free(onnx->arena);
     free(onnx);
@@ -347,7 +375,8 @@ void og_onnx_free(og_onnx *onnx)
 
 void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes)
 {
-    og__file_forget(&onnx->file, data, bytes);
+    for (const og_onnx *o = onnx; o; o = o->base)
+        og__file_forget(&o->file, data, bytes);
     og__external_forget(onnx->external, data, bytes);
 }
 

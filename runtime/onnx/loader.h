@@ -24,6 +24,7 @@ struct og_onnx {
     og_arena *arena;
     og_graph *graph;
     og_graph *made_of; /* og_onnx_from_graph: holds the tensors that `external` lends; else NULL */
+    og_onnx *base;     /* og_onnx_edited: the model before, whose `external` this is; else NULL */
     og__external *external;
     og__file file;        /* the mapping of the model file; data NULL when loaded from memory */
     const uint8_t *bytes; /* the ModelProto as it came */
@@ -40,6 +41,12 @@ struct og_onnx {
 /* The model's bytes in `arena`, without its large tensors: `lend` gets those. */
 og_status og__graph_bytes(const og_graph *g, og__external *lend, og_arena *arena,
                           const uint8_t **bytes, size_t *size, og_error *error);
+
+/* ---- models with changes (edit.c) */
+
+/* The bytes of the changed model in `arena`; base->external lends their large tensors. */
+og_status og__edit_bytes(const og_onnx *base, const og_onnx_edit *edit, og_arena *arena,
+                         const uint8_t **bytes, size_t *size, og_error *error);
 
 /* ---- report (report.c) */
 

@@ -24,6 +24,43 @@ og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder,
 og_onnx *og_onnx_from_graph(og_graph *g, og_error *error);
 void og_onnx_free(og_onnx *onnx);
 
+/* ---- a model with changes */
+
+/* An initializer. Elements are borrowed: they outlive the model. */
+typedef struct og_onnx_tensor {
+    const char *name;
+    og_type type;
+    const void *data;
+} og_onnx_tensor;
+
+/* value, the result of a node of the model with its first input x, becomes
+ *     value + op(scale · op(x, a), b),
+ * op being MatMul, or of a Conv it and a Conv of kernel 1. a, b: names of initializers of `dtype`.
+ */
+typedef struct og_onnx_branch {
+    const char *value, *a, *b;
+    double scale;
+    bool conv;
+    og_dtype dtype;
+} og_onnx_branch;
+
+typedef struct og_onnx_edit {
+    const og_onnx_tensor *tensors; /* in place of those of the same name, or new */
+    int n_tensors;
+    const og_onnx_branch *branches;
+    int n_branches;
+    const char *output; /* whose declared `axis` is `length` from now on; NULL: none */
+    int axis;           /* -1: the last */
+    int64_t length;
+    const char *const *untyped; /* values inside, whose declared shapes are dropped */
+    int n_untyped;
+} og_onnx_edit;
+
+/* A model with the changes, which owns `onnx` from here on, and goes on pointing into it;
+ * og_onnx_base gives that. NULL on error, and `onnx` is still the caller's. */
+og_onnx *og_onnx_edited(og_onnx *onnx, const og_onnx_edit *edit, og_error *error);
+og_onnx *og_onnx_base(const og_onnx *onnx); /* NULL: it was not made by a change */
+
 const og_graph *og_onnx_graph(const og_onnx *onnx);
 int64_t og_onnx_ir_version(const og_onnx *onnx);
 int og_onnx_opset(const og_onnx *onnx); /* of ONNX's own domain */

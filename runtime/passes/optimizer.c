@@ -77,6 +77,30 @@ static void commit_statistics(og__update *u)
     }
 }
 
+/* The rule's parameter and its gradient sum, storage `index`, under their group's rates. */
+static void step_parameter(const og__update *update, int index)
+{
+    og__update u = *update;
+    og_optimizer own = *u.o;
+    og_storage s = u.storages->items[index];
+    const og_storage *parameter = &u.storages->items[s.of];
+    og_val w =
+        og_storage_state(u.g, u.storages, OG_STORAGE_PARAMETER, parameter->name, &s.type, NULL, 0);
+    og_val sum = og_storage_state(u.g, u.storages, s.kind, s.name, &s.type, NULL, 0);
+    if (own.groups) {
+        const og_group *group = &own.groups[u.storages->items[s.of].group];
+        own.weight_decay = group->no_decay ? 0 : own.weight_decay;
+        u.lr = group->lr_scale == 1 ? u.lr : Mul(u.lr, Scalar(u.lr, group->lr_scale));
+        u.o = &own;
+    }
+    u.sum = sum;
+    og_val stepped = og__find_rule(own.name)(&u, w, Mul(sum, og__as(u.factor, sum)));
+    if (stepped.g)
+        og__commit(&u, w, stepped);
+    if (own.accumulation > 1)
+        og_graph_set_state(u.g, sum, og_full(u.g, &s.type, 0));
+}
+
 og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
                           og_storages *storages, og_arena *arena)
 {
@@ -126,21 +150,9 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     u.finite = IsFinite(Add(norm, losses.loss));
     u.factor = factor;
 
-    og__rule *rule = og__find_rule(optimizer->name);
-    for (int i = 0; i < n && g->error.status == OG_OK; i++) {
-        og_storage s = storages->items[i];
-        if (s.kind != OG_STORAGE_GRADIENT || s.slab >= 0)
-            continue;
-        const char *name = storages->items[s.of].name;
-        og_val w = og_storage_state(g, storages, OG_STORAGE_PARAMETER, name, &s.type, NULL, 0);
-        og_val sum = og_storage_state(g, storages, s.kind, s.name, &s.type, NULL, 0);
-        u.sum = sum;
-        og_val stepped = rule(&u, w, Mul(sum, og__as(factor, sum)));
-        if (stepped.g)
-            og__commit(&u, w, stepped);
-        if (optimizer->accumulation > 1)
-            og_graph_set_state(g, sum, og_full(g, &s.type, 0));
-    }
+    for (int i = 0; i < n && g->error.status == OG_OK; i++)
+        if (storages->items[i].kind == OG_STORAGE_GRADIENT && storages->items[i].slab < 0)
+            step_parameter(&u, i);
     commit_statistics(&u);
     og__commit(&u, step, u.t);
     renew_copies(&u);

@@ -16,6 +16,12 @@ typedef struct og_scaling {
 /* The scale below which it has no use: even values of this size would overflow float16. */
 #define OG_LEAST_LOSS_SCALE 0x1p-14
 
+/* Parameters that are stepped differently from others (og_storage.group). */
+typedef struct og_group {
+    double lr_scale; /* times the learning rate */
+    bool no_decay;   /* weight decay 0 */
+} og_group;
+
 typedef struct og_optimizer {
     const char *name; /* one of og_optimizer_names */
     double weight_decay, momentum, beta1, beta2, eps;
@@ -26,6 +32,7 @@ typedef struct og_optimizer {
     double max_norm;  /* of all gradients together; 0 = no clipping */
     int accumulation; /* micro-batches before an update; with one, micro replaces the sums */
     og_scaling scaling;
+    const og_group *groups; /* NULL: one, of all */
 } og_optimizer;
 
 /* The loss scale, a float64 scalar of this name. */

@@ -64,6 +64,8 @@ typedef struct og_param {
     const char *name;   /* the initializer's, behind its part's prefix */
     bool trained;
     bool buffer;        /* running statistic of a trained BatchNormalization */
+    double lr_scale;    /* times the learning rate */
+    bool no_decay;      /* no weight decay */
     const char *reason; /* why or why not */
 } og_param;
 
@@ -80,12 +82,31 @@ typedef struct og_part {
     const int *map;        /* by value; NULL: the same numbers */
 } og_part;
 
+/* Names by shell patterns. */
+typedef struct og_globs {
+    const char *const *items;
+    int n;
+} og_globs;
+
+/* What options say of parameters. */
+typedef struct og_rules {
+    og_globs trainable, freeze;
+    og_globs freeze_bn; /* BatchNormalization nodes, by their name or a parameter's; "all" */
+    og_globs lr_scale;  /* "GLOB=X"; the first that matches */
+    og_globs no_decay;
+    /* Adapters: they alone train, with what is in `fresh` and what `trainable` names. */
+    const char *const *adapters, *const *fresh;
+    int n_adapters, n_fresh;
+} og_rules;
+
 /* The float initializers of all parts, each with its own signature. Globs: `trainable` first
  * narrows the set (if any is given), `freeze` then removes. A glob that matches nothing is an
  * error, set in `error`. */
-og_status og_classify(const og_part *parts, int n_parts, const char *const *trainable,
-                      int n_trainable, const char *const *freeze, int n_freeze, og_arena *arena,
+og_status og_classify(const og_part *parts, int n_parts, const og_rules *rules, og_arena *arena,
                       og_params *params, og_error *error);
+/* The float initializer whose name is nearest to a glob that matches none; NULL where none is near.
+ */
+const char *og_nearest_initializer(const og_graph *g, const char *glob);
 
 /* The state that random ops draw from, int64 [3]: seed, number of the update, number of the
  * micro-batch within it. Whoever runs a graph writes it before. */

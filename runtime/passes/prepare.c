@@ -76,7 +76,7 @@ static void train_batch_normalization(og_rewrite *rw, const og_node *n, og_stora
     if (count < 2) {
         og_node_fail(g, n, OG_INVALID_ARGUMENT,
                      "trains on %g value a channel; batch statistics need at least 2 (a larger "
-                     "batch, or --freeze it)",
+                     "batch, or --freeze_bn)",
                      count);
         return;
     }

@@ -1,6 +1,7 @@
 /* What is trained: the parameters of the exporter's signature if the file carries one, and what its
  * optimizer computed from them (a transposed weight); else named float initializers that are not
  * running statistics; the user's globs on top. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/passes/passes.h"
@@ -89,59 +90,160 @@ int og_folded_norms(const og_graph *g, char first[128])
     return n;
 }
 
-static bool matches(const char *const *globs, int n, const char *name, bool *hit)
+/* ---- the user's globs */
+
+/* A list of options, and which of them has matched anything. */
+typedef struct list {
+    const char *option;
+    og_globs globs;
+    bool *hit;
+} list;
+
+typedef struct lists {
+    const og_rules *rules;
+    list trainable, freeze, freeze_bn, lr_scale, no_decay;
+} lists;
+
+static bool matches(const list *l, const char *name)
 {
     bool any = false;
-    for (int i = 0; i < n; i++)
-        if (og_glob_match(globs[i], name))
-            any = hit[i] = true;
+    for (int i = 0; i < l->globs.n; i++)
+        if (og_glob_match(l->globs.items[i], name))
+            any = l->hit[i] = true;
     return any;
 }
 
-static og_status check_hits(const char *option, const char *const *globs, const bool *hit, int n,
-                            og_error *error)
+static bool is_among(const char *const *names, int n, const char *name)
 {
     for (int i = 0; i < n; i++)
-        if (!hit[i])
-            return og_fail(
-                error, OG_INVALID_ARGUMENT,
-                "--%s \"%s\" matches no trainable tensor; `ongrad check` lists their names", option,
-                globs[i]);
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+const char *og_nearest_initializer(const og_graph *g, const char *glob)
+{
+    const char *nearest = NULL;
+    int best = 4 + (int)strlen(glob) / 2;
+    for (int i = 0; i < g->n_values; i++) {
+        const og_value *v = g->values[i];
+        if (v->kind != OG_VALUE_CONST || !*v->name || !og_dtype_is_float(v->type.dtype))
+            continue;
+        int distance = og_edit_distance(glob, v->name);
+        if (distance < best) {
+            best = distance;
+            nearest = v->name;
+        }
+    }
+    return nearest;
+}
+
+static og_status check_hits(const og_graph *g, const list *l, const char *what, og_error *error)
+{
+    for (int i = 0; i < l->globs.n; i++) {
+        if (l->hit[i])
+            continue;
+        const char *nearest = og_nearest_initializer(g, l->globs.items[i]);
+        return og_fail(error, OG_INVALID_ARGUMENT,
+                       "--%s \"%s\" matches no %s%s%s%s; `ongrad check` lists their names",
+                       l->option, l->globs.items[i], what, nearest ? "; the nearest is \"" : "",
+                       nearest ? nearest : "", nearest ? "\"" : "");
+    }
     return OG_OK;
 }
 
-/* Globs of the options, and whether each has matched anything. */
-typedef struct globs {
-    const char *const *trainable, *const *freeze;
-    int n_trainable, n_freeze;
-    bool *hit_trainable, *hit_freeze;
-} globs;
-
 /* An initializer that is trained by default, under the globs. */
-static void narrow(og_param *p, const globs *o)
+static void narrow(og_param *p, const lists *o)
 {
-    if (o->n_trainable && !matches(o->trainable, o->n_trainable, p->name, o->hit_trainable)) {
+    const og_rules *r = o->rules;
+    bool named = o->trainable.globs.n && matches(&o->trainable, p->name);
+    if (r->n_adapters && !*p->prefix && !named && !is_among(r->fresh, r->n_fresh, p->name)) {
+        p->trained = false;
+        p->reason = "--lora trains adapters beside it";
+    } else if (o->trainable.globs.n && !named && !r->n_adapters) {
         p->trained = false;
         p->reason = "not matched by --trainable";
     }
-    if (p->trained && matches(o->freeze, o->n_freeze, p->name, o->hit_freeze)) {
+    if (matches(&o->freeze, p->name) && p->trained) {
         p->trained = false;
         p->reason = "--freeze";
     }
 }
 
+/* "GLOB=X": the glob, and X; false: it has not that form. */
+static bool split_scale(const char *text, char glob[256], double *x)
+{
+    const char *equals = strrchr(text, '=');
+    char *end;
+    if (!equals || equals == text || equals - text >= 256)
+        return false;
+    memcpy(glob, text, (size_t)(equals - text));
+    glob[equals - text] = 0;
+    *x = strtod(equals + 1, &end);
+    return end != equals + 1 && !*end && *x >= 0 && *x <= 1e6;
+}
+
+/* How it is trained: by the first that names it. */
+static void set_rates(og_param *p, const lists *o)
+{
+    bool found = false;
+    p->lr_scale = 1;
+    for (int i = 0; i < o->lr_scale.globs.n; i++) {
+        char glob[256];
+        double x;
+        if (!split_scale(o->lr_scale.globs.items[i], glob, &x) || !og_glob_match(glob, p->name))
+            continue;
+        o->lr_scale.hit[i] = true;
+        if (!found)
+            p->lr_scale = x;
+        found = true;
+    }
+    p->no_decay = matches(&o->no_decay, p->name);
+}
+
+/* Is it said of this node, by its name or one of its parameters, that it is frozen? */
+static bool is_frozen_norm(const og_graph *g, const og_node *n, const char *prefix, const lists *o)
+{
+    const list *l = &o->freeze_bn;
+    bool frozen = false;
+    for (int i = 0; i < l->globs.n && !*prefix; i++)
+        if (strcmp(l->globs.items[i], "all") == 0)
+            frozen = l->hit[i] = true;
+    frozen |= !*prefix && matches(l, n->name);
+    for (int k = 1; k < n->n_in && k < 5 && !*prefix; k++)
+        frozen |=
+            n->in[k] >= 0 && *g->values[n->in[k]]->name && matches(l, g->values[n->in[k]]->name);
+    return frozen;
+}
+
+/* By value: statistics that frozen nodes read. */
+static void mark_frozen(const og_graph *g, const char *prefix, const lists *o, bool *frozen)
+{
+    for (int i = 0; i < g->n_nodes; i++) {
+        const og_node *n = g->nodes[i];
+        if (!og_op_is(n->op, NULL, "BatchNormalization") || !is_frozen_norm(g, n, prefix, o))
+            continue;
+        for (int k = 3; k < 5 && k < n->n_in; k++)
+            if (n->in[k] >= 0)
+                frozen[n->in[k]] = true;
+    }
+}
+
 /* Appends the float initializers of one part to params, which has room. */
-static og_status classify_part(const og_part *part, int number, const globs *o, og_arena *arena,
+static og_status classify_part(const og_part *part, int number, const lists *o, og_arena *arena,
                                og_params *params, og_error *error)
 {
     const og_graph *g = part->graph;
+    const og_rules *rules = o->rules;
     size_t n_values = (size_t)g->n_values + 1;
     bool *statistic = og_arena_array(arena, n_values, sizeof(bool));
+    bool *frozen = og_arena_array(arena, n_values, sizeof(bool));
     bool *used = og_arena_array(arena, n_values, sizeof(bool));
     bool *exponent = og_arena_array(arena, n_values, sizeof(bool));
-    if (!statistic || !used || !exponent)
+    if (!statistic || !frozen || !used || !exponent)
         return og_fail_memory(error, n_values, "the list of parameters");
     mark_statistics(g, statistic);
+    mark_frozen(g, part->prefix, o, frozen);
     mark_exponents(g, exponent);
     for (int i = 0; i < g->n_nodes; i++)
         for (int k = 0; k < g->nodes[i]->n_in; k++)
@@ -166,7 +268,9 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
                       .name = v->name};
         if (*part->prefix && !(p.name = og_arena_printf(arena, "%s%s", part->prefix, v->name)))
             return og_fail_memory(error, strlen(v->name), "the list of parameters");
-        if (statistic[i]) {
+        if (frozen[i]) {
+            p.reason = "running statistic that --freeze_bn keeps as it is";
+        } else if (statistic[i]) {
             p.buffer = true;
             p.reason = "running statistic of a BatchNormalization";
         } else if (!used[i]) {
@@ -174,12 +278,16 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
         } else if (v->type.dtype != OG_FLOAT && v->type.dtype != OG_DOUBLE) {
             p.reason =
                 "stored in reduced precision; only float32 and float64 parameters are trained";
+        } else if (!*part->prefix && is_among(rules->adapters, rules->n_adapters, v->name)) {
+            p.trained = !matches(&o->freeze, p.name);
+            p.reason = p.trained ? "a low-rank adapter" : "--freeze";
         } else if (signature_helps && folded_from_parameter(signature, v)) {
             p.trained = true;
             p.reason = "computed by the exporter from a parameter of its signature";
+            narrow(&p, o);
         } else if (signature_helps && !signature_has(signature, "PARAMETER", v->name)) {
             p.reason = "not among the parameters of the exporter's signature";
-        } else if (exponent[i] && !signature_helps && !o->n_trainable) {
+        } else if (exponent[i] && !signature_helps && !o->trainable.globs.n) {
             p.reason = "the exponent of a Pow; --trainable trains it";
         } else {
             p.trained = true;
@@ -187,30 +295,53 @@ static og_status classify_part(const og_part *part, int number, const globs *o, 
                 signature_helps ? "a parameter of the exporter's signature" : "a float initializer";
             narrow(&p, o);
         }
+        set_rates(&p, o);
         params->items[params->n++] = p;
     }
     return OG_OK;
 }
 
-og_status og_classify(const og_part *parts, int n_parts, const char *const *trainable,
-                      int n_trainable, const char *const *freeze, int n_freeze, og_arena *arena,
+static og_status check_scales(const og_globs *scales, og_error *error)
+{
+    char glob[256];
+    double x;
+    for (int i = 0; i < scales->n; i++)
+        if (!split_scale(scales->items[i], glob, &x))
+            return og_fail(error, OG_INVALID_ARGUMENT,
+                           "option lr_scale is \"%s\", expected GLOB=X with X from 0 to 1e6, such "
+                           "as backbone.*=0.1",
+                           scales->items[i]);
+    return OG_OK;
+}
+
+og_status og_classify(const og_part *parts, int n_parts, const og_rules *rules, og_arena *arena,
                       og_params *params, og_error *error)
 {
     size_t n_values = 1;
     for (int i = 0; i < n_parts; i++)
         n_values += (size_t)parts[i].graph->n_values;
-    globs o = {.trainable = trainable,
-               .freeze = freeze,
-               .n_trainable = n_trainable,
-               .n_freeze = n_freeze,
-               .hit_trainable = og_arena_array(arena, (size_t)n_trainable + 1, sizeof(bool)),
-               .hit_freeze = og_arena_array(arena, (size_t)n_freeze + 1, sizeof(bool))};
+    lists o = {.rules = rules,
+               .trainable = {"trainable", rules->trainable, NULL},
+               .freeze = {"freeze", rules->freeze, NULL},
+               .freeze_bn = {"freeze_bn", rules->freeze_bn, NULL},
+               .lr_scale = {"lr_scale", rules->lr_scale, NULL},
+               .no_decay = {"no_decay", rules->no_decay, NULL}};
+    list *const all[] = {&o.trainable, &o.freeze, &o.freeze_bn, &o.lr_scale, &o.no_decay};
     params->n = 0;
     params->items = og_arena_array(arena, n_values, sizeof(og_param));
-    if (!params->items || !o.hit_trainable || !o.hit_freeze)
+    bool memory = params->items != NULL;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        all[i]->hit = og_arena_array(arena, (size_t)all[i]->globs.n + 1, sizeof(bool));
+        memory &= all[i]->hit != NULL;
+    }
+    if (!memory)
         return og_fail_memory(error, n_values * sizeof(og_param), "the list of parameters");
+    OG_TRY(check_scales(&rules->lr_scale, error));
     for (int i = 0; i < n_parts; i++)
         OG_TRY(classify_part(&parts[i], i, &o, arena, params, error));
-    OG_TRY(check_hits("trainable", trainable, o.hit_trainable, n_trainable, error));
-    return check_hits("freeze", freeze, o.hit_freeze, n_freeze, error);
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        OG_TRY(check_hits(parts[0].graph, all[i],
+                          all[i] == &o.freeze_bn ? "BatchNormalization" : "trainable tensor",
+                          error));
+    return OG_OK;
 }

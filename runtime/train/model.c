@@ -41,8 +41,10 @@ void og_model_free(og_model *m)
         return;
     og_arena_free(m->inspect_arena);
     free(m->problems);
-    og_arena_free(m->arena);
+    og_text_free(&m->changes);
     og_onnx_free(m->onnx);
+    og_onnx_free(m->source);
+    og_arena_free(m->arena);
     free(m);
 }
 
@@ -104,11 +106,27 @@ og_status og_model_output(const og_model *m, int index, og_tensor_info *info)
 og_status og__model_classify(const og_model *m, const og_part *parts, int n_parts,
                              const og_options *options, og_arena *arena, og_params *params)
 {
-    int n_freeze = 0, n_trainable = 0;
-    const char *const *freeze = og__option_list(options, "freeze", &n_freeze);
-    const char *const *trainable = og__option_list(options, "trainable", &n_trainable);
-    return og_classify(parts, n_parts, trainable, n_trainable, freeze, n_freeze, arena, params,
-                       &m->context->error);
+    og_rules rules = {.fresh = m->fresh, .n_fresh = m->n_fresh};
+    const struct {
+        const char *option;
+        og_globs *globs;
+    } lists[] = {{"freeze", &rules.freeze},
+                 {"trainable", &rules.trainable},
+                 {"freeze_bn", &rules.freeze_bn},
+                 {"lr_scale", &rules.lr_scale},
+                 {"no_decay", &rules.no_decay}};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        lists[i].globs->items = og__option_list(options, lists[i].option, &lists[i].globs->n);
+    const char **adapters = og_arena_array(arena, 2 * (size_t)m->n_adapters + 1, sizeof(*adapters));
+    if (!adapters)
+        return og_fail_memory(&m->context->error, sizeof(*adapters), "the list of parameters");
+    for (int i = 0; i < m->n_adapters; i++) {
+        adapters[2 * i] = m->adapters[i].a;
+        adapters[2 * i + 1] = m->adapters[i].b;
+    }
+    rules.adapters = adapters;
+    rules.n_adapters = 2 * m->n_adapters;
+    return og_classify(parts, n_parts, &rules, arena, params, &m->context->error);
 }
 
 /* Once a model: parameters that its exporter made vanish. */
@@ -154,6 +172,8 @@ og_status og_model_parameter(const og_model *m, int index, og_parameter_info *in
                                 .rank = t->rank,
                                 .trained = p->trained,
                                 .buffer = p->buffer,
+                                .lr_scale = p->lr_scale,
+                                .no_decay = p->no_decay,
                                 .reason = p->reason};
     memcpy(info->dims, t->dims, sizeof(info->dims));
     return OG_OK;
@@ -167,7 +187,8 @@ void og_model_describe(const og_model *m, og_model_info *info)
                             .producer = og_onnx_producer(m->onnx),
                             .nodes = m->graph->n_nodes};
     og_error ignored = {0};
-    og_classify(&(og_part){m->graph, "", NULL}, 1, NULL, 0, NULL, 0, m->arena, &params, &ignored);
+    og_part part = {m->graph, "", NULL};
+    og_classify(&part, 1, &(og_rules){0}, m->arena, &params, &ignored);
     og_error_clear(&ignored);
     for (int i = 0; i < params.n; i++)
         if (params.items[i].trained) {

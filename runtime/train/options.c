@@ -46,6 +46,20 @@ static const og_option_info table[] = {
     {"seed", OG_OPTION_INT, "0", "N", "of random ops, such as Dropout, and of new weights"},
     {"freeze", OG_OPTION_LIST, NULL, "GLOB", "do not train tensors of this name"},
     {"trainable", OG_OPTION_LIST, NULL, "GLOB", "train only tensors of this name"},
+    {"freeze_bn", OG_OPTION_LIST, NULL, "GLOB",
+     "BatchNormalization of this name, or with a tensor of this name, or all: running statistics "
+     "are used in training, too, and stay as they are"},
+    {"lr_scale", OG_OPTION_LIST, NULL, "GLOB=X",
+     "tensors of this name learn at X times the learning rate"},
+    {"no_decay", OG_OPTION_LIST, NULL, "GLOB", "no weight decay for tensors of this name"},
+    {"init_from", OG_OPTION_TEXT, NULL, "X.onnx",
+     "begin with this model's weights, where name and shape are the same"},
+    {"reinit", OG_OPTION_LIST, NULL, "GLOB", "draw tensors of this name anew, as PyTorch begins"},
+    {"lora", OG_OPTION_LIST, NULL, "rank=N[,alpha=X][,target=GLOB:...][,keep]",
+     "train low-rank adapters beside the weights of MatMul, Gemm and Conv of this name (all), and "
+     "nothing else but a new head; alpha is the rank unless told; saved merged into the weights, "
+     "or "
+     "with keep as branches"},
     {"use_scheduler", OG_OPTION_FLAG, "off", NULL,
      "cosine learning-rate schedule with 5 % warm-up"},
     {"scheduler", OG_OPTION_TEXT, NULL, "NAME",
@@ -132,7 +146,8 @@ static const og_option_info table[] = {
      "inputs: any of features_224, video, face; all but what is predicted"},
     {"regress", OG_OPTION_TEXT, NULL, "NAME",
      "predict this stream, features_224, instead of classes"},
-    {"num_classes", OG_OPTION_INT, NULL, "N", "classes that the output scores"},
+    {"num_classes", OG_OPTION_INT, NULL, "N",
+     "classes that the output scores; a model from a file gets a new last layer for them"},
     {"num_outputs", OG_OPTION_INT, NULL, "N", "predict N numbers instead of classes"},
     {"num_layers", OG_OPTION_INT, NULL, "N", "blocks, or layers of an LSTM"},
     {"d_model", OG_OPTION_INT, NULL, "N", "width of a transformer"},

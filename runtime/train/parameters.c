@@ -65,21 +65,30 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
     og_error *error = &s->context->error;
     int n = 0;
     OG_TRY(og__session_has_memory(s));
-    og_onnx_weight *weights = calloc((size_t)s->params.n + 1, sizeof(*weights));
+    /* Merged, adapters are no part of the model. */
+    const og_model *model = s->model;
+    bool merges = part == 0 && model->n_adapters && !model->keeps_adapters;
+    og__merges *merged = NULL;
+    size_t most = (size_t)s->params.n + (size_t)model->n_adapters + 1;
+    og_onnx_weight *weights = calloc(most, sizeof(*weights));
     if (!weights)
         return og_fail_memory(error, sizeof(*weights), "saving");
+    if (merges)
+        onnx = model->unadapted;
     for (int i = 0; i < s->params.n; i++) {
         const og_param *p = &s->params.items[i];
         int storage = s->storage_of[p->value];
-        if (p->part == part && storage >= 0)
+        if (p->part == part && storage >= 0 && !(merges && og__is_adapted(model, p->name)))
             weights[n++] = (og_onnx_weight){.name = p->name + strlen(p->prefix),
                                             .data = og__state_at(s, storage),
                                             .read = s->context->device->remote ? read_state : NULL,
                                             .user = s};
     }
-    og_status status = path
-                           ? og_onnx_save(onnx, path, weights, n, NULL, 0, OG__EXTERNAL_ABOVE, error)
-                           : og_onnx_write(onnx, write, user, weights, n, NULL, 0, error);
+    og_status status = merges ? og__merges_begin(s, &merged, weights, &n) : OG_OK;
+    if (status == OG_OK)
+        status = path ? og_onnx_save(onnx, path, weights, n, NULL, 0, OG__EXTERNAL_ABOVE, error)
+                      : og_onnx_write(onnx, write, user, weights, n, NULL, 0, error);
+    og__merges_free(merged);
     free(weights);
     return status;
 }

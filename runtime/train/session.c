@@ -210,13 +210,27 @@ static og_status align_constants(og_session *s)
     return OG_OK;
 }
 
+/* The optimizer's group with the parameter's rates, added if it is new. */
+static int group_of(og_session *s, og_group *groups, int *n, const og_param *p)
+{
+    int i = 0;
+    while (i < *n && (groups[i].lr_scale != p->lr_scale || groups[i].no_decay != p->no_decay))
+        i++;
+    if (i == *n)
+        groups[(*n)++] = (og_group){p->lr_scale, p->no_decay};
+    s->optimizer.groups = groups;
+    return i;
+}
+
 static og_status name_states(og_session *s)
 {
     const og_graph *g = s->joined;
     og_error *error = &s->context->error;
     s->storages.arena = s->arena;
     s->storage_of = og_arena_array(s->arena, (size_t)g->n_values + 1, sizeof(int));
-    if (!s->storage_of)
+    og_group *groups = og_arena_array(s->arena, (size_t)s->params.n + 1, sizeof(og_group));
+    int n_groups = 0;
+    if (!s->storage_of || !groups)
         return og_fail_memory(error, sizeof(int), "states");
     for (int i = 0; i < g->n_values; i++)
         s->storage_of[i] = -1;
@@ -230,6 +244,8 @@ static og_status name_states(og_session *s)
                            p->name, &v->type, v->data, 0);
         if (s->storage_of[p->value] < 0)
             return og_fail_memory(error, sizeof(og_storage), "states");
+        if (p->trained)
+            s->storages.items[s->storage_of[p->value]].group = group_of(s, groups, &n_groups, p);
     }
     return align_constants(s);
 }
@@ -329,13 +345,28 @@ static void split_batch(og_session *s)
     s->memory.micro_batch = s->micro;
 }
 
+/* Options that change the model are done before. */
+static bool is_adapted(const og_model *model, const og_options *options)
+{
+    static const char *const names[] = {"init_from", "reinit", "lora", "num_classes"};
+    for (size_t i = 0; !model->adapted && i < sizeof names / sizeof *names; i++)
+        if (og_options_is_set(options, names[i]) &&
+            !(model->built_in && strcmp(names[i], "num_classes") == 0)) {
+            og_fail(&model->context->error, OG_INVALID_ARGUMENT,
+                    "option %s changes the model: call og_model_adapt before og_session_new",
+                    names[i]);
+            return false;
+        }
+    return true;
+}
+
 og_session *og__session_plan(og_model *model, const og_options *options,
                              const og_tensor_info *inputs, int n_inputs,
                              const og_tensor_info *targets, int n_targets, og_attempt *attempt)
 {
     og_context *c = model->context;
     og__context_begin(c);
-    if (!og__context_device(c))
+    if (!og__context_device(c) || !is_adapted(model, options))
         return NULL;
     og_session *s = calloc(1, sizeof(*s));
     if (!s) {

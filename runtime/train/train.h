@@ -38,6 +38,14 @@ bool og__option_flag(const og_options *o, const char *name);
 const char *const *og__option_list(const og_options *o, const char *name, int *n);
 og_options *og__options_copy(const og_options *o);
 
+/* A low-rank branch beside a weight (lora.c). */
+typedef struct og__adapter {
+    const char *weight, *a, *b;  /* names of initializers */
+    int64_t rank, rows, columns; /* of the weight, all axes but the first as one */
+    double scale;
+    bool swapped, conv; /* the weight is [out, in], of a product; or a convolution's */
+} og__adapter;
+
 struct og_model {
     og_context *context;
     og_onnx *onnx;
@@ -50,6 +58,18 @@ struct og_model {
     int n_node_info;
     char *problems; /* malloc'd */
     bool warned;    /* of what the exporter folded */
+    bool built_in;  /* made by og_model_new */
+
+    /* adapt.c: what options changed */
+    bool adapted;
+    og_text changes;      /* a line each */
+    og_onnx *source;      /* of init_from; NULL: none */
+    const char *fresh[2]; /* the tensors of a head made anew */
+    int n_fresh;
+    og__adapter *adapters;
+    int n_adapters;
+    bool keeps_adapters;      /* saved as branches */
+    const og_onnx *unadapted; /* the model without its branches */
 };
 
 /* A model of `onnx`, which it takes over also on failure; NULL, with the context's error, where
@@ -165,7 +185,7 @@ struct og_session {
     og__update_record updates[OG_MARKS]; /* not reported, from first_update on, as a ring */
     int first_update, n_updates;
     double *results; /* by place in that ring, RESULTS + losses each (results.c) */
-    int skipped; /* updates in a row, with a fixed loss scale */
+    int skipped;     /* updates in a row, with a fixed loss scale */
     atomic_bool cancel;
     bool check_memory;
     og_profile *profile; /* NULL: nothing is timed */
@@ -274,6 +294,14 @@ void og__results_free(og_session *s);
 og_status og__results_push(og_session *s, const og__update_record *update);
 /* The oldest that is due, or with `all` the oldest; *result is left alone if there is none. */
 og_status og__results_take(og_session *s, bool all, og_step_result *result);
+
+/* lora.c: the merged weights of a session's adapters as weights to save in model->unadapted, added
+ * to the n there are; og__merges_free in any case, after saving. */
+typedef struct og__merges og__merges;
+/* Is it an adapter, or a weight that one is merged into? */
+bool og__is_adapted(const og_model *m, const char *name);
+og_status og__merges_begin(og_session *s, og__merges **merges, og_onnx_weight *weights, int *n);
+void og__merges_free(og__merges *merges);
 
 /* step.c: a call on the session begins; the context's error where it must not. */
 og_status og__session_has_memory(og_session *s);

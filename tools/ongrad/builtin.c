@@ -41,11 +41,19 @@ void og__rows_for_type(og__row *rows, int n_rows, const og_model_type *type)
     }
 }
 
+/* A file may get a new head, where the model is not only used. */
+static bool suits_a_file(const og__arguments *a, const char *name)
+{
+    unsigned changes = OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT;
+    return !strcmp(name, "num_classes") && (a->command->bit & changes);
+}
+
 int og__refuse_model_options(const og__arguments *a)
 {
     for (int i = 0; i < a->n_settings; i++) {
         const og__setting *s = &a->settings[i];
-        if (!s->from_file && og__is_model_option(s->row->info.name))
+        if (!s->from_file && og__is_model_option(s->row->info.name) &&
+            !suits_a_file(a, s->row->info.name))
             return og__say_error(a->command->name, OG__EXIT_USAGE,
                                  "--%s is an option of built-in models, and %s is given",
                                  s->row->info.name, a->model);

@@ -89,8 +89,9 @@ static void add_types(og_text *out)
 int og__help_command(const og__command *command, const og__row *rows, int n_rows)
 {
     static const char *const groups[] = {
-        "Data", "Pictures", "Shapes",  "Loss",      "Optimizer",      "Learning-rate schedule",
-        "Run",  "Output",   "Machine", "Precision", "Built-in model", "General"};
+        "Data",        "Pictures", "Shapes", "Loss",    "Optimizer", "Learning-rate schedule",
+        "Fine-tuning", "Run",      "Output", "Machine", "Precision", "Built-in model",
+        "General"};
     og_text out = {0};
     og_text_printf(&out, "ongrad %s%s%s [OPTIONS]\n\n", command->name,
                    *command->arguments ? " " : "", command->arguments);

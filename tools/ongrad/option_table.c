@@ -9,12 +9,13 @@
 #define WITH_LOSS (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK)
 #define WITH_SHAPES (WITH_DATA | OG__INSPECT | OG__EXPORT)
 #define WITH_SESSION (WITH_DATA | OG__EXPORT)
+#define CHANGES (OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT | OG__EXPORT)
 #define WITH_BUILTIN (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__INSPECT | OG__NEW)
 
 static const char data[] = "Data", pictures[] = "Pictures", run[] = "Run", output[] = "Output",
                   loss[] = "Loss", optimizer[] = "Optimizer", schedule[] = "Learning-rate schedule",
-                  precision[] = "Precision", machine[] = "Machine", shapes[] = "Shapes",
-                  model[] = "Built-in model", general[] = "General";
+                  precision[] = "Precision", machine[] = "Machine", tuning[] = "Fine-tuning",
+                  shapes[] = "Shapes", model[] = "Built-in model", general[] = "General";
 
 static const og__row own_rows[] = {
     {{"data", OG_OPTION_LIST, NULL, "[INPUT=]PATH",
@@ -247,8 +248,14 @@ static const struct {
     {"plateau_patience", OG__TRAIN | OG__PLAN, schedule},
     {"plateau_threshold", OG__TRAIN | OG__PLAN, schedule},
     {"plateau_cooldown", OG__TRAIN | OG__PLAN, schedule},
-    {"freeze", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
-    {"trainable", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, optimizer},
+    {"freeze", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, tuning},
+    {"trainable", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, tuning},
+    {"freeze_bn", OG__TRAIN | OG__PLAN | OG__CHECK, tuning},
+    {"lr_scale", OG__TRAIN | OG__PLAN | OG__CHECK, tuning},
+    {"no_decay", OG__TRAIN | OG__PLAN | OG__CHECK, tuning},
+    {"init_from", CHANGES, tuning},
+    {"reinit", CHANGES, tuning},
+    {"lora", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, tuning},
     {"device_memory", OG__PLAN, machine},
     {"split_batch", WITH_DATA, machine},
     {"amp", WITH_SESSION, precision},

@@ -282,6 +282,21 @@ static void say_split(const og__run *run)
     og_text_free(&text);
 }
 
+/* Lines of text, the first behind a heading. */
+static void say_lines(const char *heading, const char *lines)
+{
+    for (bool first = true; *lines; first = false) {
+        int n = (int)strcspn(lines, "\n");
+        og__say("  %-11s %.*s", first ? heading : "", n, lines);
+        lines += n + (lines[n] == '\n');
+    }
+}
+
+void og__report_changes(const og__run *run)
+{
+    say_lines("changed", og_model_changes(run->model));
+}
+
 void og__report_start(const og__report *r)
 {
     const og__run *run = r->run;
@@ -293,6 +308,7 @@ void og__report_start(const og__report *r)
     og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), run->model_name,
             model.opset, model.producer && *model.producer ? ", from " : "",
             model.producer ? model.producer : "", model.nodes);
+    og__report_changes(run);
     say_parameters(run);
     say_data("data", &run->data);
     og__report_stored_values(&run->data, run->inputs);

@@ -7,6 +7,7 @@
 #include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
 #include "tools/ongrad/preprocess.h"
+#include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 
 enum { MOST_THREADS = 1024 };
@@ -100,11 +101,22 @@ static int open_model(og__run *run)
     return run->model ? OG__EXIT_DONE : og__run_failed(run);
 }
 
+/* What fine-tuning changes; train tells it in its report. */
+static int adapt_model(og__run *run)
+{
+    if (og_model_adapt(run->model, run->options) != OG_OK)
+        return og__run_failed(run);
+    if (!run->quiet && strcmp(run->command, "train") != 0)
+        og__report_changes(run);
+    return OG__EXIT_DONE;
+}
+
 int og__run_open(og__run *run, const og__arguments *a)
 {
     OG__TRY(og__run_open_context(run, a)); /* before the model: wrong usage is told first */
     OG__TRY(choose_batch(run));
     OG__TRY(open_model(run));
+    OG__TRY(adapt_model(run));
     run->n_inputs = og_model_input_count(run->model);
     run->inputs = calloc((size_t)run->n_inputs + 1, sizeof *run->inputs);
     if (!run->inputs)
