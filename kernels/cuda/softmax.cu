@@ -1,33 +1,106 @@
-/* Softmax and LogSoftmax along rows that lie without gaps: one block a row, which it reads three
- * times (the second and third from cache), in float32 whatever the elements are.
+/* Softmax and LogSoftmax along rows that lie without gaps (row.h), and the cross entropy of rows of
+ * scores with labels and its gradient. A row is read three times, the second and third from cache,
+ * and computed in float32 whatever its elements are.
  *
- *     m = max x,  s = Σ exp(x - m),  y = exp(x - m) / s   or   x - m - ln s */
-#include "kernels/cuda/kernel.h"
+ *     m = max x,  s = Σ exp(x - m)
+ *     Softmax: exp(x - m) / s    LogSoftmax: x - m - ln s
+ *     loss = ln s - (x[label] - m),  lse = m + ln s
+ *     dx = (dloss + dlse) exp(x - lse), less dloss at the label */
+#include "kernels/cuda/row.h"
 #include "kernels/cuda/softmax.h"
 
-#define SOFTMAX(name, type, load, store)                                                \
-    OG_KERNEL(name, og_softmax_arguments, p)                                            \
-    {                                                                                   \
-        OG_SHARED(float, scratch, 32);                                                  \
-        const type *x = (const type *)p.x + (int64_t)blockIdx.x * p.n;                  \
-        type *y = (type *)p.y + (int64_t)blockIdx.x * p.n;                              \
-        const int step = (int)blockDim.x;                                               \
-        float m = -INFINITY, s = 0;                                                     \
-        for (int i = (int)threadIdx.x; i < p.n; i += step) {                            \
-            const float v = load(x[i]);                                                 \
-            m = m != m ? m : v > m || v != v ? v : m;                                   \
-        }                                                                               \
-        m = og_block_max(m, scratch);                                                   \
-        for (int i = (int)threadIdx.x; i < p.n; i += step)                              \
-            s += expf(load(x[i]) - m);                                                  \
-        s = og_block_sum(s, scratch);                                                   \
-        const float shift = p.log ? logf(s) : 0.0f, factor = 1.0f / s;                  \
-        for (int i = (int)threadIdx.x; i < p.n; i += step) {                            \
-            const float d = load(x[i]) - m;                                             \
-            y[i] = store(p.log ? d - shift : expf(d) * factor);                         \
-        }                                                                               \
-    }
+/* m and s of row x in pieces of `vec`. */
+#define ROW_MOMENTS(piece, vec, load)                                        \
+    float m = -INFINITY, s = 0;                                              \
+    for (int i = r.lane; i < pieces; i += r.threads) {                       \
+        piece v;                                                             \
+        OG_LOAD_PIECE(v, x, i);                                              \
+        OG_UNROLL for (int e = 0; e < vec; e++) m = og_max(m, load(v.e[e])); \
+    }                                                                        \
+    m = og_row_max(p.warps, m, scratch);                                     \
+    for (int i = r.lane; i < pieces; i += r.threads) {                       \
+        piece v;                                                             \
+        OG_LOAD_PIECE(v, x, i);                                              \
+        OG_UNROLL for (int e = 0; e < vec; e++) s += expf(load(v.e[e]) - m); \
+    }                                                                        \
+    s = og_row_sum(p.warps, s, scratch);
 
-SOFTMAX(og_softmax_float, float, , )
-SOFTMAX(og_softmax_half, uint16_t, og_half_to_float, og_float_to_half)
-SOFTMAX(og_softmax_bfloat, uint16_t, og_bfloat_to_float, og_float_to_bfloat)
+#define SOFTMAX(suffix, type, piece, vec, load, store)                 \
+    OG_KERNEL(og_softmax_##suffix, og_softmax_arguments, p)            \
+    {                                                                  \
+        OG_SHARED(float, scratch, 32);                                 \
+        const og_row r = og_row_of(p.warps);                           \
+        const int pieces = p.n / vec;                                  \
+        if (r.row >= p.rows)                                           \
+            return;                                                    \
+        const type *x = (const type *)p.x + r.row * p.n;               \
+        type *y = (type *)p.y + r.row * p.n;                           \
+        ROW_MOMENTS(piece, vec, load)                                  \
+        const float shift = p.log ? logf(s) : 0.0f, factor = 1.0f / s; \
+        for (int i = r.lane; i < pieces; i += r.threads) {             \
+            piece v;                                                   \
+            OG_LOAD_PIECE(v, x, i);                                    \
+            OG_UNROLL for (int e = 0; e < vec; e++)                    \
+            {                                                          \
+                const float d = load(v.e[e]) - m;                      \
+                v.e[e] = store(p.log ? d - shift : expf(d) * factor);  \
+            }                                                          \
+            OG_STORE_PIECE(v, y, i);                                   \
+        }                                                              \
+    }
+OG_ROW_TYPES(SOFTMAX)
+
+/* The label of a row, counted from 0; -1: it is no class. */
+OG_DEVICE int64_t og_label_of(og_cross_entropy_arguments p, int64_t row)
+{
+    int64_t label = p.narrow ? ((const int32_t *)p.labels)[row] : ((const int64_t *)p.labels)[row];
+    label = label < 0 ? label + p.n : label;
+    return label < 0 || label >= p.n ? -1 : label;
+}
+
+#define CROSS_ENTROPY(suffix, type, piece, vec, load, store)                                \
+    OG_KERNEL(og_cross_entropy_##suffix, og_cross_entropy_arguments, p)                     \
+    {                                                                                       \
+        OG_SHARED(float, scratch, 32);                                                      \
+        const og_row r = og_row_of(p.warps);                                                \
+        const int pieces = p.n / vec;                                                       \
+        if (r.row >= p.rows)                                                                \
+            return;                                                                         \
+        const type *x = (const type *)p.x + r.row * p.n;                                    \
+        ROW_MOMENTS(piece, vec, load)                                                       \
+        if (r.lane == 0) {                                                                  \
+            const int64_t label = og_label_of(p, r.row);                                    \
+            const float picked = label < 0 ? og_float_of_bits(0x7fc00000) : load(x[label]); \
+            ((type *)p.loss)[r.row] = store(logf(s) - (picked - m));                        \
+            if (p.lse_out)                                                                  \
+                p.lse_out[r.row] = (double)m + (double)logf(s);                             \
+        }                                                                                   \
+    }
+OG_ROW_TYPES(CROSS_ENTROPY)
+
+#define CROSS_ENTROPY_GRAD(suffix, type, piece, vec, load, store)                \
+    OG_KERNEL(og_cross_entropy_grad_##suffix, og_cross_entropy_arguments, p)     \
+    {                                                                            \
+        const og_row r = og_row_of(p.warps);                                     \
+        const int pieces = p.n / vec;                                            \
+        if (r.row >= p.rows)                                                     \
+            return;                                                              \
+        const type *x = (const type *)p.x + r.row * p.n;                         \
+        type *dx = (type *)p.dx + r.row * p.n;                                   \
+        const int64_t label = og_label_of(p, r.row);                             \
+        const float dloss = load(((const type *)p.dloss)[r.row]);                \
+        const float g = (float)((double)dloss + (p.dlse ? p.dlse[r.row] : 0.0)); \
+        const double lse = p.lse[r.row];                                         \
+        for (int i = r.lane; i < pieces; i += r.threads) {                       \
+            piece v;                                                             \
+            OG_LOAD_PIECE(v, x, i);                                              \
+            OG_UNROLL for (int e = 0; e < vec; e++)                              \
+            {                                                                    \
+                const float d = (float)((double)load(v.e[e]) - lse);             \
+                const float flow = g == 0 ? 0.0f : g * expf(d);                  \
+                v.e[e] = store(i * vec + e == label ? flow - dloss : flow);      \
+            }                                                                    \
+            OG_STORE_PIECE(v, dx, i);                                            \
+        }                                                                        \
+    }
+OG_ROW_TYPES(CROSS_ENTROPY_GRAD)

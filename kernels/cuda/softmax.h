@@ -6,8 +6,21 @@
 typedef struct og_softmax_arguments {
     const void *x;
     void *y;
+    long long rows;
     int n;
-    int log; /* LogSoftmax */
+    int warps; /* a warp does a row; else a block */
+    int log;   /* LogSoftmax */
 } og_softmax_arguments;
+
+/* Labels are int64, or int32 where `narrow` is set; those that no class has give NaN. lse, dlse:
+ * double; dlse NULL: zeros. */
+typedef struct og_cross_entropy_arguments {
+    const void *x, *labels, *dloss;
+    const double *lse, *dlse;
+    void *loss, *dx;
+    double *lse_out; /* NULL: not wanted */
+    long long rows;
+    int n, warps, narrow;
+} og_cross_entropy_arguments;
 
 #endif

@@ -1,5 +1,5 @@
-/* Softmax and LogSoftmax of the card against the processor's: short, odd and long rows, rows with
- * infinities and NaN, half precision. */
+/* Softmax, LogSoftmax and the cross entropy of rows of the card against the processor's: short, odd
+ * and long rows, rows with infinities and NaN, half precision. */
 #include "tests/cuda/call.h"
 
 /* The two add in another order; a half result may round the other way. */
@@ -46,5 +46,71 @@ TEST(rows_of_all_lengths)
     close_device(d);
 }
 
-static const og_test tests[] = {TEST_ROW(rows_of_all_lengths)};
+/* Scores of float32, labels of either type, one of them counted from the end. */
+static void compare_loss(og_device *d, og_dtype index, int64_t n, bool with_dlse)
+{
+    uint64_t seed = (uint64_t)n;
+    const int64_t dims[] = {5, n};
+    char text[64];
+    snprintf(text, sizeof text, "cross entropy of rows of %lld, labels %s", (long long)n,
+             og_dtype_name(index));
+    TEST_CASE(text);
+    kernel_call c = {.op = "ai.ongrad::SoftmaxCrossEntropy", .nx = 2, .ny = 2};
+    c.x[0] = test_filled(OG_FLOAT, 2, dims, &seed);
+    c.x[1] = test_tensor(index, 1, dims);
+    for (int64_t r = 0; r < 5; r++)
+        og__store_int(c.x[1].data, index, r, r == 3 ? -1 : r * 7 % n);
+    c.y[0] = test_tensor(OG_FLOAT, 1, dims);
+    c.y[1] = test_tensor(OG_DOUBLE, 1, dims);
+    same_on_card(d, &c, "rows", 0, 0, close_float);
+
+    kernel_call g = {.op = "ai.ongrad::SoftmaxCrossEntropyGrad", .nx = 4 + with_dlse, .ny = 1};
+    g.x[0] = test_filled(OG_FLOAT, 1, dims, &seed);
+    if (!with_dlse) {
+        ((float *)g.x[0].data)[1] = 0; /* an ignored row may hold anything */
+        ((float *)c.x[0].data)[n] = INFINITY;
+    }
+    g.x[1] = c.x[0];
+    g.x[2] = c.x[1];
+    g.x[3] = c.y[1];
+    if (with_dlse)
+        g.x[4] = test_filled(OG_DOUBLE, 1, dims, &seed);
+    g.y[0] = test_tensor(OG_FLOAT, 2, dims);
+    same_on_card(d, &g, "rows", n % 2 != 0, 0, close_float);
+    free(g.x[0].data);
+    free(g.x[4].data);
+    free(g.y[0].data);
+    test_free_tensors(&c);
+}
+
+TEST(cross_entropy_of_rows)
+{
+    static const int64_t lengths[] = {1, 5, 32, 1000, 1028, 3001};
+    og_device *d = open_device(2);
+    for (int i = 0; i < 6; i++) {
+        compare_loss(d, OG_INT64, lengths[i], false);
+        compare_loss(d, OG_INT32, lengths[i], true);
+    }
+    close_device(d);
+}
+
+/* There is no host to refuse it: the loss shows. */
+TEST(a_label_that_no_class_has_gives_nan)
+{
+    og_device *d = open_device(3);
+    uint64_t seed = 1;
+    kernel_call c = {.op = "ai.ongrad::SoftmaxCrossEntropy", .nx = 2, .ny = 1};
+    c.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){2, 5}, &seed);
+    c.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){2});
+    c.y[0] = test_tensor(OG_FLOAT, 1, (int64_t[]){2});
+    ((int64_t *)c.x[1].data)[0] = 5;
+    ((int64_t *)c.x[1].data)[1] = -6;
+    ((float *)c.y[0].data)[0] = ((float *)c.y[0].data)[1] = NAN;
+    card_gives(d, &c, "rows", 0, 0, close_float);
+    test_free_tensors(&c);
+    close_device(d);
+}
+
+static const og_test tests[] = {TEST_ROW(rows_of_all_lengths), TEST_ROW(cross_entropy_of_rows),
+                                TEST_ROW(a_label_that_no_class_has_gives_nan)};
 TEST_MAIN(tests)
