@@ -30,7 +30,7 @@ og_status og__weights_draw(og__building *b, int64_t seed, og_device *device)
         float *w = og_arena_alloc(b->g->arena, bytes + 1);
         if (!w)
             return og_fail_memory(&b->g->error, bytes, v->name);
-        og__draw(b->weights[i].init, seed, 0, i, &v->type, device->threads, w);
+        og__init_draw(b->weights[i].init, seed, 0, i, &v->type, device->threads, w);
         v->data = w;
     }
     return OG_OK;

@@ -33,7 +33,7 @@ og_status og__draw_tensor(og_model *m, const char *name, const og_type *type, og
     void *data = og_arena_alloc(m->arena, bytes + 1);
     if (!data)
         return og_fail_memory(&m->context->error, bytes, name);
-    og__draw(init, seed, stream, number, type, m->context->host->threads, data);
+    og__init_draw(init, seed, stream, number, type, m->context->host->threads, data);
     *tensor = (og_onnx_tensor){name, *type, data};
     return OG_OK;
 }

@@ -50,8 +50,8 @@ static void draw_block(const uint32_t key[2], og__init init, int64_t at, double 
     }
 }
 
-void og__draw(og__init init, int64_t seed, int stream, int64_t number, const og_type *type,
-              int threads, void *w)
+void og__init_draw(og__init init, int64_t seed, int stream, int64_t number, const og_type *type,
+                   int threads, void *w)
 {
     int64_t n = og_type_elements(type), blocks = (n + BLOCK - 1) / BLOCK;
     bool wide = type->dtype == OG_DOUBLE;

@@ -34,8 +34,8 @@ static inline og__init og__normal(double deviation)
 enum { OG__DRAW_MODEL, OG__DRAW_AGAIN, OG__DRAW_ADAPTER };
 
 /* w: all elements of a float32 or float64 tensor */
-void og__draw(og__init init, int64_t seed, int stream, int64_t number, const og_type *type,
-              int threads, void *w);
+void og__init_draw(og__init init, int64_t seed, int stream, int64_t number, const og_type *type,
+                   int threads, void *w);
 
 /* What PyTorch's module begins with that reads value `id` of a loaded graph as its parameter:
  * linear layers and convolutions uniform in ±1/√fan_in, weight and bias (nn.Linear, nn.Conv2d:
