@@ -43,9 +43,10 @@ OG__BUILDS(void, og__gemm_pack,
 OG__BUILDS(void, og__gemm_packed,
            (const og__gemm *g, const void *a, const void *packed, void *c, void *workspace));
 
-/* gemm_bfloat.c: the same for A and B of bfloat16, where og__has_bfloat16() (gemm_bfloat.h says how);
- * summed in float, over the whole of k before C is added or rounded. n in groups of 64 columns as above; the workspace is
- * og__gemm_bfloat_rows_bytes(g), enough for at most g's m rows. */
+/* gemm_bfloat.c: the same for A and B of bfloat16, where og__has_bfloat16() (gemm_bfloat.h says
+ * how); summed in float, over the whole of k before C is added or rounded. n in groups of 64
+ * columns as above; the workspace is og__gemm_bfloat_rows_bytes(g), enough for at most g's m rows.
+ */
 size_t og__gemm_bfloat_bytes(int64_t n, int64_t k);
 size_t og__gemm_bfloat_rows_bytes(const og__gemm *g);
 void og__gemm_bfloat_pack(const og__gemm *g, const void *b, void *packed, int64_t first,

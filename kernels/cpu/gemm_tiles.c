@@ -13,15 +13,10 @@
 
 #if defined(__x86_64__)
 
-enum {
-    TILE = 16 * 32,
-    PANEL = 32,
-    GROUP = 64,
-    DEPTH = 512,
-    BLOCK_BYTES = 1 << 20,
-    LINE = 64,
-    STREAMED = 1 << 21 /* bytes of C that are too many for the second cache */
-};
+enum { LINE = 64 /* bytes */, TILE = 16 * 32, PANEL = 32, GROUP = 64, DEPTH = 512 };
+enum { AHEAD = 16 };            /* rows that are fetched before they are packed */
+enum { BLOCK_BYTES = 1 << 20 }; /* of packed rows of A */
+enum { STREAMED = 1 << 21 };    /* bytes of C that are too many for the second cache */
 
 /* k filled up to whole tiles */
 static int64_t filled(int64_t k)
@@ -54,25 +49,28 @@ static size_t rows_bytes(const og__gemm *g)
 
 /* ---- packing */
 
-/* 32 columns of B whose rows have no gaps, two rows at a time. */
-INLINE void pack_rows(const uint16_t *b, int64_t row, int64_t k, uint16_t *to)
+/* 64 columns of B whose rows have no gaps, two rows at a time; panels are `panel` elements apart.
+ */
+INLINE void pack_rows(const uint16_t *b, int64_t row, int64_t k, uint16_t *to, int64_t panel)
 {
     for (int64_t p = 0; p + 1 < k; p += 2) {
+        for (int j = 0; j < GROUP; j += LINE / 2) {
+            __builtin_prefetch(b + AHEAD * row + j);
+            __builtin_prefetch(b + (AHEAD + 1) * row + j);
+        }
         pair *tile = (pair *)(to + p / 32 * (2 * TILE) + p % 32 * LANES);
-        for (int j = 0; j < 2; j++)
-            *(pairs *)(tile + j * (TILE / 2)) = interleave(*(const halves *)(b + j * LANES),
-                                                           *(const halves *)(b + row + j * LANES));
+#pragma GCC unroll 4
+        for (int j = 0; j < GROUP; j += LANES)
+            *(pairs *)(tile + j / PANEL * panel / 2 + j % PANEL / LANES * (TILE / 2)) =
+                interleave(*(const halves *)(b + j), *(const halves *)(b + row + j));
         b += 2 * row;
     }
 }
 
-static TARGET void pack_panel(const og__gemm *g, const uint16_t *b, int64_t columns, uint16_t *to)
+/* One panel of B from `first` of k on, `columns` of which B has. */
+static TARGET void pack_panel(const og__gemm *g, const uint16_t *b, int64_t columns, int64_t first,
+                              uint16_t *to)
 {
-    int64_t first = 0; /* of k, that is not packed yet */
-    if (g->b_column == 1 && columns >= PANEL) {
-        first = g->k / 32 * 32;
-        pack_rows(b, g->b_row, first, to);
-    }
     for (int64_t p = first; p < g->k; p += 32)
         for (int64_t j = 0; j < PANEL; j += LANES) {
             pairs v[LANES];
@@ -87,24 +85,39 @@ static TARGET void pack_panel(const og__gemm *g, const uint16_t *b, int64_t colu
 
 static TARGET void pack(const og__gemm *g, const void *b, void *packed, int64_t first, int64_t last)
 {
-    for (int64_t q = first * 2; q < last * 2; q++)
-        pack_panel(g, (const uint16_t *)b + q * PANEL * g->b_column, g->n - q * PANEL,
-                   (uint16_t *)packed + q * PANEL * filled(g->k));
+    int64_t panel = PANEL * filled(g->k);
+    for (int64_t q = first; q < last; q++) {
+        const uint16_t *from = (const uint16_t *)b + q * GROUP * g->b_column;
+        uint16_t *to = (uint16_t *)packed + q * 2 * panel;
+        int64_t columns = g->n - q * GROUP, done = 0; /* of k */
+        if (g->b_column == 1 && columns >= GROUP) {
+            done = g->k / 32 * 32;
+            pack_rows(from, g->b_row, done, to, panel);
+        }
+        pack_panel(g, from, columns, done, to);
+        pack_panel(g, from + PANEL * g->b_column, columns - PANEL, done, to + panel);
+    }
 }
 
-/* m rows of A */
+/* m rows of A: 16 at a time, but columns, in which 32 are a cache line, both tiles of a panel. */
 static TARGET void pack_a(const og__gemm *g, const uint16_t *a, int64_t m, uint16_t *to)
 {
-    int64_t k = filled(g->k);
-    for (int64_t i = 0; i < m; i += LANES) {
+    int64_t k = filled(g->k), step = g->a_row == 1 ? PANEL : LANES;
+    for (int64_t i = 0; i < m; i += step) {
         int64_t tiles = m - i / PANEL * PANEL > LANES ? 2 : 1; /* of this panel */
         uint16_t *panel = to + i / PANEL * PANEL * k + i % PANEL / LANES * TILE;
         for (int64_t p = 0; p < k; p += 32) {
-            pairs v[LANES];
-            load_square(v, a + i * g->a_row + p * g->a_column, m - i, g->k - p, g->a_row,
-                        g->a_column);
-            for (int64_t r = 0; r < LANES; r++)
-                *(pairs *)(panel + p / 32 * tiles * TILE + r * 32) = v[r];
+            if (step == PANEL)
+                for (int64_t r = 0; r < 32; r++)
+                    __builtin_prefetch(a + i + (p + 32 + r) * g->a_column);
+            for (int64_t t = 0; t < og__min(step / LANES, tiles); t++) {
+                pairs v[LANES];
+                int64_t row = i + t * LANES;
+                load_square(v, a + row * g->a_row + p * g->a_column, m - row, g->k - p, g->a_row,
+                            g->a_column);
+                for (int64_t r = 0; r < LANES; r++)
+                    *(pairs *)(panel + (p / 32 * tiles + t) * TILE + r * 32) = v[r];
+            }
         }
     }
 }
