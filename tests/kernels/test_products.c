@@ -441,6 +441,15 @@ static const conv_case conv_cases[] = {
     {"large image", 2, 1, 3, 8, 1, {150, 190}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
 };
 
+/* 1 × 1 windows of not too few channels */
+static const conv_case pointwise_cases[] = {
+    {"pixels", 2, 3, 33, 50, 1, {7, 5}, {1, 1}},
+    {"many pixels", 2, 2, 32, 40, 1, {20, 17}, {1, 1}},
+    {"many channels", 2, 4, 320, 130, 1, {4, 4}, {1, 1}},
+    {"one pixel an image", 2, 40, 48, 64, 1, {1, 1}, {1, 1}},
+    {"one axis", 1, 3, 32, 48, 1, {65}, {1}, {1}, {1}, {0, 0}},
+};
+
 typedef struct geometry {
     int64_t out[3], begins[3], strides[3], dilations[3];
 } geometry;
@@ -515,14 +524,14 @@ static og_tensor spatial_tensor(og_dtype dtype, int64_t first, int64_t second, i
 #define WIDE_WEIGHTS "ai.ongrad::WideConvGradWeights"
 /* Does kernel `name` of `op` give the sums? to: as conv_sums; ConvTranspose reads y and writes x.
  * last: images channels-last. */
-static void check_conv(const char *op, const char *name, og_dtype dtype, int to, double tolerance,
-                       bool last)
+static void check_cases(const conv_case *cases, size_t n_cases, const char *op, const char *name,
+                        og_dtype dtype, int to, double tolerance, bool last)
 {
     uint64_t seed = 5;
     bool transpose = !strcmp(op, "ConvTranspose");
     og_dtype result = strcmp(op, WIDE_WEIGHTS) == 0 ? OG_FLOAT : dtype;
-    for (size_t i = 0; i < sizeof conv_cases / sizeof *conv_cases; i++) {
-        conv_case k = conv_cases[i];
+    for (size_t i = 0; i < n_cases; i++) {
+        conv_case k = cases[i];
         if (transpose && k.auto_pad)
             continue; /* auto_pad means other things there */
         if (to == 2 && k.group > 1 && dtype == OG_BFLOAT16 && !strcmp(name, "oneDNN"))
@@ -598,6 +607,13 @@ static void check_conv(const char *op, const char *name, og_dtype dtype, int to,
     TEST_CASE("");
 }
 
+static void check_conv(const char *op, const char *name, og_dtype dtype, int to, double tolerance,
+                       bool last)
+{
+    check_cases(conv_cases, sizeof conv_cases / sizeof *conv_cases, op, name, dtype, to, tolerance,
+                last);
+}
+
 static void check_convs(const char *kernel, og_dtype dtype, double tolerance, bool last)
 {
     check_conv("Conv", kernel, dtype, 0, tolerance, last);
@@ -644,21 +660,24 @@ TEST(conv_channels_last)
     check_conv(WIDE_WEIGHTS, "oneDNN", OG_BFLOAT16, 2, 1e-5, true);
 }
 
+TEST(conv_pointwise)
+{
+    if (!og__has_bfloat16())
+        SKIP("this processor does not multiply bfloat16");
+    size_t n = sizeof pointwise_cases / sizeof *pointwise_cases;
+    check_cases(pointwise_cases, n, "ai.ongrad::ConvGradWeights", "bfloat16", OG_BFLOAT16, 2, 4e-3,
+                true);
+    check_cases(pointwise_cases, n, WIDE_WEIGHTS, "bfloat16", OG_BFLOAT16, 2, 3e-6, true);
+}
+
 static const og_test tests[] = {
-    TEST_ROW(matmul_float),
-    TEST_ROW(matmul_double),
-    TEST_ROW(matmul_half),
-    TEST_ROW(matmul_onednn),
-    TEST_ROW(matmul_bfloat16),
-    TEST_ROW(matmul_bfloat),
-    TEST_ROW(matmul_bfloat_special),
-    TEST_ROW(matmul_cut),
-    TEST_ROW(matmul_integers),
-    TEST_ROW(matmul_threads),
-    TEST_ROW(conv_float),
-    TEST_ROW(conv_double),
-    TEST_ROW(conv_half),
-    TEST_ROW(conv_onednn),
-    TEST_ROW(conv_channels_last),
+    TEST_ROW(conv_pointwise), TEST_ROW(matmul_float),
+    TEST_ROW(matmul_double),  TEST_ROW(matmul_half),
+    TEST_ROW(matmul_onednn),  TEST_ROW(matmul_bfloat16),
+    TEST_ROW(matmul_bfloat),  TEST_ROW(matmul_bfloat_special),
+    TEST_ROW(matmul_cut),     TEST_ROW(matmul_integers),
+    TEST_ROW(matmul_threads), TEST_ROW(conv_float),
+    TEST_ROW(conv_double),    TEST_ROW(conv_half),
+    TEST_ROW(conv_onednn),    TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)
