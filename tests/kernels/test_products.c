@@ -450,6 +450,16 @@ static const conv_case pointwise_cases[] = {
     {"one axis", 1, 3, 32, 48, 1, {65}, {1}, {1}, {1}, {0, 0}},
 };
 
+/* One filter a channel. */
+static const conv_case depthwise_cases[] = {
+    {"3 x 3", 2, 3, 70, 70, 70, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {"strided", 2, 9, 64, 64, 64, {10, 7}, {3, 3}, {2, 3}, {1, 1}, {1, 0, 1, 2}},
+    {"tiny images", 2, 16, 200, 200, 200, {2, 2}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {"5 x 4, dilated", 2, 2, 17, 17, 17, {13, 17}, {5, 4}, {1, 2}, {2, 3}, {4, 3, 4, 3}},
+    {"pads wider than the image", 2, 2, 3, 3, 3, {2, 2}, {3, 3}, {1, 1}, {1, 1}, {3, 3, 3, 3}},
+    {"one axis", 1, 2, 33, 33, 33, {40}, {7}, {2}, {1}, {3, 3}},
+};
+
 typedef struct geometry {
     int64_t out[3], begins[3], strides[3], dilations[3];
 } geometry;
@@ -670,14 +680,20 @@ TEST(conv_pointwise)
     check_cases(pointwise_cases, n, WIDE_WEIGHTS, "bfloat16", OG_BFLOAT16, 2, 3e-6, true);
 }
 
+TEST(conv_depthwise)
+{
+    size_t n = sizeof depthwise_cases / sizeof *depthwise_cases;
+    check_cases(depthwise_cases, n, "ai.ongrad::ConvGradWeights", "depthwise", OG_FLOAT, 2, 3e-6,
+                true);
+    check_cases(depthwise_cases, n, WIDE_WEIGHTS, "depthwise", OG_BFLOAT16, 2, 3e-6, true);
+}
+
 static const og_test tests[] = {
-    TEST_ROW(conv_pointwise), TEST_ROW(matmul_float),
-    TEST_ROW(matmul_double),  TEST_ROW(matmul_half),
-    TEST_ROW(matmul_onednn),  TEST_ROW(matmul_bfloat16),
-    TEST_ROW(matmul_bfloat),  TEST_ROW(matmul_bfloat_special),
-    TEST_ROW(matmul_cut),     TEST_ROW(matmul_integers),
-    TEST_ROW(matmul_threads), TEST_ROW(conv_float),
-    TEST_ROW(conv_double),    TEST_ROW(conv_half),
-    TEST_ROW(conv_onednn),    TEST_ROW(conv_channels_last),
+    TEST_ROW(conv_pointwise),  TEST_ROW(conv_depthwise),     TEST_ROW(matmul_float),
+    TEST_ROW(matmul_double),   TEST_ROW(matmul_half),        TEST_ROW(matmul_onednn),
+    TEST_ROW(matmul_bfloat16), TEST_ROW(matmul_bfloat),      TEST_ROW(matmul_bfloat_special),
+    TEST_ROW(matmul_cut),      TEST_ROW(matmul_integers),    TEST_ROW(matmul_threads),
+    TEST_ROW(conv_float),      TEST_ROW(conv_double),        TEST_ROW(conv_half),
+    TEST_ROW(conv_onednn),     TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)
