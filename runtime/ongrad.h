@@ -383,6 +383,9 @@ typedef struct og_memory_report {
     uint64_t activations;
     uint64_t lower_bound; /* the most bytes live at once in it */
     uint64_t peak;        /* persistent + activations: predicted, and what is allocated */
+    /* of the host's memory, beside all that: what the process held when everything was planned and
+     * nothing of the above was there: program, libraries, kernels' code, data; 0: not known */
+    uint64_t program;
     /* where the budget made more be computed again than is cheap, or option recompute is max: the
      * least peak at this batch size; else 0 */
     uint64_t least;

@@ -155,6 +155,14 @@ static void cpu_memory(og_device *device, uint64_t *total, uint64_t *left)
         *left = *total;
 }
 
+static uint64_t cpu_held(og_device *device)
+{
+    (void)device;
+    uint64_t kilobytes = 0;
+    read_number("/proc/self/status", "RssAnon:", &kilobytes);
+    return kilobytes * 1024;
+}
+
 /* ---- the device */
 
 /* Primitives of plans that were only tried stay in oneDNN's cache, and freed memory with the heap.
@@ -229,6 +237,7 @@ og_device *og_cpu_device_new(int threads)
         .memory = cpu_memory,
         .alloc = cpu_alloc,
         .free = cpu_free,
+        .held = cpu_held,
         .settle = cpu_settle,
         .destroy = cpu_destroy,
     };

@@ -149,6 +149,9 @@ struct og_device {
     void *(*alloc)(og_device *device,
                    size_t bytes); /* 256-byte aligned, zeroed; NULL when refused */
     void (*free)(og_device *device, void *memory, size_t bytes);
+    /* Bytes of the host's memory that this process holds and no file backs; 0: not known. NULL: as
+     * for 0. */
+    uint64_t (*held)(og_device *device);
     /* Plans were made: gives back what only making them took. NULL: nothing to do. */
     void (*settle)(og_device *device);
     void (*destroy)(og_device *device);

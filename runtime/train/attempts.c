@@ -78,7 +78,7 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
                            int n_inputs, const og_tensor_info *targets, int n_targets)
 {
     const wanted w = {model, options, inputs, targets, n_inputs, n_targets};
-    og_device *d = model->context->device;
+    og_device *d = model->context->device, *host = model->context->host;
     uint64_t cap = 0, refused = 0;
     for (int i = 0; i <= MOST_REFUSALS; i++) {
         og_session *s = plan_within(&w, cap);
@@ -87,6 +87,7 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         s->memory.refused = refused;
         if (d->settle)
             d->settle(d);
+        s->memory.program = host->held ? host->held(host) : 0;
         og_status status =
             og_options_get(options, "device_memory") ? OG_OK : og__session_allocate(s);
         if (status == OG_OK)

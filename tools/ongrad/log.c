@@ -91,6 +91,7 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_int(&json, "peak_bytes", (int64_t)f->peak_bytes);
     og_json_int(&json, "predicted_peak_bytes", (int64_t)f->predicted_peak_bytes);
     og_json_int(&json, "data_bytes", (int64_t)f->data_bytes);
+    og_json_int(&json, "program_bytes", (int64_t)f->program_bytes);
     og_json_int(&json, "process_start_bytes", (int64_t)f->process_start_bytes);
     og_json_int(&json, "process_peak_bytes", (int64_t)f->process_peak_bytes);
     og_json_int(&json, "anonymous_start_bytes", (int64_t)f->anonymous_start_bytes);

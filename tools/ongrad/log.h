@@ -33,7 +33,8 @@ typedef struct og__log_final {
     og__log_losses losses;
     const og__metrics *validation; /* the last one; NULL: none */
     uint64_t peak_bytes, predicted_peak_bytes;
-    uint64_t data_bytes;                              /* batches of data held ready, beside them */
+    uint64_t data_bytes;    /* batches of data held ready, beside them */
+    uint64_t program_bytes; /* and what the process held before any of these */
     uint64_t process_start_bytes, process_peak_bytes; /* resident */
     uint64_t anonymous_start_bytes, anonymous_bytes;  /* no file's; the latter after the steps */
     const char *stopped_by;                           /* NULL: nothing */

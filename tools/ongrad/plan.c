@@ -128,6 +128,7 @@ static int print_json(const planning *p)
         og_json_int(&j, categories[i].key, (int64_t)bytes_of(p, i));
     og_json_close(&j, '}');
     og_json_int(&j, "peak_bytes", (int64_t)m->peak);
+    og_json_int(&j, "program_bytes", (int64_t)m->program);
     og_json_int(&j, "activations_lower_bound_bytes", (int64_t)m->lower_bound);
     og_json_int(&j, "budget_bytes", (int64_t)m->budget);
     og_json_int(&j, "total_bytes", (int64_t)m->total);
@@ -184,6 +185,7 @@ static void add_memory(const planning *p, og_text *out)
         const char *label;
         uint64_t bytes;
     } totals[] = {{"predicted peak", m->peak},
+                  {"process beside it", m->program},
                   {"budget", m->budget},
                   {"available", m->available},
                   {"total", m->total}};

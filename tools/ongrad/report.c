@@ -177,8 +177,9 @@ static void say_memory(const og__run *run, const og__feed *feed)
                 "", peak, 2 * run->batch_size, og_format_bytes(budget, twice));
     else
         og__say("  %-11s predicted peak %s", "", peak);
-    og__say("  %-11s batches of data beside it: %s", "",
-            og_format_bytes(budget, og_loader_bytes(feed->loader)));
+    og__say("  %-11s beside it: batches of data %s, all else of the process %s", "",
+            og_format_bytes(budget, og_loader_bytes(feed->loader)),
+            og_format_bytes(available, m.program));
     if (m.more_time > 0.0101)
         og__say("  %-11s computing activations again is predicted to add %.0f %% to a step", "",
                 100 * m.more_time);

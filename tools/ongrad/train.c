@@ -314,6 +314,7 @@ static void write_final(trainer *t, double seconds)
                                                 .peak_bytes = memory.peak,
                                                 .predicted_peak_bytes = t->predicted_peak,
                                                 .data_bytes = og_loader_bytes(t->feed.loader),
+                                                .program_bytes = memory.program,
                                                 .process_start_bytes = t->start_bytes,
                                                 .process_peak_bytes = og__process_peak(),
                                                 .anonymous_start_bytes = t->anonymous_start,
