@@ -261,6 +261,11 @@ OG_API og_status og_model_loss(const og_model *model, int index, og_loss_info *i
 OG_API int og_model_target_count(const og_model *model);
 OG_API const char *og_model_target_name(const og_model *model, int index);
 
+/* What exporting did to the model's training, one line a kind: "repaired: …" by loading, "trained:
+ * …" all the same, "lost: …" with the export call that keeps it; "" if nothing. Lives until the
+ * next call. */
+OG_API const char *og_model_export_notes(og_model *model);
+
 /* ---- inspection: the graph with its inputs bound */
 
 typedef struct og_node_info {

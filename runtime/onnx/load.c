@@ -210,11 +210,13 @@ static og_status load_model(og__loader *l)
     og__scope scope = {
         .prefix = "", .n_opsets = m.n_opsets, .opsets = m.opsets, .values = og__names_in(l->arena)};
     l->onnx->initializers = og_arena_array(l->arena, (size_t)g.n_initializers, sizeof(og_const));
+    l->onnx->n_initializers = l->onnx->initializers ? g.n_initializers : 0;
     l->onnx->initializer_index = og__names_in(l->arena);
     og__initializers_load(l, &scope, &g, l->onnx->initializers, &l->onnx->initializer_index);
     load_folds(l, &scope, &g);
     og__restore_parameters(l, &scope, &g);
     og__restore_ties(l, &scope, &g);
+    og__restore_names(l, &scope, &g);
     load_inputs(l, &scope, &g);
     og__nodes_load(l, &scope, g.nodes, g.n_nodes);
     load_outputs(l, &scope, &g);
@@ -351,6 +353,13 @@ og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error
     og_onnx_free(onnx);
     og_error_move(error, &own);
     return NULL;
+}
+
+og_onnx_repair og_onnx_repaired(const og_onnx *onnx, og_repair what)
+{
+    while (onnx->base)
+        onnx = onnx->base;
+    return onnx->repairs[what];
 }
 
 og_onnx *og_onnx_base(const og_onnx *onnx)

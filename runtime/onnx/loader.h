@@ -34,6 +34,8 @@ struct og_onnx {
     const char *producer;
     og__names initializer_index; /* name → index in initializers */
     og_const *initializers;      /* of the top graph, in file order */
+    int n_initializers;
+    og_onnx_repair repairs[OG_REPAIRS];
 };
 
 /* ---- graphs made here (save_graph.c) */
@@ -139,9 +141,10 @@ bool og__attributes_load(og__loader *l, const og__scope *scope, const og__node_v
 /* A function's defaults for attributes that are not among the n there already. */
 bool og__attributes_defaults(og__loader *l, const og__scope *scope,
                              const og__function_view *function, og_attr *attrs, int *n);
-/* restore.c, tie.c: after the initializers, before the nodes. */
+/* restore.c, tie.c, rename.c: after the initializers, before the nodes. */
 void og__restore_parameters(og__loader *l, og__scope *scope, const og__graph_view *g);
 void og__restore_ties(og__loader *l, og__scope *scope, const og__graph_view *g);
+void og__restore_names(og__loader *l, og__scope *scope, const og__graph_view *g);
 /* bytes.c: the model's bytes with another graph, which `write` makes of the one that is there. */
 void og__graph_rewrite(og__loader *l, void (*write)(void *user, og__wire graph, og__out *out),
                        void *user);

@@ -24,6 +24,20 @@ og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder,
 og_onnx *og_onnx_from_graph(og_graph *g, og_error *error);
 void og_onnx_free(og_onnx *onnx);
 
+/* What an optimizing exporter did to parameters, and loading undid. */
+typedef enum og_repair {
+    OG_REPAIR_PARTED,  /* one of several equal ones was kept for all */
+    OG_REPAIR_BIAS,    /* biases of zeros were dropped */
+    OG_REPAIR_TIED,    /* a copy was made of a shared weight */
+    OG_REPAIR_RENAMED, /* a transposed weight lost its name */
+    OG_REPAIRS
+} og_repair;
+typedef struct og_onnx_repair {
+    int n;
+    const char *first; /* of them, by name */
+} og_onnx_repair;
+og_onnx_repair og_onnx_repaired(const og_onnx *onnx, og_repair what);
+
 /* ---- a model with changes */
 
 /* An initializer. Elements are borrowed: they outlive the model. */

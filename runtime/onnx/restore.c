@@ -325,8 +325,13 @@ static bool change_graph(restore *r)
         return no_memory(r);
     memcpy(all, onnx->initializers, sizeof(*all) * (size_t)n);
     onnx->initializers = all;
+    onnx->n_initializers = n + r->n_back;
     for (int i = 0; i < r->n_back; i++) {
         const slot *s = &r->back[i];
+        og_onnx_repair *done =
+            &onnx->repairs[*s->content->name ? OG_REPAIR_PARTED : OG_REPAIR_BIAS];
+        if (done->n++ == 0)
+            done->first = s->name;
         all[n + i] = (og_const){.type = s->content->type, .data = s->content->data};
         int id = og_graph_add_const(r->l->g, s->name, &s->content->type, s->content->data).id;
         if (!og__names_set(&r->scope->values, s->name, id) ||

@@ -123,7 +123,7 @@ cleanup:
 static uint64_t tensor_bytes(const og_onnx *onnx)
 {
     uint64_t total = 0;
-    for (size_t i = 0; i < onnx->initializer_index.n; i++)
+    for (int i = 0; i < onnx->n_initializers; i++)
         total += (uint64_t)og_type_bytes(&onnx->initializers[i].type);
     return total;
 }

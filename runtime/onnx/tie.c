@@ -70,6 +70,9 @@ static bool replace(tie *t, og__scope *scope, og_value *copy, const og_value *or
         return no_memory(t);
     t->pairs = pairs;
     t->pairs[t->n++] = (pair){copy->name, original->name};
+    og_onnx_repair *done = &t->l->onnx->repairs[OG_REPAIR_TIED];
+    if (done->n++ == 0)
+        done->first = original->name;
     og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_FORWARD,
                                         .node = copy->name,
                                         .op = "Transpose",

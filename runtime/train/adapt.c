@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/graph/op.h"
+
 og_status og__model_edit(og_model *m, const og_onnx_edit *edit)
 {
     og_onnx *edited = og_onnx_edited(m->onnx, edit, &m->context->error);
@@ -54,6 +56,18 @@ int og__weight_of(const og_graph *g, int id, bool *swapped)
     }
     const og_value *v = g->values[id];
     return v->kind == OG_VALUE_CONST && *v->name && (!*swapped || v->type.rank == 2) ? id : -1;
+}
+
+int og__layer_weight(const og_graph *g, const og_node *n, bool *rows)
+{
+    bool swapped, gemm = og_op_is(n->op, NULL, "Gemm"), conv = og_op_is(n->op, NULL, "Conv");
+    if (!(gemm || conv || og_op_is(n->op, NULL, "MatMul")) || n->n_in < 2)
+        return -1;
+    int w = og__weight_of(g, n->in[1], &swapped);
+    if (w < 0 || (conv ? swapped || g->values[w]->type.rank < 3 : g->values[w]->type.rank != 2))
+        return -1;
+    *rows = conv || (gemm && og_attr_int(n, "transB", 0) != 0) != swapped;
+    return w;
 }
 
 og_status og__no_match(const og_graph *g, const char *option, const char *glob, og_error *error)

@@ -17,6 +17,11 @@ og_status og__draw_tensor(og_model *m, const char *name, const og_type *type, og
 /* The constant that value `id` is, or that a Transpose of two axes makes it of; -1: neither.
  * *swapped: the latter. */
 int og__weight_of(const og_graph *g, int id, bool *swapped);
+/* The weight of rank 2 that a Gemm or MatMul reads as its second operand, or a convolution; -1: the
+ * node is none of these, or reads none. *rows: its first axis is the layer's outputs, as in
+ * PyTorch.
+ */
+int og__layer_weight(const og_graph *g, const og_node *n, bool *rows);
 /* The float initializer that --OPTION GLOB names nearest, for "matches none … did you mean". */
 og_status og__no_match(const og_graph *g, const char *option, const char *glob, og_error *error);
 

@@ -78,14 +78,14 @@ static bool is_pointwise(const og_node *n, const og_type *weight)
 /* Is it a layer of which classes can be the outputs? Fills in what is known of it then. */
 static bool is_layer(head *h, const og_node *n)
 {
-    bool swapped, gemm = is(n, "Gemm"), conv = is(n, "Conv");
-    int w = gemm || conv || is(n, "MatMul") ? og__weight_of(h->g, n->in[1], &swapped) : -1;
+    bool rows;
+    int w = og__layer_weight(h->g, n, &rows);
     if (w < 0)
         return false;
     const og_type *t = &h->g->values[w]->type;
-    if (conv ? !is_pointwise(n, t) : t->rank != 2)
+    bool conv = is(n, "Conv");
+    if (conv && !is_pointwise(n, t))
         return false;
-    bool rows = conv || (gemm && og_attr_int(n, "transB", 0) != 0) != swapped;
     h->node = n;
     h->weight = w;
     h->conv = conv;

@@ -2,6 +2,7 @@
  * listed. */
 #include <string.h>
 
+#include "runtime/graph/op.h"
 #include "runtime/train/adapt.h"
 
 enum { MOST_LISTED = 8 };
@@ -46,6 +47,49 @@ static const og_value *find(const og_graph *g, const char *name)
     return NULL;
 }
 
+/* 1: layers read it as [out, in], 2: as [in, out]; 0: none reads it, or they do not agree. */
+static int orientation(const og_graph *g, const og_value *v)
+{
+    int found = 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        bool rows;
+        if (og_op_is(g->nodes[i]->op, NULL, "Conv") ||
+            og__layer_weight(g, g->nodes[i], &rows) != v->id)
+            continue;
+        if (found && found != (rows ? 1 : 2))
+            return 0;
+        found = rows ? 1 : 2;
+    }
+    return found;
+}
+
+/* w, which `from` has, as the tensor v of g, in *tensor; data NULL: it does not fit. A weight that
+ * one side has transposed (built-in models and optimizing exporters do) is transposed. */
+static og_status take(og_model *m, const og_value *v, const og_graph *from, const og_value *w,
+                      og_onnx_tensor *tensor)
+{
+    *tensor = (og_onnx_tensor){v->name, v->type, NULL};
+    int64_t rows = v->type.dims[0], columns = v->type.dims[1];
+    int here = v->type.rank == 2 ? orientation(m->graph, v) : 0;
+    int there = here ? orientation(from, w) : 0;
+    if (!here || !there || here == there) {
+        tensor->data = og_type_equal(&v->type, &w->type) ? w->data : NULL;
+        return OG_OK;
+    }
+    if (w->type.rank != 2 || w->type.dtype != v->type.dtype || w->type.dims[0] != columns ||
+        w->type.dims[1] != rows)
+        return OG_OK;
+    size_t size = (size_t)og_dtype_bits(v->type.dtype) / 8;
+    char *to = og_arena_alloc(m->arena, (size_t)og_type_bytes(&v->type) + 1);
+    if (!to)
+        return og_fail_memory(&m->context->error, (size_t)og_type_bytes(&v->type), v->name);
+    tensor->data = to;
+    for (int64_t i = 0; i < rows; i++)
+        for (int64_t k = 0; k < columns; k++, to += size)
+            memcpy(to, (const char *)w->data + (size_t)(k * rows + i) * size, size);
+    return OG_OK;
+}
+
 og_status og__load_weights(og_model *m, const og_options *options)
 {
     og_error *error = &m->context->error;
@@ -70,13 +114,16 @@ og_status og__load_weights(og_model *m, const og_options *options)
         weights += is_weight(v);
         if (!is_weight(v))
             continue;
-        if (!w)
+        if (!w) {
             list(&missing, "%s", v->name);
-        else if (!og_type_equal(&v->type, &w->type))
+            continue;
+        }
+        OG_TRY(take(m, v, from, w, &tensors[n]));
+        if (tensors[n].data)
+            n++;
+        else
             list(&other, "%s %s there, %s here", v->name, og_type_text(have, NULL, &w->type),
                  og_type_text(want, NULL, &v->type));
-        else
-            tensors[n++] = (og_onnx_tensor){v->name, v->type, w->data};
     }
     for (int i = 0; i < from->n_values; i++)
         if (is_weight(from->values[i]) && !find(g, from->values[i]->name))

@@ -92,17 +92,13 @@ static bool is(const og_node *n, const char *op)
  * [out, in …]. */
 static int target_of(const og_graph *g, const og_node *n, bool *rows)
 {
-    bool swapped, gemm = is(n, "Gemm"), conv = is(n, "Conv");
-    if (!(gemm || conv || is(n, "MatMul")) || n->n_out < 1 || !*g->values[n->out[0]]->name)
-        return -1;
-    int w = og__weight_of(g, n->in[1], &swapped);
+    int w = og__layer_weight(g, n, rows);
     const og_type *t = w < 0 ? NULL : &g->values[w]->type;
-    if (!t || (t->dtype != OG_FLOAT && t->dtype != OG_DOUBLE) ||
-        (conv ? swapped || t->rank < 3 || og_attr_int(n, "group", 1) != 1 : t->rank != 2))
+    if (!t || (t->dtype != OG_FLOAT && t->dtype != OG_DOUBLE) || !*g->values[n->out[0]]->name)
         return -1;
-    if (gemm && (og_attr_float(n, "alpha", 1) != 1 || og_attr_int(n, "transA", 0) != 0))
+    if (og_attr_float(n, "alpha", 1) != 1 || og_attr_int(n, "transA", 0) != 0 ||
+        og_attr_int(n, "group", 1) != 1)
         return -1;
-    *rows = conv || (gemm && og_attr_int(n, "transB", 0) != 0) != swapped;
     return w;
 }
 

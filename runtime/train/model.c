@@ -42,6 +42,7 @@ void og_model_free(og_model *m)
     og_arena_free(m->inspect_arena);
     free(m->problems);
     og_text_free(&m->changes);
+    og_text_free(&m->export_notes);
     og_onnx_free(m->onnx);
     og_onnx_free(m->source);
     og_arena_free(m->arena);

@@ -56,9 +56,10 @@ struct og_model {
     og_arena *inspect_arena; /* of what og_model_inspect made */
     og_node_info *node_info;
     int n_node_info;
-    char *problems; /* malloc'd */
-    bool warned;    /* of what the exporter folded */
-    bool built_in;  /* made by og_model_new */
+    char *problems;       /* malloc'd */
+    bool warned;          /* of what the exporter folded */
+    og_text export_notes; /* of the last og_model_export_notes */
+    bool built_in;        /* made by og_model_new */
 
     /* adapt.c: what options changed */
     bool adapted;

@@ -85,7 +85,7 @@ def merged(path, second="p_b_bias", value=0.0, last=None):
 def test_merged_parameters_are_taken_apart(last, tmp_path):
     """The biases of two fresh layers, or of a layer and its copy."""
     path = merged(str(tmp_path / "m.onnx"), last=last)
-    assert trained(path) == {"val_0", "a.bias", "b.weight", "b.bias"}
+    assert trained(path) == {"a.weight", "a.bias", "b.weight", "b.bias"}
     np.save(tmp_path / "x.npy", rand(8, 4))
     np.save(tmp_path / "y.npy", rand(8, 4))
     out = str(tmp_path / "trained.onnx")
@@ -93,9 +93,9 @@ def test_merged_parameters_are_taken_apart(last, tmp_path):
         "--lr", "0.1", "-o", out)
     after = onnx.load(out)
     onnx.checker.check_model(after)
-    assert [list(n.input) for n in after.graph.node] == [["x", "val_0"], ["m", "a.bias"], ["h", "b.weight", "b.bias"]]
+    assert [list(n.input) for n in after.graph.node] == [["x", "a.weight"], ["m", "a.bias"], ["h", "b.weight", "b.bias"]]
     tensors = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}
-    assert set(tensors) == {"val_0", "a.bias", "b.weight", "b.bias"}
+    assert set(tensors) == {"a.weight", "a.bias", "b.weight", "b.bias"}
     assert np.abs(tensors["a.bias"] - tensors["b.bias"]).max() > 0.01
     assert trained(out) == set(tensors)
 
@@ -126,7 +126,7 @@ def test_merged_computed_values_stay(tmp_path):
 }.items())
 def test_what_was_not_merged_stays(name, arguments, tmp_path):
     path = merged(str(tmp_path / "m.onnx"), **arguments)
-    assert trained(path) == {"val_0", "a.bias", "b.weight"}
+    assert trained(path) == {"a.weight", "a.bias", "b.weight"}
 
 
 def test_merged_statistics_are_taken_apart(tmp_path):
@@ -205,3 +205,80 @@ def test_folded_norms_are_told(mean, warns, tmp_path):
     done = subprocess.run([ONGRAD, "check", path], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0
     assert ("folded 1 BatchNormalization into other weights (the first is \"conv.bn\")" in done.stderr) == warns
+
+
+# ---- what is said of it
+
+def notes(path):
+    return json.loads(run("check", path, "--json"))["export"].split("\n")
+
+
+def test_repairs_are_told(tmp_path):
+    path = merged(str(tmp_path / "m.onnx"))
+    assert notes(path) == ["repaired: 1 parameter that the exporter had merged with an equal one (the first is b.bias)",
+                           "repaired: 1 weight that the exporter had transposed, [in, out], has its name again (the first is a.weight)"]
+    text = run("check", path)
+    assert "\nexport\n  repaired: 1 parameter that the exporter had merged" in text
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    assert notes(model(path, nodes, {"w": rand(4, 3)})) == [""]
+
+
+def test_losses_are_told(tmp_path):
+    """TorchScript in evaluation mode: the weights of a convolution and its BatchNormalization, multiplied."""
+    nodes = [helper.make_node("Conv", ["x", "onnx::Conv_7"], ["a"]),
+             helper.make_node("BatchNormalization", ["a", "s", "b", "m", "v"], ["y"])]
+    tensors = {"onnx::Conv_7": rand(3, 4, 1), **{n: rand(3) ** 2 for n in "sbmv"}}
+    path = model(str(tmp_path / "m.onnx"), nodes, tensors, inputs=[("x", ["batch", 4, 2])], outputs=[("y", ["batch", 3, 2])])
+    said = notes(path)
+    assert said[0].startswith("trained: 1 BatchNormalization, exported in inference mode")
+    assert said[1].startswith("lost: 1 convolution with a BatchNormalization folded in (the first is onnx::Conv_7); torch.onnx.export(")
+    assert len(said) == 2  # of Dropout nothing is said where PyTorch did not make the file
+    made = onnx.load(path)
+    made.producer_name = "pytorch"
+    onnx.save(made, path)
+    assert notes(path)[2].startswith("lost: Dropout, if the module has any")
+
+
+# ---- names
+
+def transposed(path, call="%linear : call_function[target=torch.ops.aten.linear.default](args = (%x, %p_l_weight), kwargs = {})",
+               op="MatMul", sources=("l.weight",), outputs=(("y", ["batch", 3]),), parameters=("l.weight",), more=()):
+    nodes = [traced(helper.make_node(op, ["x", "val_1"], ["y"]), call), *more]
+    return model(path, nodes, {"val_1": rand(4, 3)}, parameters, (), {"val_1": sources}, outputs=outputs)
+
+
+def test_a_transposed_weight_has_its_name(tmp_path):
+    path = transposed(str(tmp_path / "m.onnx"))
+    assert trained(path) == {"l.weight"}
+    out = str(tmp_path / "out.onnx")
+    run("export", path, "-o", out)
+    after = onnx.load(out)
+    onnx.checker.check_model(after, full_check=True)
+    assert [list(n.input) for n in after.graph.node] == [["x", "l.weight"]]
+    assert [t.name for t in after.graph.initializer] == [v.name for v in after.graph.value_info] == ["l.weight"]
+    assert np.array_equal(numpy_helper.to_array(after.graph.initializer[0]), rand(4, 3))
+    assert trained(out) == {"l.weight"} and notes(out) == [""]
+
+
+@pytest.mark.parametrize("change", [
+    dict(call="%mul : call_function[target=aten.matmul](args = (%x, %p_l_weight), kwargs = {})"),
+    dict(call="%linear : call_function[target=aten.linear](args = (%x, %p_l_weight_2), kwargs = {})"),
+    dict(sources=("l.weight", "l.scale")), dict(op="Gemm"),
+    dict(outputs=(("y", ["batch", 3]), ("val_1", [4, 3]))),
+    dict(more=(helper.make_node("ReduceSum", ["val_1"], ["z"]),), outputs=(("y", ["batch", 3]), ("z", [1, 1]))),
+])
+def test_a_name_that_is_not_sure_stays(change, tmp_path):
+    assert trained(transposed(str(tmp_path / "m.onnx"), **change)) == {"val_1"}
+
+
+def test_weights_go_between_transposed_and_not(tmp_path):
+    """--init_from: what one file has as [in, out] and the other as [out, in], square or not."""
+    for shape in (4, 3), (4, 4):
+        w = rand(*shape)
+        source = model(str(tmp_path / "source.onnx"), [helper.make_node("Gemm", ["x", "l.weight"], ["y"], transB=1)],
+                       {"l.weight": np.ascontiguousarray(w.T)}, outputs=[("y", ["batch", shape[1]])])
+        path = model(str(tmp_path / "m.onnx"), [helper.make_node("MatMul", ["x", "l.weight"], ["y"])], {"l.weight": 0 * w},
+                     outputs=[("y", ["batch", shape[1]])])
+        out = str(tmp_path / "out.onnx")
+        run("export", path, "--init_from", source, "-o", out)
+        assert np.array_equal(numpy_helper.to_array(onnx.load(out).graph.initializer[0]), w)

@@ -169,6 +169,7 @@ static int print_json(const checking *c)
         }
         og_json_close(&j, ']');
     }
+    og_json_string(&j, "export", og_model_export_notes(c->run.model));
     og_json_string(&j, "problems", og_model_problems(c->run.model));
     og_json_close(&j, '}');
     og_text_add(&out, "\n");
@@ -227,6 +228,19 @@ static void add_parameters(const checking *c, og_text *out)
     og__table_finish(&table, out, 2);
 }
 
+/* What exporting did, a line each. */
+static void add_export(const checking *c, og_text *out)
+{
+    const char *notes = og_model_export_notes(c->run.model);
+    if (*notes)
+        og_text_add(out, "\nexport\n");
+    while (*notes) {
+        int n = (int)strcspn(notes, "\n");
+        og_text_printf(out, "  %.*s\n", n, notes);
+        notes += n + (notes[n] == '\n');
+    }
+}
+
 static void add_gradients(const checking *c, og_text *out)
 {
     static const char *const headings[] = {"tensor", ">gradient", ">difference", ">error", ""};
@@ -251,6 +265,7 @@ static int print_report(const checking *c)
     add_issues(c, &out);
     if (*og_model_problems(c->run.model))
         og_text_printf(&out, "\nproblems:\n%s\n", og_model_problems(c->run.model));
+    add_export(c, &out);
     add_parameters(c, &out);
     og_text_add(&out, "\noutputs and the losses that suit them\n");
     for (int i = 0; i < og_model_output_count(c->run.model); i++) {

@@ -298,6 +298,11 @@ void og__report_changes(const og__run *run)
     say_lines("changed", og_model_changes(run->model));
 }
 
+void og__report_export(const og__run *run)
+{
+    say_lines("export", og_model_export_notes(run->model));
+}
+
 void og__report_start(const og__report *r)
 {
     const og__run *run = r->run;
@@ -309,6 +314,7 @@ void og__report_start(const og__report *r)
     og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), run->model_name,
             model.opset, model.producer && *model.producer ? ", from " : "",
             model.producer ? model.producer : "", model.nodes);
+    og__report_export(run);
     og__report_changes(run);
     say_parameters(run);
     say_data("data", &run->data);

@@ -15,6 +15,8 @@ typedef struct og__report {
 
 /* What the options changed of the model, a line each. */
 void og__report_changes(const og__run *run);
+/* What exporting did to it. */
+void og__report_export(const og__run *run);
 /* What is trained, on what, with how much memory. */
 void og__report_start(const og__report *report);
 /* Data whose stored values look as if they wanted scaling: 8-bit integers that a float input takes
