@@ -85,5 +85,8 @@ og_val og__model_weight(og__building *b, const char *name, int rank, const int64
 
 /* weights.c: elements of every weight, a function of seed, its number and theirs. */
 og_status og__weights_draw(og__building *b, int64_t seed, og_device *device);
+/* What draws them again, given to the model that was made of them; user NULL: out of memory. */
+og_onnx_maker og__weights_maker(const og__weight *weights, int n, og_graph *g, int64_t seed,
+                                int threads);
 
 #endif

@@ -116,8 +116,9 @@ static void free_batch(og_graph *g)
 
 /* ---- models */
 
-/* The graph with its weights, in g, whose error tells what went wrong. */
-static void build(og_graph *g, const og_builtin *row, const og_options *options, og_device *device)
+/* The graph with its weights, in g, whose error tells what went wrong, and what draws them. */
+static void build(og_graph *g, const og_builtin *row, const og_options *options, og_device *device,
+                  og_onnx_maker *maker)
 {
     og__building b = {.g = g, .type = &row->type, .options = options, .scope = ""};
     g->name = row->type.name;
@@ -132,7 +133,12 @@ static void build(og_graph *g, const og_builtin *row, const og_options *options,
     free_batch(g);
     if (og__model_failed(&b))
         return;
-    og__weights_draw(&b, options ? og__option_int(options, "seed") : 0, device);
+    int64_t seed = options ? og__option_int(options, "seed") : 0;
+    if (og__weights_draw(&b, seed, device) != OG_OK)
+        return;
+    *maker = og__weights_maker(b.weights, b.n_weights, g, seed, device->threads);
+    if (!maker->user)
+        og_fail_memory(&g->error, sizeof(*maker), "weights");
 }
 
 og_model *og_model_new(og_context *c, const char *type, const og_options *options)
@@ -148,13 +154,20 @@ og_model *og_model_new(og_context *c, const char *type, const og_options *option
         og_fail_memory(&c->error, sizeof(*g), "a model");
         return NULL;
     }
-    build(g, row, options, c->device);
-    if (og_error_move(&c->error, &g->error) == OG_OK) {
-        og_model *m = og__model_of(c, og_onnx_from_graph(g, &c->error));
-        if (m)
-            m->built_in = true;
-        return m;
+    og_onnx_maker maker = {0};
+    build(g, row, options, c->device, &maker);
+    if (og_error_move(&c->error, &g->error) != OG_OK) {
+        og_graph_free(g);
+        free(maker.user);
+        return NULL;
     }
-    og_graph_free(g);
-    return NULL;
+    og_onnx *onnx = og_onnx_from_graph(g, &c->error);
+    if (onnx)
+        og_onnx_set_maker(onnx, maker);
+    else
+        free(maker.user);
+    og_model *m = og__model_of(c, onnx);
+    if (m)
+        m->built_in = true;
+    return m;
 }

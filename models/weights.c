@@ -1,5 +1,8 @@
 /* The first content of a built-in model's weights (runtime/train/initial.h). */
 #include <inttypes.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "models/model.h"
 
@@ -30,8 +33,61 @@ og_status og__weights_draw(og__building *b, int64_t seed, og_device *device)
         float *w = og_arena_alloc(b->g->arena, bytes + 1);
         if (!w)
             return og_fail_memory(&b->g->error, bytes, v->name);
-        og__init_draw(b->weights[i].init, seed, 0, i, &v->type, device->threads, w);
+        og__init_draw(b->weights[i].init, seed, OG__DRAW_MODEL, i, &v->type, device->threads, w);
         v->data = w;
     }
     return OG_OK;
+}
+
+/* ---- given back, and drawn again */
+
+typedef struct drawn {
+    og__init init;
+    og_type type;
+    int number;
+    float *data;
+    bool gone;
+} drawn;
+
+typedef struct maker {
+    int64_t seed;
+    int threads, n;
+    drawn weights[];
+} maker;
+
+/* The whole pages between the weight's first and last; the rest of it is a few kilobytes. */
+static void release(void *user, const void *data, size_t bytes)
+{
+    maker *m = user;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
+    uintptr_t to = ((uintptr_t)data + bytes) / page * page;
+    for (int i = 0; i < m->n; i++)
+        if (m->weights[i].data == data && to > from)
+            m->weights[i].gone |= madvise((void *)from, to - from, MADV_DONTNEED) == 0;
+}
+
+static void recall(void *user)
+{
+    maker *m = user;
+    for (int i = 0; i < m->n; i++) {
+        drawn *w = &m->weights[i];
+        if (w->gone)
+            og__draw(w->init, m->seed, OG__DRAW_MODEL, w->number, &w->type, m->threads, w->data);
+        w->gone = false;
+    }
+}
+
+og_onnx_maker og__weights_maker(const og__weight *weights, int n, og_graph *g, int64_t seed,
+                                int threads)
+{
+    maker *m = calloc(1, sizeof(*m) + sizeof(drawn) * (size_t)n);
+    if (!m)
+        return (og_onnx_maker){0};
+    *m = (maker){.seed = seed, .threads = threads, .n = n};
+    for (int i = 0; i < n; i++) {
+        const og_value *v = g->values[weights[i].value];
+        m->weights[i] = (drawn){weights[i].init, v->type, i, (float *)v->data, false};
+    }
+    return (og_onnx_maker){m, release, recall, free};
 }

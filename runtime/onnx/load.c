@@ -373,6 +373,8 @@ void og_onnx_free(og_onnx *onnx)
         return;
     og_graph_free(onnx->graph);
     og_graph_free(onnx->made_of);
+    if (onnx->maker.free)
+        onnx->maker.free(onnx->maker.user);
     if (onnx->base)
         og_onnx_free(onnx->base);
     else
@@ -387,6 +389,25 @@ void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes)
     for (const og_onnx *o = onnx; o; o = o->base)
         og__file_forget(&o->file, data, bytes);
     og__external_forget(onnx->external, data, bytes);
+}
+
+void og_onnx_set_maker(og_onnx *onnx, og_onnx_maker maker)
+{
+    onnx->maker = maker;
+}
+
+void og_onnx_release(const og_onnx *onnx, const void *data, size_t bytes)
+{
+    for (const og_onnx *o = onnx; o; o = o->base)
+        if (o->maker.release)
+            o->maker.release(o->maker.user, data, bytes);
+}
+
+void og_onnx_recall(const og_onnx *onnx)
+{
+    for (const og_onnx *o = onnx; o; o = o->base)
+        if (o->maker.recall)
+            o->maker.recall(o->maker.user);
 }
 
 const og_graph *og_onnx_graph(const og_onnx *onnx)

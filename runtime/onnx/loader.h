@@ -24,7 +24,8 @@ struct og_onnx {
     og_arena *arena;
     og_graph *graph;
     og_graph *made_of; /* og_onnx_from_graph: holds the tensors that `external` lends; else NULL */
-    og_onnx *base;     /* og_onnx_edited: the model before, whose `external` this is; else NULL */
+    og_onnx_maker maker;
+    og_onnx *base; /* og_onnx_edited: the model before, whose `external` this is; else NULL */
     og__external *external;
     og__file file;        /* the mapping of the model file; data NULL when loaded from memory */
     const uint8_t *bytes; /* the ModelProto as it came */

@@ -80,7 +80,10 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
     const wanted w = {model, options, inputs, targets, n_inputs, n_targets};
     og_device *d = model->context->device, *host = model->context->host;
     uint64_t cap = 0, refused = 0;
+    bool only_plans = og_options_get(options, "device_memory") != NULL;
     for (int i = 0; i <= MOST_REFUSALS; i++) {
+        if (!only_plans)
+            og_onnx_recall(model->onnx);
         og_session *s = plan_within(&w, cap);
         if (!s)
             return NULL;
@@ -88,8 +91,7 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
         if (d->settle)
             d->settle(d);
         s->memory.program = host->held ? host->held(host) : 0;
-        og_status status =
-            og_options_get(options, "device_memory") ? OG_OK : og__session_allocate(s);
+        og_status status = only_plans ? OG_OK : og__session_allocate(s);
         if (status == OG_OK)
             return s;
         uint64_t peak = s->memory.peak;

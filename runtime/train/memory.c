@@ -92,6 +92,8 @@ static og_status fill_state(og_session *s, int storage)
     if (st->initial) {
         OG_TRY(og_device_upload(d, at, st->initial, bytes, error));
         og__session_forget(s, st->initial, bytes);
+        if (st->kind == OG_STORAGE_PARAMETER) /* others' content is read twice */
+            og_onnx_release(s->model->onnx, st->initial, bytes);
         return OG_OK;
     }
     if (st->fill == 0)

@@ -52,6 +52,7 @@ void og_model_free(og_model *m)
 og_status og_model_save(const og_model *m, const char *path)
 {
     og__context_begin(m->context);
+    og_onnx_recall(m->onnx);
     return og_onnx_save_as_is(m->onnx, path, OG__EXTERNAL_ABOVE, &m->context->error);
 }
 

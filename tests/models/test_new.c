@@ -1,5 +1,6 @@
 /* Built-in models through the public interface: made, described, trained and saved in one process,
  * and what cannot be made. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,6 +131,56 @@ TEST(makes_trains_saves_and_loads)
     og_context_free(c);
 }
 
+static char *content(const char *path, long *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *bytes = NULL;
+    *size = 0;
+    if (file && fseek(file, 0, SEEK_END) == 0 && (*size = ftell(file)) > 0 &&
+        (bytes = malloc((size_t)*size)) != NULL) {
+        rewind(file);
+        if (fread(bytes, 1, (size_t)*size, file) != (size_t)*size)
+            *size = 0;
+    }
+    if (file)
+        fclose(file);
+    return bytes;
+}
+
+/* Weights of whole pages, which a session gives back, are drawn again as they were. */
+TEST(draws_again_what_was_given_back)
+{
+    og_context *c = og_context_new(NULL);
+    REQUIRE(c);
+    og_options *seeded[3];
+    for (int i = 0; i < 3; i++)
+        seeded[i] = options_of(c, (const char *[]){"seed", "5", NULL});
+    og_model *m = og_model_new(c, "mlp", seeded[0]);
+    REQUIRE(m);
+    CHECK_INT(og_model_save(m, "model.onnx"), OG_OK);
+    train_a_step(c, m, seeded[0]);
+    train_a_step(c, m, seeded[1]);
+    CHECK_INT(og_model_save(m, "again.onnx"), OG_OK);
+    CHECK_INT(og_options_set(seeded[2], "lr", "0"), OG_OK);
+    train_a_step(c, m, seeded[2]);
+    long n, n_again, n_trained;
+    char *before = content("model.onnx", &n), *again = content("again.onnx", &n_again),
+         *trained = content("trained.onnx", &n_trained);
+    REQUIRE(before && again && trained);
+    CHECK(n > 512 * 784 * 4);
+    CHECK_INT(n_again, n);
+    CHECK_INT(n_trained, n);
+    CHECK(n_again == n && memcmp(before, again, (size_t)n) == 0);
+    CHECK(n_trained == n && memcmp(before, trained, (size_t)n) == 0);
+    free(before);
+    free(again);
+    free(trained);
+    og_model_free(m);
+    for (int i = 0; i < 3; i++)
+        og_options_free(seeded[i]);
+    og_context_free(c);
+}
+
 TEST(takes_type_and_defaults_from_the_options)
 {
     og_context *c = og_context_new(NULL);
@@ -189,9 +240,8 @@ TEST(says_what_cannot_be_made)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(lists_every_type_once),
-    TEST_ROW(makes_trains_saves_and_loads),
-    TEST_ROW(takes_type_and_defaults_from_the_options),
+    TEST_ROW(lists_every_type_once),           TEST_ROW(makes_trains_saves_and_loads),
+    TEST_ROW(draws_again_what_was_given_back), TEST_ROW(takes_type_and_defaults_from_the_options),
     TEST_ROW(says_what_cannot_be_made),
 };
 TEST_MAIN(tests)
