@@ -73,7 +73,8 @@ static void recall(void *user)
     for (int i = 0; i < m->n; i++) {
         drawn *w = &m->weights[i];
         if (w->gone)
-            og__draw(w->init, m->seed, OG__DRAW_MODEL, w->number, &w->type, m->threads, w->data);
+            og__init_draw(w->init, m->seed, OG__DRAW_MODEL, w->number, &w->type, m->threads,
+                          w->data);
         w->gone = false;
     }
 }

@@ -33,13 +33,18 @@ static int count_ops(const og_graph *g, const char *op)
     return n;
 }
 
-/* BatchNormalization in inference mode. */
-static int count_inference_norms(const og_graph *g)
+/* BatchNormalization in inference mode; *evaluation: because the module was exported in evaluation
+ * mode, for the newer exporter always writes them so, but calls them otherwise. */
+static int count_inference_norms(const og_graph *g, bool *evaluation)
 {
     int n = 0;
-    for (int i = 0; i < g->n_nodes; i++)
-        n += og_op_is(g->nodes[i]->op, NULL, "BatchNormalization") &&
-             og_attr_int(g->nodes[i], "training_mode", 0) == 0;
+    for (int i = 0; i < g->n_nodes; i++) {
+        if (!og_op_is(g->nodes[i]->op, NULL, "BatchNormalization") ||
+            og_attr_int(g->nodes[i], "training_mode", 0) != 0)
+            continue;
+        n++;
+        *evaluation |= !strstr(g->nodes[i]->name, "legit_functional");
+    }
     return n;
 }
 
@@ -75,7 +80,8 @@ const char *og_model_export_notes(og_model *m)
                 "weight that the exporter had transposed, [in, out], has its name again",
                 "weights that the exporter had transposed, [in, out], have their names again",
                 &text);
-    int norms = count_inference_norms(g);
+    bool evaluation = false;
+    int norms = count_inference_norms(g, &evaluation);
     if (norms)
         note(&text,
              "trained: %d BatchNormalization%s, exported in inference mode (--freeze_bn keeps the "
@@ -96,7 +102,7 @@ const char *og_model_export_notes(og_model *m)
             "%s",
             computed, computed > 1 ? "s" : "", first, computed > 1 ? "them" : "it");
     const char *producer = og_onnx_producer(m->onnx);
-    if ((norms || n || computed) && producer && strcmp(producer, "pytorch") == 0 &&
+    if ((evaluation || computed) && producer && strcmp(producer, "pytorch") == 0 &&
         count_ops(g, "Dropout") == 0)
         note(&text, "lost: Dropout, if the module has any: it was exported in evaluation mode; "
                     "model.train() before torch.onnx.export keeps it");

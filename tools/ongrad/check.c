@@ -8,6 +8,7 @@
 #include "runtime/base/json.h"
 #include "tools/ongrad/nodes.h"
 #include "tools/ongrad/random_batch.h"
+#include "tools/ongrad/reference.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
@@ -22,8 +23,10 @@ typedef struct checking {
     og_gradient_check *gradients;
     int n_gradients;
     double tolerance;
-    int64_t samples;      /* that the gradients were looked at with */
-    bool trains, planned; /* planned: a session was made */
+    int64_t samples;       /* that the gradients were looked at with */
+    bool trains, planned;  /* planned: a session was made */
+    const char *reference; /* NULL: none was replayed */
+    og__reference replayed;
 } checking;
 
 /* ---- outputs and the losses that suit them */
@@ -62,18 +65,34 @@ static int count_failures(const checking *c)
     return n;
 }
 
+/* The first batch of the data. */
+static int open_feed(checking *c)
+{
+    og__feed_options options = og__feed_options_of(c->run.arguments, &c->run.transforms, false);
+    options.workers = 0;
+    options.check_finite = true;
+    if (c->feed.set)
+        return OG__EXIT_DONE;
+    OG__TRY(og__feed_open(&c->feed, &c->run.data, c->run.inputs, c->run.targets, c->run.batch_size,
+                          &options));
+    return og__feed_next(&c->feed, 0, 0);
+}
+
+static int replay(checking *c)
+{
+    OG__TRY(open_feed(c));
+    OG__TRY(og__reference_replay(&c->replayed, &c->run, c->reference, c->feed.inputs,
+                                 c->feed.targets, c->feed.samples));
+    return c->replayed.difference.length ? OG__EXIT_FAILED : OG__EXIT_DONE;
+}
+
 static int check_gradients(checking *c, bool data)
 {
     const og__arguments *a = c->run.arguments;
     const void *const *inputs, *const *targets;
     c->samples = c->run.batch_size;
     if (data) {
-        og__feed_options options = og__feed_options_of(a, &c->run.transforms, false);
-        options.workers = 0;
-        options.check_finite = true;
-        OG__TRY(og__feed_open(&c->feed, &c->run.data, c->run.inputs, c->run.targets,
-                              c->run.batch_size, &options));
-        OG__TRY(og__feed_next(&c->feed, 0, 0));
+        OG__TRY(open_feed(c));
         inputs = c->feed.inputs;
         targets = c->feed.targets;
         c->samples = c->feed.samples;
@@ -169,6 +188,15 @@ static int print_json(const checking *c)
         }
         og_json_close(&j, ']');
     }
+    if (c->reference && c->planned) {
+        og_json_open(&j, "reference", '{');
+        og_json_int(&j, "steps", c->replayed.steps);
+        og_json_int(&j, "same_steps", c->replayed.same < 0 ? 0 : c->replayed.same);
+        og_json_int(&j, "tensors", c->replayed.compared);
+        og_json_int(&j, "absent", c->replayed.absent);
+        og_json_string(&j, "difference", c->replayed.difference.s ? c->replayed.difference.s : "");
+        og_json_close(&j, '}');
+    }
     og_json_string(&j, "export", og_model_export_notes(c->run.model));
     og_json_string(&j, "problems", og_model_problems(c->run.model));
     og_json_close(&j, '}');
@@ -259,6 +287,23 @@ static void add_gradients(const checking *c, og_text *out)
     og__table_finish(&table, out, 2);
 }
 
+static void add_reference(const checking *c, og_text *out)
+{
+    const og__reference *r = &c->replayed;
+    og_text_printf(out, "\nreference %s: ", c->reference);
+    if (!r->difference.length)
+        og_text_printf(out,
+                       "%" PRId64 " steps with the same losses, gradient norms and %d tensors\n",
+                       r->same, r->compared);
+    else if (r->same < 0)
+        og_text_printf(out, "before the first step %s\n", r->difference.s);
+    else
+        og_text_printf(out, "step %" PRId64 " of %" PRId64 ": %s\n", r->same + 1, r->steps,
+                       r->difference.s);
+    if (r->absent)
+        og_text_printf(out, "  %d tensors are not in it by their names\n", r->absent);
+}
+
 static int print_report(const checking *c)
 {
     og_text out = {0};
@@ -276,6 +321,8 @@ static int print_report(const checking *c)
     }
     if (c->gradients)
         add_gradients(c, &out);
+    if (c->reference && c->planned)
+        add_reference(c, &out);
     og_text_printf(&out, "\n%s\n",
                    !c->trains ? "This model does not train as it is."
                    : c->planned
@@ -314,8 +361,9 @@ static int try_step(checking *c, bool data)
         return status;
     }
     c->planned = true;
-    return og__argument_flag(c->run.arguments, "gradients") ? check_gradients(c, data)
-                                                            : OG__EXIT_DONE;
+    if (og__argument_flag(c->run.arguments, "gradients"))
+        OG__TRY(check_gradients(c, data));
+    return c->reference ? replay(c) : OG__EXIT_DONE;
 }
 
 static int check(checking *c)
@@ -326,7 +374,8 @@ static int check(checking *c)
     bool json = og__argument_flag(a, "json");
     c->tolerance = strtod(og__argument(a, "tolerance"), NULL);
     run->default_batch = CHECK_BATCH;
-    if (og__argument_flag(a, "gradients"))
+    c->reference = og__argument(a, "reference");
+    if (og__argument_flag(a, "gradients") || c->reference)
         OG__TRY(og__run_need_loss(run));
     OG__TRY(inspect(c, data));
     int status = run->losses.n > 0 ? try_step(c, data) : OG__EXIT_DONE;
@@ -351,6 +400,7 @@ int og__command_check(const og__arguments *a)
     int status = og__run_open(&c.run, a);
     if (status == OG__EXIT_DONE)
         status = check(&c);
+    og_text_free(&c.replayed.difference);
     free(c.gradients);
     og__random_batch_free(&c.random);
     og__feed_close(&c.feed);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/ongrad/reference.h"
 #include "tools/ongrad/say.h"
 
 const og__row *og__arguments_row(const og__arguments *a, const char *name)
@@ -302,6 +303,9 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
     const og__row *config = og__arguments_row(a, "config");
     if ((config->commands & command->bit) && og__argument_is_set(a, "config"))
         OG__TRY(og__config_read(a, og__argument(a, "config")));
+    const og__row *reference = og__arguments_row(a, "reference");
+    if ((reference->commands & command->bit) && og__argument_is_set(a, "reference"))
+        OG__TRY(og__reference_options(a, og__argument(a, "reference")));
     bool optional = *command->arguments == '[';
     if (*command->arguments && !optional && !a->model)
         return og__say_error(command->name, OG__EXIT_USAGE,
