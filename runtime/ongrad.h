@@ -342,6 +342,12 @@ OG_API og_status og_session_flush(og_session *session, og_step_result *result);
 /* Reports the oldest optimizer step that was not reported yet, waiting for it: call it until
  * `updated` is false to have all. */
 OG_API og_status og_session_report(og_session *session, og_step_result *result);
+/* After OG_NON_FINITE: runs micro-batch number `micro` (from 0) of its update again and names the
+ * first node that made NaN or infinity of finite inputs: `Log "log_1"`; "" if there is none, or the
+ * device's memory cannot be looked into. Sums of micro-batches are dropped. */
+OG_API og_status og_session_find_non_finite(og_session *session, const void *const *inputs,
+                                            const void *const *targets, int64_t samples,
+                                            int64_t micro, char text[256]);
 OG_API void og_session_set_lr(og_session *session, double lr);
 
 typedef struct og_eval_result {
@@ -372,6 +378,46 @@ OG_API og_status og_session_save(og_session *session, const char *path);
 OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, void *user);
 /* The loss model of loss `index` with its trained weights. */
 OG_API og_status og_session_save_loss(og_session *session, int index, const char *path);
+
+/* ---- checkpoints: a session as one ONNX model, from which another goes on */
+
+/* A key and a value of the caller's that travel in a checkpoint, both valid UTF-8. */
+typedef struct og_note {
+    const char *key, *value;
+} og_note;
+
+/* Everything that training needs to go on to the bit (weights, the optimizer's state, sums of
+ * micro-batches whose update is still to come, statistics, loss scale, random position) and the
+ * step itself as the algorithm of a TrainingInfoProto, where the model's opset can say it. Replaces
+ * `path` in one step; what was there is kept as the first of `keep` - 1 older ones,
+ * "run.ckpt.1.onnx" for "run.ckpt.onnx". Reports of updates must have been taken
+ * (og_session_report). After a failure what was at `path` is still there, and the session can go
+ * on. */
+OG_API og_status og_session_checkpoint(og_session *session, const char *path, int keep,
+                                       const og_note *notes, int n_notes);
+
+typedef struct og_checkpoint og_checkpoint;
+/* A file that is damaged, cut short or no checkpoint is OG_INVALID_MODEL. NULL on error. */
+OG_API og_checkpoint *og_checkpoint_open(og_context *context, const char *path);
+OG_API void og_checkpoint_free(og_checkpoint *checkpoint);
+/* NULL where there is none. */
+OG_API const char *og_checkpoint_note(const og_checkpoint *checkpoint, const char *key);
+/* Where the K-th older one of a path lies; the caller frees it. NULL when out of memory. */
+OG_API char *og_checkpoint_older_path(const char *path, int k);
+/* Removes what runs that were killed in the middle of writing left beside `path`. No other run may
+ * be using it. */
+OG_API void og_checkpoint_clean_path(const char *path);
+
+typedef struct og_restored {
+    int64_t step;        /* optimizer steps begun */
+    int64_t calls;       /* micro-batches of the next one that are in its sums */
+    int states, missing; /* restored; that the checkpoint does not have: they begin anew */
+    bool dropped;        /* such sums were left out: accumulation or splitting changed */
+} og_restored;
+/* The session, of the model in the same file (og_model_load) and fresh, becomes the one that was
+ * saved. */
+OG_API og_status og_session_restore(og_session *session, const og_checkpoint *checkpoint,
+                                    og_restored *restored);
 
 typedef struct og_memory_report {
     /* bytes, as the device reports them; budget = min(memory_fraction × total, available,

@@ -20,6 +20,11 @@ og_status og__run_step(const og_step *step, const atomic_bool *cancel, og_error 
  * memory of their own. */
 og_status og_plan_run_checked(og_plan *plan, size_t state_bytes, og_error *error);
 
+/* finite.c: runs the plan up to the first node that makes NaN or infinity of finite inputs; *found
+ * NULL: none does. −∞ alone counts where nothing else is found. Not on devices with memory of their
+ * own. */
+og_status og_plan_find_non_finite(og_plan *plan, const og_node **found, og_error *error);
+
 /* eager.c: an evaluator on the device's plain kernels, which allocates results in the graph's
  * arena. */
 og_evaluator og_eager_evaluator(const og_device *device);

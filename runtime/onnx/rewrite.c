@@ -6,6 +6,7 @@
  *   gets the mean or variance through an Identity), and Dropout its training_mode input, unless the
  *   model is written as it is;
  * - metadata_props: given keys are replaced or added;
+ * - what a checkpoint added (checkpoint.h) is left out;
  *
  * so names, order, opsets and fields we do not know stay. Nothing is copied but a few bytes around
  * what changes. The bytes were scanned when the model was loaded: they are well-formed and nested
@@ -31,7 +32,8 @@ static const struct child {
     {FUNCTION, 7, NODE},   {FUNCTION, 11, ATTRIBUTE},
 };
 
-enum { MODEL_METADATA = 14, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
+enum { MODEL_METADATA = 14, MODEL_TRAINING = 20, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
+enum { TRAINING_ALGORITHM = 2, GRAPH_NAME = 2 };
 enum { GRAPH_NODE = 1, GRAPH_OUTPUT = 12, VALUE_NAME = 1, FUNCTION_OUTPUT = 5 };
 enum {
     NODE_INPUT = 1,
@@ -72,8 +74,7 @@ static bool field_is(og__wire in, uint32_t number, const char *text)
 
 /* ---- tensors */
 
-/* Data as raw_data, or as a reference to the external file, which grows by it. */
-static og_status put_data(og__rewrite *r, og__out *out, const og_const *c)
+og_status og__rewrite_put_data(og__rewrite *r, og__out *out, const og_const *c)
 {
     uint64_t size = (uint64_t)og_type_bytes(&c->type);
     if (!r->location || size < EXTERNAL_AT_LEAST) {
@@ -119,7 +120,7 @@ static og_status put_tensor(og__rewrite *r, og__wire in, og__out *out, const og_
         if (!is_data_field(f.number))
             og__out_raw(out, f.start, f.total);
     *changed = true;
-    return put_data(r, out, c);
+    return og__rewrite_put_data(r, out, c);
 }
 
 static bool is_external(og__wire in)
@@ -295,11 +296,28 @@ static og_status run_child(og__rewrite *r, const struct child *c, int depth, con
     return OG_OK;
 }
 
+/* Given anew, or of a checkpoint that the model was loaded from. */
 static bool is_replaced_metadata(og__rewrite *r, const og__field *f)
 {
     int index;
     const char *key = text_of(r, og__wire_inside(f), ENTRY_KEY);
-    return key && og__names_get(&r->metadata_index, key, &index);
+    return key && (og__names_get(&r->metadata_index, key, &index) ||
+                   strncmp(key, OG__CHECKPOINT, strlen(OG__CHECKPOINT)) == 0);
+}
+
+/* Is the training information a checkpoint's, not the model's own? */
+static bool is_checkpoint(const og__field *f)
+{
+    og__field graph;
+    return f->type == OG__WIRE_BYTES &&
+           find_field(og__wire_inside(f), TRAINING_ALGORITHM, &graph) &&
+           field_is(og__wire_inside(&graph), GRAPH_NAME, OG__ALGORITHM);
+}
+
+static bool is_replaced(og__rewrite *r, const og__field *f)
+{
+    return (f->number == MODEL_METADATA && is_replaced_metadata(r, f)) ||
+           (f->number == MODEL_TRAINING && is_checkpoint(f));
 }
 
 /* One message; depth 0: the model, 1: its graph or a function. */
@@ -312,8 +330,7 @@ static og_status run(og__rewrite *r, kind k, int depth, og__wire in, og__out *ou
     while (og__wire_next(&in, &f) > 0) {
         const struct child *c = child_of(k, &f);
         int i = f.number == NODE_INPUT ? n_in++ : f.number == NODE_OUTPUT ? n_out++ : 0;
-        if (is_training_only(batch_norm, dropout, &f, i) ||
-            (k == MODEL && f.number == MODEL_METADATA && is_replaced_metadata(r, &f)))
+        if (is_training_only(batch_norm, dropout, &f, i) || (k == MODEL && is_replaced(r, &f)))
             *changed = true;
         else if (c)
             OG_TRY(run_child(r, c, depth, &f, out, changed));

@@ -3,6 +3,8 @@
 #ifndef OG_ONNX_REWRITE_H
 #define OG_ONNX_REWRITE_H
 
+#include "runtime/onnx/checkpoint.h"
+#include "runtime/onnx/file.h"
 #include "runtime/onnx/loader.h"
 #include "runtime/onnx/wire.h"
 
@@ -19,6 +21,8 @@ typedef struct og__rewrite {
     int n_weights;
     const og_metadata *metadata;
     int n_metadata;
+    const og_onnx_state *states; /* a checkpoint's, which it writes itself */
+    int n_states;
     const char *location; /* external data goes to this file name; NULL: everything is inlined */
     bool training;        /* what is training mode only stays */
     og_error *error;
@@ -35,5 +39,17 @@ typedef struct og__rewrite {
 } og__rewrite;
 
 og_status og__rewrite_run(og__rewrite *r);
+/* Elements as fields of a TensorProto: as raw_data, or as a reference to the external file, which
+ * grows by them. */
+og_status og__rewrite_put_data(og__rewrite *r, og__out *out, const og_const *c);
+
+/* save.c: everything in r->out, or in r->chunks, to `write`; reads of mapped files are given back.
+ */
+bool og__rewrite_write(const og__rewrite *r, og_onnx_write_fn *write, void *user);
+bool og__rewrite_write_chunks(const og__rewrite *r, og_onnx_write_fn *write, void *user);
+
+/* What begins the keys of a checkpoint's metadata, and the name of its algorithm. */
+#define OG__CHECKPOINT "ai.ongrad.checkpoint."
+#define OG__ALGORITHM "ai.ongrad.algorithm"
 
 #endif

@@ -19,8 +19,8 @@ typedef struct writer {
 
 enum { STRETCH = 1 << 20, SMALL = 64 << 10, SMALL_PIECES = 16 };
 
-/* The weight that this address lies in, of those that the host cannot read. */
-static const og_onnx_weight *unreadable(const writer *w, const char *at)
+/* How to read at this address, where the host cannot; NULL: it can. */
+static og_onnx_read_fn *reader_of(const writer *w, const char *at, void **user)
 {
     for (int i = 0; w->bounce && i < w->rewrite->n_weights; i++) {
         const og_onnx_weight *weight = &w->rewrite->weights[i];
@@ -28,8 +28,18 @@ static const og_onnx_weight *unreadable(const writer *w, const char *at)
         if (!weight->read || at < (const char *)weight->data ||
             !og__names_get(&w->onnx->initializer_index, weight->name, &index))
             continue;
-        if (at < (const char *)weight->data + og_type_bytes(&w->onnx->initializers[index].type))
-            return weight;
+        if (at < (const char *)weight->data + og_type_bytes(&w->onnx->initializers[index].type)) {
+            *user = weight->user;
+            return weight->read;
+        }
+    }
+    for (int i = 0; w->bounce && i < w->rewrite->n_states; i++) {
+        const og_onnx_state *state = &w->rewrite->states[i];
+        if (state->read && at >= (const char *)state->data &&
+            at < (const char *)state->data + og_type_bytes(&state->type)) {
+            *user = state->user;
+            return state->read;
+        }
     }
     return NULL;
 }
@@ -38,14 +48,15 @@ static bool write_piece(void *user, const void *bytes, size_t size)
 {
     writer *w = user;
     const char *at = bytes;
-    const og_onnx_weight *weight = unreadable(w, at);
+    void *from = NULL;
+    og_onnx_read_fn *read = reader_of(w, at, &from);
     for (size_t n; size; at += n, size -= n) {
         n = size < STRETCH ? size : STRETCH;
-        if (weight && !weight->read(weight->user, w->bounce, at, n))
+        if (read && !read(from, w->bounce, at, n))
             return false;
-        if (!w->write(w->user, weight ? w->bounce : at, n))
+        if (!w->write(w->user, read ? w->bounce : at, n))
             return false;
-        if (weight)
+        if (read)
             continue;
         if (n >= SMALL)
             og_onnx_forget(w->onnx, at, n);
@@ -61,6 +72,8 @@ static bool writer_to(writer *w, const og__rewrite *r, og_onnx_write_fn *write, 
     bool remote = false;
     for (int i = 0; i < r->n_weights; i++)
         remote |= r->weights[i].read != NULL;
+    for (int i = 0; i < r->n_states; i++)
+        remote |= r->states[i].read != NULL;
     *w = (writer){.rewrite = r, .onnx = r->onnx, .write = write, .user = user};
     if (remote)
         w->bounce = og_arena_alloc(r->arena, STRETCH);
@@ -69,25 +82,27 @@ static bool writer_to(writer *w, const og__rewrite *r, og_onnx_write_fn *write, 
     return !remote || w->bounce;
 }
 
-static bool write_model(const og__rewrite *r, og_onnx_write_fn *write, void *user)
+bool og__rewrite_write(const og__rewrite *r, og_onnx_write_fn *write, void *user)
 {
     writer w;
     return writer_to(&w, r, write, user) && og__out_write(&r->out, write_piece, &w);
 }
 
-static og_status write_chunks(og__sink *sink, const og__rewrite *r)
+bool og__rewrite_write_chunks(const og__rewrite *r, og_onnx_write_fn *write, void *user)
 {
     static const uint8_t zeros[4096];
+    uint64_t at = 0;
     writer w;
-    if (!writer_to(&w, r, og__sink_write, sink))
-        return OG_OUT_OF_MEMORY;
+    if (!writer_to(&w, r, write, user))
+        return false;
     for (int i = 0; i < r->n_chunks; i++) {
         const og__chunk *c = &r->chunks[i];
-        if (!og__sink_write(sink, zeros, (size_t)(c->offset - sink->written)) ||
+        if (!write(user, zeros, (size_t)(c->offset - at)) ||
             !write_piece(&w, c->data, (size_t)c->size))
-            return OG_IO_ERROR;
+            return false;
+        at = c->offset + c->size;
     }
-    return og__sink_finish(sink);
+    return true;
 }
 
 static og_status write_files(const og__rewrite *r, const char *path, const char *data_path)
@@ -104,9 +119,13 @@ static og_status write_files(const og__rewrite *r, const char *path, const char 
     }
     if (r->n_chunks) {
         OG_TRY_CLEANUP(og__sink_open(&data, data_path, r->error));
-        OG_TRY_CLEANUP(write_chunks(&data, r));
+        if (!og__rewrite_write_chunks(r, og__sink_write, &data)) {
+            status = r->error->status;
+            goto cleanup;
+        }
+        OG_TRY_CLEANUP(og__sink_finish(&data));
     }
-    if (!write_model(r, og__sink_write, &model)) {
+    if (!og__rewrite_write(r, og__sink_write, &model)) {
         status = OG_IO_ERROR;
         goto cleanup;
     }
@@ -202,7 +221,7 @@ og_status og_onnx_write(const og_onnx *onnx, og_onnx_write_fn *write, void *user
             error, OG_UNSUPPORTED,
             "the model has %llu bytes, more than 2 GiB need external data: save it to a path",
             (unsigned long long)r.out.size);
-    if (status == OG_OK && !write_model(&r, write, user))
+    if (status == OG_OK && !og__rewrite_write(&r, write, user))
         status = og_fail(error, OG_IO_ERROR, "the callback refused the model's bytes");
     og_arena_free(arena);
     return status;

@@ -12,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/graph/op.h"
-#include "runtime/onnx/loader.h"
+#include "runtime/onnx/graph_writer.h"
 
 /* Rows are in the newest form of their op; all of them read the same from this opset on, but for
  * the younger ops. */
@@ -26,85 +25,26 @@ static const struct {
     {"RotaryEmbedding", 23, 11},    {"Swish", 24, 12},     {"TensorScatter", 24, 12},
 };
 
-enum {
-    MODEL_IR = 1,
-    MODEL_PRODUCER = 2,
-    MODEL_PRODUCER_VERSION = 3,
-    MODEL_GRAPH = 7,
-    MODEL_OPSET = 8,
-    MODEL_METADATA = 14
-};
-enum {
-    GRAPH_NODE = 1,
-    GRAPH_NAME = 2,
-    GRAPH_INITIALIZER = 5,
-    GRAPH_INPUT = 11,
-    GRAPH_OUTPUT = 12,
-    GRAPH_VALUE_INFO = 13
-};
-enum {
-    NODE_INPUT = 1,
-    NODE_OUTPUT = 2,
-    NODE_NAME = 3,
-    NODE_OP = 4,
-    NODE_ATTRIBUTE = 5,
-    NODE_DOC = 6,
-    NODE_DOMAIN = 7
-};
-enum {
-    ATTR_NAME = 1,
-    ATTR_F = 2,
-    ATTR_I = 3,
-    ATTR_S = 4,
-    ATTR_T = 5,
-    ATTR_FLOATS = 7,
-    ATTR_INTS = 8,
-    ATTR_STRINGS = 9,
-    ATTR_TYPE = 20
-};
-enum {
-    TENSOR_DIMS = 1,
-    TENSOR_TYPE = 2,
-    TENSOR_NAME = 8,
-    TENSOR_RAW = 9,
-    TENSOR_EXTERNAL = 13,
-    TENSOR_LOCATION = 14
-};
-enum { LENT_FROM = 1024 }; /* bytes */
-enum {
-    VALUE_NAME = 1,
-    VALUE_TYPE = 2,
-    TYPE_TENSOR = 1,
-    TENSOR_ELEM = 1,
-    TENSOR_SHAPE = 2,
-    SHAPE_DIM = 1,
-    DIM_VALUE = 1,
-    DIM_PARAM = 2
-};
-
-typedef struct writer {
-    const og_graph *g;
-    og_arena *arena;
-    og_error *error;
-    og__out out;        /* of the GraphProto */
-    const char **names; /* by value id */
-    bool *used;         /* by value id: some node reads it, or it is an output */
-    og__names taken;
-    int opset, ir;
-    og__names domains; /* other than ONNX's own */
-    const char **domain_list;
-    int n_domains;
-    og__external *lend; /* gets the data of large initializers; NULL: it is part of the bytes */
-} writer;
-
-static og_status no_memory(writer *w)
+og_status og__writer_no_memory(og__writer *w)
 {
     return og_fail_memory(w->error, 0, "writing the graph");
 }
 
+enum { LENT_FROM = 1024 }; /* bytes */
+
+bool og__writer_begin(og__writer *w)
+{
+    size_t n = (size_t)w->g->n_values;
+    w->names = og_arena_array(w->arena, n, sizeof(*w->names));
+    w->used = og_arena_array(w->arena, n, sizeof(*w->used));
+    w->shared = og_arena_array(w->arena, n, sizeof(*w->shared));
+    w->domain_list = og_arena_array(w->arena, (size_t)w->g->n_nodes, sizeof(*w->domain_list));
+    return w->names && w->used && w->shared && w->domain_list;
+}
+
 /* ---- names */
 
-static bool name_value(writer *w, int id, const char *wish)
+bool og__writer_name(og__writer *w, int id, const char *wish)
 {
     if (!w->names[id] && !*wish)
         wish = og_arena_printf(w->arena, "v%d", id);
@@ -113,29 +53,36 @@ static bool name_value(writer *w, int id, const char *wish)
     return w->names[id] != NULL;
 }
 
+bool og__writer_name_rest(og__writer *w)
+{
+    bool good = true;
+    for (int i = 0; i < w->g->n_values; i++)
+        good &= og__writer_name(w, i, w->g->values[i]->name);
+    return good;
+}
+
 /* Outputs that are node values not named yet take their name; the rest get Identities later. */
-static og_status name_values(writer *w)
+static og_status name_values(og__writer *w)
 {
     const og_graph *g = w->g;
     bool good = true;
     for (int i = 0; i < g->n_inputs; i++)
-        good &= name_value(w, g->inputs[i], g->values[g->inputs[i]]->name);
+        good &= og__writer_name(w, g->inputs[i], g->values[g->inputs[i]]->name);
     for (int i = 0; i < g->n_states; i++)
-        good &= name_value(w, g->states[i].in, g->values[g->states[i].in]->name);
+        good &= og__writer_name(w, g->states[i].in, g->values[g->states[i].in]->name);
     for (int i = 0; i < g->n_outputs; i++)
         if (g->values[g->outputs[i].value]->kind == OG_VALUE_NODE)
-            good &= name_value(w, g->outputs[i].value, g->outputs[i].name);
+            good &= og__writer_name(w, g->outputs[i].value, g->outputs[i].name);
     for (int i = 0; good && i < g->n_states; i++)
         if (g->states[i].out >= 0 && g->values[g->states[i].out]->kind == OG_VALUE_NODE) {
             const char *name = og_arena_printf(w->arena, "%s_new", w->names[g->states[i].in]);
-            good &= name && name_value(w, g->states[i].out, name);
+            good &= name && og__writer_name(w, g->states[i].out, name);
         }
-    for (int i = 0; i < g->n_values; i++)
-        good &= name_value(w, i, g->values[i]->name);
-    return good ? OG_OK : no_memory(w);
+    good &= og__writer_name_rest(w);
+    return good ? OG_OK : og__writer_no_memory(w);
 }
 
-static void mark_used(writer *w)
+void og__writer_mark_used(og__writer *w)
 {
     for (int i = 0; i < w->g->n_nodes; i++)
         for (int k = 0; k < w->g->nodes[i]->n_in; k++)
@@ -150,7 +97,8 @@ static void mark_used(writer *w)
 
 /* ---- values */
 
-static void put_value_info(writer *w, uint32_t number, const char *name, const og_type *type)
+void og__writer_put_value_info(og__writer *w, uint32_t number, const char *name,
+                               const og_type *type)
 {
     og__out shape = og__out_in(w->arena), tensor = shape, outer = shape, value = shape;
     for (int i = 0; i < type->rank; i++) {
@@ -173,7 +121,7 @@ static void put_value_info(writer *w, uint32_t number, const char *name, const o
 }
 
 /* The fields of a tensor but its elements. */
-static og__out tensor_head(writer *w, const char *name, const og_type *type)
+og__out og__writer_tensor_head(const og__writer *w, const char *name, const og_type *type)
 {
     og__out tensor = og__out_in(w->arena);
     for (int i = 0; i < type->rank; i++)
@@ -184,18 +132,19 @@ static og__out tensor_head(writer *w, const char *name, const og_type *type)
     return tensor;
 }
 
-static og__out tensor_message(writer *w, const char *name, const og_type *type, const void *data)
+static og__out tensor_message(og__writer *w, const char *name, const og_type *type,
+                              const void *data)
 {
-    og__out tensor = tensor_head(w, name, type);
+    og__out tensor = og__writer_tensor_head(w, name, type);
     og__out_bytes(&tensor, TENSOR_RAW, data, (size_t)og_type_bytes(type));
     return tensor;
 }
 
 /* An initializer whose elements stay where they are. */
-static og_status put_lent(writer *w, const char *name, const og_value *v)
+static og_status put_lent(og__writer *w, const char *name, const og_value *v)
 {
     char location[16];
-    og__out tensor = tensor_head(w, name, &v->type), entry = og__out_in(w->arena);
+    og__out tensor = og__writer_tensor_head(w, name, &v->type), entry = og__out_in(w->arena);
     snprintf(location, sizeof(location), "%d", v->id);
     og__out_text(&entry, 1, "location");
     og__out_text(&entry, 2, location);
@@ -204,10 +153,10 @@ static og_status put_lent(writer *w, const char *name, const og_value *v)
     og__out_message(&w->out, GRAPH_INITIALIZER, &tensor);
     return og__external_lend(w->lend, location, v->data, (size_t)og_type_bytes(&v->type))
                ? OG_OK
-               : no_memory(w);
+               : og__writer_no_memory(w);
 }
 
-static void put_constant_node(writer *w, const char *name, const og_value *v)
+static void put_constant_node(og__writer *w, const char *name, const og_value *v)
 {
     og__out node = og__out_in(w->arena), value = node, tensor;
     tensor = tensor_message(w, "", &v->type, v->data);
@@ -220,11 +169,11 @@ static void put_constant_node(writer *w, const char *name, const og_value *v)
     og__out_message(&w->out, GRAPH_NODE, &node);
 }
 
-static og_status put_constants(writer *w)
+og_status og__writer_put_constants(og__writer *w)
 {
     for (int i = 0; i < w->g->n_values; i++) {
         const og_value *v = w->g->values[i];
-        if (v->kind != OG_VALUE_CONST || !w->used[i])
+        if (v->kind != OG_VALUE_CONST || !w->used[i] || w->shared[i])
             continue;
         int64_t bytes = og_type_bytes(&v->type);
         if (bytes < 0 || og_dtype_bits(v->type.dtype) == 0 || !v->data)
@@ -244,7 +193,7 @@ static og_status put_constants(writer *w)
 
 /* ---- nodes */
 
-static og_status put_attribute(writer *w, og__out *node, const og_node *n, const og_attr *a)
+static og_status put_attribute(og__writer *w, og__out *node, const og_node *n, const og_attr *a)
 {
     og__out out = og__out_in(w->arena), tensor;
     og__out_text(&out, ATTR_NAME, a->name);
@@ -286,8 +235,21 @@ static og_status put_attribute(writer *w, og__out *node, const og_node *n, const
     return OG_OK;
 }
 
+/* Input `axes`, a constant, as the attribute it was before opset 18. */
+static const og_attr *axes_attribute(og__writer *w, const og_node *n, int axes)
+{
+    const og_value *v = w->g->values[n->in[axes]];
+    og_attr *a = og_arena_alloc(w->arena, sizeof(*a));
+    if (a)
+        *a = (og_attr){.name = "axes",
+                       .kind = OG_ATTR_INTS,
+                       .n = (int)og_type_elements(&v->type),
+                       .ints = v->data};
+    return a;
+}
+
 /* Opset and domains that the model has to import for this op. */
-static og_status note_op(writer *w, const og_node *n)
+static og_status note_op(og__writer *w, const og_node *n)
 {
     int known;
     const char *domain = n->op->domain;
@@ -308,44 +270,50 @@ static og_status note_op(writer *w, const og_node *n)
     if (og__names_get(&w->domains, domain, &known))
         return OG_OK;
     if (!og__names_set(&w->domains, domain, 1))
-        return no_memory(w);
+        return og__writer_no_memory(w);
     w->domain_list[w->n_domains++] = domain;
     return OG_OK;
 }
 
-static og_status put_node(writer *w, const og_node *n)
+og_status og__writer_put_node(og__writer *w, const og_node *n)
 {
     char text[256];
     og__out out = og__out_in(w->arena);
+    int axes = -1;
     OG_TRY(note_op(w, n));
+    if (w->base)
+        OG_TRY(og__algorithm_check_node(w, n, &axes));
     for (int i = 0; i < n->n_in; i++)
-        og__out_text(&out, NODE_INPUT, n->in[i] < 0 ? "" : w->names[n->in[i]]);
+        if (i != axes)
+            og__out_text(&out, NODE_INPUT, n->in[i] < 0 ? "" : w->names[n->in[i]]);
     for (int i = 0; i < n->n_out; i++)
         og__out_text(&out, NODE_OUTPUT, n->out[i] < 0 ? "" : w->names[n->out[i]]);
-    if (*n->name)
+    if (*n->name && !w->base) /* the base has nodes of these names */
         og__out_text(&out, NODE_NAME, n->name);
     og__out_text(&out, NODE_OP, n->op->name);
     if (n->op->domain && *n->op->domain)
         og__out_text(&out, NODE_DOMAIN, n->op->domain);
     for (int i = 0; i < n->n_attrs; i++)
         OG_TRY(put_attribute(w, &out, n, &n->attrs[i]));
+    if (axes >= 0) {
+        const og_attr *a = axes_attribute(w, n, axes);
+        OG_TRY(a ? put_attribute(w, &out, n, a) : og__writer_no_memory(w));
+    }
     if (n->origin)
         og__out_text(&out, NODE_DOC, og_node_text(text, n));
     og__out_message(&w->out, GRAPH_NODE, &out);
     return OG_OK;
 }
 
-/* The output `wish` of value `id`: the value itself where it is a node's and goes by that name,
- * else an Identity of it. A name names one output only, so `given` values always take the Identity.
- */
-static og_status put_output(writer *w, const char *wish, int id, bool *given)
+og_status og__writer_put_output(og__writer *w, const char *wish, int id, bool *given,
+                                const char **made)
 {
     const char *name = w->names[id];
     if (*given || w->g->values[id]->kind != OG_VALUE_NODE || strcmp(name, wish) != 0) {
         og__out node = og__out_in(w->arena);
         name = og__names_take(&w->taken, wish);
         if (!name)
-            return no_memory(w);
+            return og__writer_no_memory(w);
         og__out_text(&node, NODE_INPUT, w->names[id]);
         og__out_text(&node, NODE_OUTPUT, name);
         og__out_text(&node, NODE_OP, "Identity");
@@ -353,54 +321,58 @@ static og_status put_output(writer *w, const char *wish, int id, bool *given)
     } else {
         *given = true;
     }
-    put_value_info(w, GRAPH_OUTPUT, name, &w->g->values[id]->type);
+    og__writer_put_value_info(w, GRAPH_OUTPUT, name, &w->g->values[id]->type);
+    *made = name;
     return OG_OK;
 }
 
-static og_status put_outputs(writer *w)
+static og_status put_outputs(og__writer *w)
 {
     const og_graph *g = w->g;
+    const char *made;
     bool *given = og_arena_array(w->arena, (size_t)g->n_values, sizeof(*given));
     if (!given)
-        return no_memory(w);
+        return og__writer_no_memory(w);
     for (int i = 0; i < g->n_outputs; i++)
-        OG_TRY(put_output(w, g->outputs[i].name, g->outputs[i].value, &given[g->outputs[i].value]));
+        OG_TRY(og__writer_put_output(w, g->outputs[i].name, g->outputs[i].value,
+                                     &given[g->outputs[i].value], &made));
     for (int i = 0; i < g->n_states; i++) {
         if (g->states[i].out < 0)
             continue;
         const char *name = og_arena_printf(w->arena, "%s_new", w->names[g->states[i].in]);
         if (!name)
-            return no_memory(w);
-        OG_TRY(put_output(w, name, g->states[i].out, &given[g->states[i].out]));
+            return og__writer_no_memory(w);
+        OG_TRY(og__writer_put_output(w, name, g->states[i].out, &given[g->states[i].out], &made));
     }
     return OG_OK;
 }
 
 /* ---- the model */
 
-static og_status put_graph(writer *w)
+static og_status put_graph(og__writer *w)
 {
     const og_graph *g = w->g;
     OG_TRY(name_values(w));
-    mark_used(w);
+    og__writer_mark_used(w);
     og__out_text(&w->out, GRAPH_NAME, *g->name ? g->name : "graph");
-    OG_TRY(put_constants(w));
+    OG_TRY(og__writer_put_constants(w));
     for (int i = 0; i < g->n_nodes; i++)
-        OG_TRY(put_node(w, g->nodes[i]));
+        OG_TRY(og__writer_put_node(w, g->nodes[i]));
     for (int i = 0; i < g->n_inputs; i++)
-        put_value_info(w, GRAPH_INPUT, w->names[g->inputs[i]], &g->values[g->inputs[i]]->type);
+        og__writer_put_value_info(w, GRAPH_INPUT, w->names[g->inputs[i]],
+                                  &g->values[g->inputs[i]]->type);
     for (int i = 0; i < g->n_states; i++)
-        put_value_info(w, GRAPH_INPUT, w->names[g->states[i].in],
-                       &g->values[g->states[i].in]->type);
+        og__writer_put_value_info(w, GRAPH_INPUT, w->names[g->states[i].in],
+                                  &g->values[g->states[i].in]->type);
     OG_TRY(put_outputs(w));
     for (int i = 0; i < g->n_values; i++)
         if (g->values[i]->kind == OG_VALUE_NODE && w->used[i] &&
             g->values[i]->type.dtype != OG_UNDEFINED)
-            put_value_info(w, GRAPH_VALUE_INFO, w->names[i], &g->values[i]->type);
-    return w->out.failed ? no_memory(w) : OG_OK;
+            og__writer_put_value_info(w, GRAPH_VALUE_INFO, w->names[i], &g->values[i]->type);
+    return w->out.failed ? og__writer_no_memory(w) : OG_OK;
 }
 
-static void put_opset(writer *w, og__out *model, const char *domain, int version)
+static void put_opset(og__writer *w, og__out *model, const char *domain, int version)
 {
     og__out opset = og__out_in(w->arena);
     og__out_text(&opset, 1, domain);
@@ -408,7 +380,7 @@ static void put_opset(writer *w, og__out *model, const char *domain, int version
     og__out_message(model, MODEL_OPSET, &opset);
 }
 
-static og_status put_model(writer *w, og__out *model)
+static og_status put_model(og__writer *w, og__out *model)
 {
     OG_TRY(put_graph(w));
     og__out_varint(model, MODEL_IR, (uint64_t)w->ir);
@@ -425,7 +397,7 @@ static og_status put_model(writer *w, og__out *model)
         og__out_message(model, MODEL_METADATA, &entry);
     }
     if (model->failed)
-        return no_memory(w);
+        return og__writer_no_memory(w);
     if (model->size > INT32_MAX)
         return og_fail(w->error, OG_UNSUPPORTED,
                        "the graph has %llu bytes with its constants, ONNX files end at 2 GiB",
@@ -450,20 +422,17 @@ static og_status write_file(const og__out *model, const char *path, og_error *er
 static og_status write_model(const og_graph *g, og__external *lend, og_arena *arena, og__out *model,
                              og_error *error)
 {
-    writer w = {.g = g,
-                .arena = arena,
-                .error = error,
-                .out = og__out_in(arena),
-                .taken = og__names_in(arena),
-                .domains = og__names_in(arena),
-                .opset = OPSET,
-                .ir = IR,
-                .lend = lend};
-    w.names = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.names));
-    w.used = og_arena_array(arena, (size_t)g->n_values, sizeof(*w.used));
-    w.domain_list = og_arena_array(arena, (size_t)g->n_nodes, sizeof(*w.domain_list));
+    og__writer w = {.g = g,
+                    .arena = arena,
+                    .error = error,
+                    .out = og__out_in(arena),
+                    .taken = og__names_in(arena),
+                    .domains = og__names_in(arena),
+                    .opset = OPSET,
+                    .ir = IR,
+                    .lend = lend};
     *model = og__out_in(arena);
-    return w.names && w.used && w.domain_list ? put_model(&w, model) : no_memory(&w);
+    return og__writer_begin(&w) ? put_model(&w, model) : og__writer_no_memory(&w);
 }
 
 og_status og_onnx_save_graph(const og_graph *g, const char *path, og_error *error)

@@ -127,5 +127,8 @@ og_status og__results_take(og_session *s, bool all, og_step_result *result)
                                .lr = u->lr,
                                .loss_scale = from[SCALE],
                                .next_loss_scale = from[NEXT_SCALE]};
-    return og__check_update(s, result);
+    status = og__check_update(s, result);
+    if (status != OG_OK && s->n_updates == 0) /* it changed nothing: as if it had not begun */
+        s->step = s->reported = u->step - 1;
+    return status;
 }

@@ -27,8 +27,7 @@ og_status og__session_begin(og_session *s, int64_t samples)
     return OG_OK;
 }
 
-/* Back to the state after the last update: sums zero, staged statistics as the running ones. */
-static og_status clear_sums(og_session *s)
+og_status og__clear_sums(og_session *s)
 {
     og_device *d = s->context->device;
     og_error error = {0}; /* the context has one already: why they are cleared */
@@ -48,7 +47,7 @@ static og_status clear_sums(og_session *s)
 /* A micro-batch failed; so does the call, and its update begins anew. */
 static og_status discard_sums(og_session *s, og_status why)
 {
-    if (clear_sums(s) != OG_OK)
+    if (og__clear_sums(s) != OG_OK)
         s->broken = true;
     s->pending = s->calls = 0;
     s->pending_samples = 0;

@@ -304,7 +304,10 @@ bool og__is_adapted(const og_model *m, const char *name);
 og_status og__merges_begin(og_session *s, og__merges **merges, og_onnx_weight *weights, int *n);
 void og__merges_free(og__merges *merges);
 
-/* step.c: a call on the session begins; the context's error where it must not. */
+/* step.c: the state after the last update again: sums zero, staged statistics as the running ones.
+ */
+og_status og__clear_sums(og_session *s);
+/* A call on the session begins; the context's error where it must not. */
 og_status og__session_has_memory(og_session *s);
 og_status og__session_begin(og_session *s, int64_t samples);
 

@@ -108,6 +108,41 @@ static bool new_model(og_context *c, const losses *unused)
     return good;
 }
 
+/* A step, a checkpoint and another session that goes on from it. The checkpoint of the try before,
+ * which worked, stays whole if this one fails. */
+static bool checkpointed_run(og_context *c, const losses *l)
+{
+    static const float x[BATCH * FEATURES], t[BATCH];
+    static const char path[] = "allocation.ckpt.onnx";
+    const void *inputs[] = {x}, *targets[] = {t};
+    og_tensor_info input = {.name = "x", .dtype = OG_FLOAT, .rank = 2, .dims = {BATCH, FEATURES}};
+    og_tensor_info target = {.name = "target", .dtype = OG_FLOAT, .rank = 1, .dims = {BATCH}};
+    const og_note note = {"key", "value"};
+    og_step_result result;
+    og_restored restored;
+    bool good = false;
+    og_session *s = NULL, *next = NULL;
+    og_checkpoint *saved = NULL;
+    og_model *m = og_model_load(c, OG_TEST_SOURCE_DIR "/../fixtures/tabular/model.onnx");
+    og_options *o = m ? og_options_new(c) : NULL;
+    if (o && og_options_set(o, "loss", l->first) == OG_OK &&
+        og_options_set(o, "gradient_accumulation_steps", "2") == OG_OK)
+        s = og_session_new(m, o, &input, 1, &target, 1);
+    if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK &&
+        og_session_checkpoint(s, path, 2, &note, 1) == OG_OK)
+        saved = og_checkpoint_open(c, path);
+    if (saved && strcmp(og_checkpoint_note(saved, "key"), "value") == 0)
+        next = og_session_new(m, o, &input, 1, &target, 1);
+    if (next && og_session_restore(next, saved, &restored) == OG_OK)
+        good = restored.calls == 1 && restored.missing == 0;
+    og_checkpoint_free(saved);
+    og_session_free(next);
+    og_session_free(s);
+    og_options_free(o);
+    og_model_free(m);
+    return good;
+}
+
 /* `least`: so many allocations there are at any rate. */
 static void fail_each(bool (*run)(og_context *, const losses *), const losses *l, long least)
 {
@@ -138,6 +173,11 @@ TEST(each_allocation_fails_once)
     fail_each(whole_run, &(losses){"bce_with_logits", NULL}, 100);
 }
 
+TEST(each_allocation_fails_once_while_checkpointing)
+{
+    fail_each(checkpointed_run, &(losses){"bce_with_logits", NULL}, 100);
+}
+
 TEST(each_allocation_fails_once_with_a_loss_model)
 {
     fail_each(whole_run,
@@ -152,6 +192,7 @@ TEST(each_allocation_fails_once_with_a_new_model)
 }
 
 static const og_test tests[] = {TEST_ROW(each_allocation_fails_once),
+                                TEST_ROW(each_allocation_fails_once_while_checkpointing),
                                 TEST_ROW(each_allocation_fails_once_with_a_loss_model),
                                 TEST_ROW(each_allocation_fails_once_with_a_new_model)};
 TEST_MAIN(tests)

@@ -1,15 +1,39 @@
 #include "tools/ongrad/log.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/ongrad/say.h"
 
-int og__run_log_open(og__run_log *log, const char *command, const char *path)
+/* Where the lines of the first `after` steps end; 0 where the file is no such log. */
+static long end_of(FILE *file, int64_t after)
+{
+    static const char begin[] = "{\"step\":";
+    char *line = NULL;
+    size_t room = 0;
+    long end = 0;
+    for (ssize_t n; (n = getline(&line, &room, file)) > 0 && line[n - 1] == '\n'; end += n)
+        if (strncmp(line, begin, sizeof begin - 1) != 0 ||
+            strtoll(line + sizeof begin - 1, NULL, 10) > after)
+            break;
+    free(line);
+    return end;
+}
+
+int og__run_log_open(og__run_log *log, const char *command, const char *path, int64_t after)
 {
     *log = (og__run_log){.command = command, .path = path};
     if (!path)
         return OG__EXIT_DONE;
+    log->file = after > 0 ? fopen(path, "r+e") : NULL;
+    if (log->file) {
+        long end = end_of(log->file, after);
+        if (ftruncate(fileno(log->file), end) == 0 && fseek(log->file, end, SEEK_SET) == 0)
+            return OG__EXIT_DONE;
+        fclose(log->file);
+    }
     log->file = fopen(path, "we");
     if (!log->file)
         return og__say_error(command, OG__EXIT_FAILED, "--log: cannot write %s: %s", path,

@@ -41,8 +41,9 @@ typedef struct og__log_final {
     const char *output;
 } og__log_final;
 
-/* path NULL: no log. The file is emptied. */
-int og__run_log_open(og__run_log *log, const char *command, const char *path);
+/* path NULL: no log. `after`: the run goes on after so many steps, whose lines stay; all others are
+ * removed. */
+int og__run_log_open(og__run_log *log, const char *command, const char *path, int64_t after);
 void og__run_log_step(og__run_log *log, const og__log_step *step);
 void og__run_log_final(og__run_log *log, const og__log_final *final);
 /* A failed write shows here: an exit status. */

@@ -144,6 +144,25 @@ static const og__row own_rows[] = {
       "one JSON object an optimizer step, and one of the whole run"},
      OG__TRAIN,
      output},
+    {{"checkpoint", OG_OPTION_TEXT, NULL, "PATH",
+      "where checkpoints are written; default: beside the output, trained.ckpt.onnx"},
+     OG__TRAIN,
+     output},
+    {{"checkpoint_every", OG_OPTION_TEXT, NULL, "WHEN",
+      "write one after so many optimizer steps (500), epochs (2ep) or minutes (10m), and at the "
+      "end; a signal writes one in any case"},
+     OG__TRAIN,
+     output},
+    {{"keep", OG_OPTION_INT, "2", "N",
+      "checkpoints that stay: the last, and N - 1 before it, trained.ckpt.1.onnx …"},
+     OG__TRAIN,
+     output,
+     1},
+    {{"resume", OG_OPTION_TEXT, NULL, "PATH",
+      "go on from this checkpoint, with its data and options unless others are given; auto: from "
+      "the one where this run would write its own, if there is one"},
+     OG__TRAIN,
+     run},
     {{"profile", OG_OPTION_FLAG, "off", "FILE.json",
       "time every kernel call, and print where the time of a step goes; the file is a trace of "
       "three steps for chrome://tracing or Perfetto"},
@@ -284,9 +303,7 @@ static const struct {
     {"o", "output"},
 };
 
-static const char *const future[] = {
-    "checkpoint", "checkpoint_every", "resume", "ema", "tensorboard", "metric",
-};
+static const char *const future[] = {"ema", "tensorboard", "metric"};
 
 bool og__same_name(const char *a, const char *b)
 {

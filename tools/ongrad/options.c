@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tools/ongrad/reference.h"
+#include "tools/ongrad/resume.h"
 #include "tools/ongrad/say.h"
 
 const og__row *og__arguments_row(const og__arguments *a, const char *name)
@@ -306,6 +307,9 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
     const og__row *reference = og__arguments_row(a, "reference");
     if ((reference->commands & command->bit) && og__argument_is_set(a, "reference"))
         OG__TRY(og__reference_options(a, og__argument(a, "reference")));
+    if ((og__arguments_row(a, "resume")->commands & command->bit) &&
+        og__argument_is_set(a, "resume"))
+        OG__TRY(og__resume_arguments(a));
     bool optional = *command->arguments == '[';
     if (*command->arguments && !optional && !a->model)
         return og__say_error(command->name, OG__EXIT_USAGE,
@@ -320,6 +324,8 @@ void og__arguments_free(og__arguments *a)
         free(a->settings[i].value);
     free(a->settings);
     free(a->rows);
+    free(a->resumed);
+    free(a->origin);
     *a = (og__arguments){0};
 }
 

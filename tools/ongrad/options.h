@@ -31,6 +31,8 @@ typedef struct og__arguments {
     og__setting *settings; /* in the order given, a config file's behind the command line's */
     int n_settings;
     const char *model; /* the argument that is no option; NULL: none */
+    char *resumed;     /* the checkpoint that --resume found; NULL: none. It is the model then */
+    char *origin;      /* the model that the run began with, as it was given there; or NULL */
     bool help;
 } og__arguments;
 

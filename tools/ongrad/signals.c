@@ -13,14 +13,14 @@ static void on_signal(int number)
 
 void og__signals_catch(void)
 {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGUSR1};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
     struct sigaction old;
     sigemptyset(&action.sa_mask);
     /* One that the parent had ignored (nohup, a background job) stays ignored. */
-    if (sigaction(SIGINT, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(SIGINT, &action, NULL);
-    if (sigaction(SIGTERM, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
-        sigaction(SIGTERM, &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (sigaction(numbers[i], NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
 }
 
 bool og__signals_stopped(void)
@@ -30,5 +30,8 @@ bool og__signals_stopped(void)
 
 const char *og__signals_name(void)
 {
-    return arrived == SIGINT ? "SIGINT" : arrived == SIGTERM ? "SIGTERM" : NULL;
+    return arrived == SIGINT    ? "SIGINT"
+           : arrived == SIGTERM ? "SIGTERM"
+           : arrived == SIGUSR1 ? "SIGUSR1"
+                                : NULL;
 }

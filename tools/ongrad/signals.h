@@ -1,5 +1,5 @@
-/* SIGINT and SIGTERM while training: the first asks to stop after the running step, a second one
- * ends the process. */
+/* SIGINT, SIGTERM and SIGUSR1 while training: the first asks to stop after the running step, a
+ * second one ends the process. */
 #ifndef OG_COMMAND_SIGNALS_H
 #define OG_COMMAND_SIGNALS_H
 

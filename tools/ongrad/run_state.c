@@ -1,0 +1,196 @@
+/* What of a run is in its checkpoints beside the session: options, the place in the data, what the
+ * schedule remembers, and what the data looked like. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/base/checksum.h"
+#include "tools/ongrad/resume.h"
+#include "tools/ongrad/say.h"
+#include "tools/ongrad/trainer.h"
+
+/* ---- the data */
+
+enum { SAMPLES = 64, STRETCH = 4096 };
+
+/* Of shape, type and 256 KiB spread over the whole. */
+static uint64_t fingerprint(const og_array *array)
+{
+    og_checksum sum = og_checksum_start();
+    const int64_t *dims = og_array_dims(array);
+    const char *data = og_array_data(array);
+    int32_t rank = og_array_rank(array), dtype = (int32_t)og_array_dtype(array);
+    size_t bytes = (size_t)og_dtype_bits(og_array_dtype(array)) / 8;
+    og_checksum_add(&sum, &rank, sizeof rank);
+    og_checksum_add(&sum, &dtype, sizeof dtype);
+    og_checksum_add(&sum, dims, (size_t)rank * sizeof *dims);
+    for (int i = 0; i < rank; i++)
+        bytes *= (size_t)dims[i];
+    size_t step = bytes / SAMPLES > STRETCH ? bytes / SAMPLES : STRETCH;
+    for (size_t at = 0; at < bytes; at += step)
+        og_checksum_add(&sum, data + at, bytes - at < STRETCH ? bytes - at : STRETCH);
+    return og_checksum_value(&sum);
+}
+
+static void add_source(const og__source *s, const char *role, og_text *out)
+{
+    if (s->array)
+        og_text_printf(out, "%s %s %016" PRIx64 "\n", role, s->name, fingerprint(s->array));
+}
+
+static void data_text(const og__bindings *b, og_text *out)
+{
+    for (int i = 0; i < b->n_inputs; i++)
+        add_source(&b->inputs[i], "input", out);
+    for (int t = 0; t < b->n_targets; t++)
+        add_source(&b->targets[t], "target", out);
+}
+
+static void compare_data(const og__trainer *t, const char *before)
+{
+    og_text now = {0};
+    data_text(&t->run.data, &now);
+    for (const char *line = now.s; line && *line;) {
+        int n = (int)strcspn(line, "\n");
+        char *whole = strndup(line, (size_t)n + 1);
+        if (whole && before && !strstr(before, whole))
+            og__say_warning(t->run.command,
+                            "the data of %.*s is not what it was when the checkpoint was made",
+                            n - 17, line);
+        free(whole);
+        line += n + (line[n] == '\n');
+    }
+    og_text_free(&now);
+}
+
+/* ---- the place */
+
+static void place_text(const og__trainer *t, og_text *out)
+{
+    og_text_printf(out, "epoch=%" PRId64 "\nsample=%" PRId64 "\nbegun=%" PRId64 "\n", t->epoch,
+                   t->index * t->run.batch_size, t->begun);
+    og_text_printf(out, "validation_due=%d\n", t->validation_due);
+    og_text_printf(out, "samples=%" PRId64 "\nepoch_losses=%a\nepoch_steps=%" PRId64 "\n",
+                   t->samples, t->epoch_losses, t->epoch_steps);
+    og_text_printf(out,
+                   "plateau_factor=%a\nplateau_best=%a\nplateau_bad=%" PRId64
+                   "\nplateau_cooldown=%" PRId64 "\n",
+                   t->plateau.factor, t->plateau.best, t->plateau.bad, t->plateau.cooldown);
+}
+
+/* "key=number" on a line of its own. */
+static double number(const char *text, const char *key)
+{
+    size_t n = strlen(key);
+    for (const char *line = text; line && *line;) {
+        if (strncmp(line, key, n) == 0 && line[n] == '=')
+            return strtod(line + n + 1, NULL);
+        line = strchr(line, '\n');
+        line += line != NULL;
+    }
+    return 0;
+}
+
+static int64_t whole(const char *text, const char *key)
+{
+    double value = number(text, key);
+    return value >= 0 && value < 9e15 ? (int64_t)value : 0;
+}
+
+static void take_place(og__trainer *t, const char *text)
+{
+    int64_t sample = whole(text, "sample"), batch = t->run.batch_size;
+    t->epoch = whole(text, "epoch");
+    t->index = sample / batch;
+    if (sample % batch)
+        og__say_warning(t->run.command,
+                        "sample %" PRId64 " of the epoch begins no batch of %" PRId64
+                        "; going on from sample %" PRId64,
+                        sample, batch, t->index * batch);
+    if (t->index >= t->feed.batches) {
+        t->index = 0;
+        t->epoch++;
+    }
+    t->validation_due = t->validates && whole(text, "validation_due");
+    t->samples = whole(text, "samples");
+    t->epoch_losses = number(text, "epoch_losses");
+    t->epoch_steps = whole(text, "epoch_steps");
+    t->plateau = (og_plateau){.factor = number(text, "plateau_factor"),
+                              .best = number(text, "plateau_best"),
+                              .bad = whole(text, "plateau_bad"),
+                              .cooldown = whole(text, "plateau_cooldown")};
+}
+
+int og__resume(og__trainer *t)
+{
+    const char *path = t->run.arguments->resumed;
+    og_restored restored;
+    t->plateau = og_plateau_start();
+    if (!path)
+        return OG__EXIT_DONE;
+    og_checkpoint *c = og_checkpoint_open(t->run.context, path);
+    if (!c)
+        return og__run_failed(&t->run);
+    const char *place = og_checkpoint_note(c, "place");
+    int status = OG__EXIT_DONE;
+    if (!place)
+        status =
+            og__say_error(t->run.command, OG__EXIT_FAILED,
+                          "%s was not written by ongrad train: it has no place in the data", path);
+    else if (og_session_restore(t->run.session, c, &restored) != OG_OK)
+        status = og__run_failed(&t->run);
+    if (status == OG__EXIT_DONE) {
+        t->begun = t->resumed_at = restored.step;
+        t->last.step = restored.step;
+        take_place(t, place);
+        compare_data(t, og_checkpoint_note(c, "data"));
+        if (restored.missing)
+            og__say_warning(t->run.command,
+                            "%d states of the optimizer are not in %s and begin anew",
+                            restored.missing, path);
+        if (restored.dropped)
+            og__say_warning(t->run.command,
+                            "micro-batches of the next update were left out: accumulation is not "
+                            "what it was");
+    }
+    og_checkpoint_free(c);
+    return status;
+}
+
+/* ---- saving */
+
+int og__save_checkpoint(og__trainer *t)
+{
+    og__checkpoints *c = &t->checkpoints;
+    og_text options = {0}, place = {0}, data = {0}, model_text = {0};
+    og__settings_text(t->run.arguments, &options);
+    place_text(t, &place);
+    data_text(&t->run.data, &data);
+    const char *model = t->run.arguments->resumed ? t->run.arguments->origin
+                        : t->run.arguments->model ? t->run.arguments->model
+                                                  : "";
+    og__add_escaped(&model_text, model);
+    const og_note notes[] = {{"options", options.s ? options.s : ""},
+                             {"place", place.s ? place.s : ""},
+                             {"data", data.s ? data.s : ""},
+                             {"model", model_text.s ? model_text.s : ""},
+                             {"version", og_version()}};
+    bool good = !options.failed && !place.failed && !data.failed && !model_text.failed &&
+                og_session_checkpoint(t->run.session, c->path, c->keep, notes,
+                                      sizeof notes / sizeof *notes) == OG_OK;
+    const char *why = og_error_message(t->run.context);
+    if (good)
+        c->saved = t->begun;
+    else if (!c->failed)
+        og__say_warning(t->run.command, "no checkpoint at step %" PRId64 ": %s%s", t->begun,
+                        *why ? why : "out of memory",
+                        c->saved >= 0 ? "; the one before stays, training goes on"
+                                      : "; training goes on");
+    c->failed = !good;
+    og_text_free(&options);
+    og_text_free(&place);
+    og_text_free(&data);
+    og_text_free(&model_text);
+    return good ? OG__EXIT_DONE : OG__EXIT_FAILED;
+}
