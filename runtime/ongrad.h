@@ -224,6 +224,12 @@ typedef struct og_model_info {
 } og_model_info;
 OG_API void og_model_describe(const og_model *model, og_model_info *info);
 
+/* The file's metadata under a key, or what was set since; NULL: there is none. */
+OG_API const char *og_model_metadata(const og_model *model, const char *key);
+/* Written by og_session_save, beside what the file had; copied. Keys of ongrad's own begin with
+ * "ongrad.". */
+OG_API og_status og_model_set_metadata(og_model *model, const char *key, const char *value);
+
 /* Weights by reason: what is trained and why. */
 typedef struct og_parameter_info {
     const char *name;

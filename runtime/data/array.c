@@ -159,7 +159,7 @@ static og_status read_array(og_array *array, const char *member, og_error *error
     if (file.n >= 4 && p[0] == 0 && p[1] == 0)
         return og__idx_open(file, array, error);
     return og_fail(error, OG_INVALID_DATA,
-                   "not an array file: .npy, .npz, .safetensors, IDX, gzipped IDX and .csv are "
+                   "not an array file: .npy, .npz, IDX, gzipped IDX, .safetensors and .csv are "
                    "read%s",
                    file.n < 8 ? " (the file is shorter than any header)" : "");
 }

@@ -54,6 +54,7 @@ typedef struct og_dataset_options {
     bool augment;   /* what is random in transforms happens */
     bool leave_out; /* a sample that cannot be read makes its batch shorter; else the next one of
                        the epoch stands in for it */
+    bool strict;    /* a sample that cannot be read is an error */
     const struct og_transforms *transforms; /* of pictures; NULL: scaled to 0 … 1; copied */
 } og_dataset_options;
 
@@ -64,6 +65,8 @@ og_dataset *og_dataset_new(const og_field *fields, int n_fields, const og_datase
 void og_dataset_free(og_dataset *set);
 int64_t og_dataset_samples(const og_dataset *set);
 int og_dataset_fields(const og_dataset *set);
+/* The sample at a place of an epoch's order. */
+int64_t og_dataset_sample(const og_dataset *set, int64_t epoch, int64_t position);
 /* Batches an epoch has at this size (drop_last respected). */
 int64_t og_dataset_batches(const og_dataset *set, int64_t batch_size);
 /* The rank and shape field f is delivered in, -1 in og_field.dims resolved; dims[0] is the number
@@ -80,6 +83,7 @@ og_status og_dataset_batch(const og_dataset *set, int64_t epoch, int64_t index, 
 /* Samples that could not be read so far: how many different ones, and a line each for the first of
  * them ("    FILE: reason"), malloc'd; NULL where there are none. */
 int64_t og_dataset_unreadable(const og_dataset *set, char **list);
+bool og_dataset_is_unreadable(const og_dataset *set, int64_t sample);
 /* Seconds that all threads together spent on reading files, and on decoding them. */
 void og_dataset_times(const og_dataset *set, double *disk, double *decode);
 

@@ -116,6 +116,29 @@ void og_dataset_free(og_dataset *set)
     free(set);
 }
 
+static int64_t place_of(const og_dataset *set, int64_t epoch, int64_t position)
+{
+    int64_t place = position;
+    if (set->options.shuffle)
+        og__shuffle(set->options.seed, epoch, set->samples, position, 1, &place);
+    return place;
+}
+
+const og__field *og__dataset_field(const og_dataset *set, int f)
+{
+    return &set->fields[f];
+}
+
+const og_transforms *og__dataset_transforms(const og_dataset *set)
+{
+    return &set->transforms;
+}
+
+int64_t og_dataset_sample(const og_dataset *set, int64_t epoch, int64_t position)
+{
+    return place_of(set, epoch, position);
+}
+
 int64_t og_dataset_samples(const og_dataset *set)
 {
     return set->samples;
@@ -179,10 +202,19 @@ static const char *file_of(const og__field *f, int64_t row)
     return count > 1 ? f->source->keys[row] : f->source->files[first];
 }
 
+/* "FOLDER/FILE: why" */
+static void prefix_file(const og__field *f, int64_t row, og_error *why)
+{
+    const char *file = file_of(f, row);
+    og_error_prefix(why, "%s%s%s", f->source ? f->source->path : f->name, file ? "/" : "",
+                    file ? file : "");
+}
+
 /* Each sample is noted once. */
 static void note_unreadable(const og_dataset *set, int64_t sample, const og__field *f, int64_t row,
-                            const og_error *why)
+                            og_error *why)
 {
+    prefix_file(f, row, why);
     og_dataset *own = (og_dataset *)set;
     pthread_mutex_lock(&own->lock);
     bool known = false;
@@ -190,15 +222,12 @@ static void note_unreadable(const og_dataset *set, int64_t sample, const og__fie
         known = own->noted[i].sample == sample;
     if (!known && own->n_noted < MOST_NOTED) {
         unreadable *noted = realloc(own->noted, ((size_t)own->n_noted + 1) * sizeof *noted);
-        og_text text = {0};
-        const char *file = file_of(f, row), *root = f->source ? f->source->path : f->name;
-        og_text_printf(&text, "%s%s%s: %s", root, file ? "/" : "", file ? file : "",
-                       og_error_text(why));
+        char *text = strdup(og_error_text(why));
         if (noted) {
-            noted[own->n_noted++] = (unreadable){sample, text.s};
+            noted[own->n_noted++] = (unreadable){sample, text};
             own->noted = noted;
         } else {
-            og_text_free(&text);
+            free(text);
         }
     }
     own->n_unreadable += !known;
@@ -250,9 +279,10 @@ static og_status deliver_sample(const og_dataset *set, int64_t epoch, int64_t sa
         og_error why = {0};
         char *out = (char *)buffers[f] + (size_t)at * field->out_bytes;
         og_status status = deliver(set, field, epoch, sample, out, scratch, &why);
-        if (status == OG_OUT_OF_MEMORY || status == OG_UNSUPPORTED || field->classes) {
+        if (status == OG_OUT_OF_MEMORY || status == OG_UNSUPPORTED || field->classes ||
+            set->options.strict) {
             if (status != OG_OK) {
-                og_error_prefix(&why, "\"%s\"", field->name);
+                prefix_file(field, field->rows ? field->rows[sample] : sample, &why);
                 return og_error_move(error, &why);
             }
         } else if (status != OG_OK) {
@@ -264,19 +294,11 @@ static og_status deliver_sample(const og_dataset *set, int64_t epoch, int64_t sa
     return OG_OK;
 }
 
-static int64_t place_of(const og_dataset *set, int64_t epoch, int64_t position)
-{
-    int64_t place = position;
-    if (set->options.shuffle)
-        og__shuffle(set->options.seed, epoch, set->samples, position, 1, &place);
-    return place;
-}
-
 static og_status all_unreadable(const og_dataset *set, og_error *error)
 {
     return og_fail(error, OG_INVALID_DATA,
                    "%" PRId64 " samples that cannot be read, one after another; the first: %s",
-                   set->n_unreadable, set->n_noted ? set->noted[0].text : "");
+                   set->n_unreadable, set->n_noted && set->noted[0].text ? set->noted[0].text : "");
 }
 
 static og_status read_batch(const og_dataset *set, int64_t epoch, int64_t first, int64_t wanted,
@@ -410,6 +432,17 @@ int64_t og_dataset_unreadable(const og_dataset *set, char **list)
     pthread_mutex_unlock(&own->lock);
     *list = text.s;
     return n;
+}
+
+bool og_dataset_is_unreadable(const og_dataset *set, int64_t sample)
+{
+    og_dataset *own = (og_dataset *)set;
+    bool found = false;
+    pthread_mutex_lock(&own->lock);
+    for (int64_t i = 0; i < own->n_noted && !found; i++)
+        found = own->noted[i].sample == sample;
+    pthread_mutex_unlock(&own->lock);
+    return found;
 }
 
 void og_dataset_times(const og_dataset *set, double *disk, double *decode)

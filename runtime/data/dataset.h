@@ -29,6 +29,8 @@ typedef struct og__field {
  * Fills all but the name. */
 void og__field_check(const og_field *from, const og_transforms *transforms, og__field *to,
                      og_error *report);
+const og__field *og__dataset_field(const og_dataset *set, int f);
+const og_transforms *og__dataset_transforms(const og_dataset *set);
 /* The samples a field has. */
 int64_t og__field_samples(const og_field *field);
 

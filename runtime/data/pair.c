@@ -199,8 +199,8 @@ static void follow_order(matching *m, og_pairing *p, og_error *report)
             continue;
         if (s->samples != first->samples)
             og_fail_also(report, OG_INVALID_DATA,
-                         "%s has %" PRId64 " samples without names, %s has %" PRId64, s->path,
-                         s->samples, first->path, first->samples);
+                         "%s has %" PRId64 " samples without names, the folder %s has %" PRId64,
+                         s->path, s->samples, first->path, first->samples);
         memcpy(p->rows[i], p->rows[m->keyed[0]], (size_t)p->samples * sizeof **p->rows);
     }
 }

@@ -11,12 +11,6 @@ static bool takes(og__bytes file)
 #include <string.h>
 #include <turbojpeg.h>
 
-void og__jpeg_free(void *handle)
-{
-    if (handle)
-        tjDestroy(handle);
-}
-
 /* The smallest of the library's factors that is at least `scale`. */
 static tjscalingfactor choose_factor(double scale)
 {
@@ -38,19 +32,15 @@ static bool is_damage(void *handle)
            strstr(tjGetErrorStr2(handle), "Corrupt");
 }
 
-static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og__sample *sample,
-                        og_error *error)
+/* A handle keeps the tables of the picture before, which one without tables would then use: what is
+ * read must not depend on what was read before. */
+static og_status decompress(tjhandle handle, og__bytes file, const og__want *want, og__scratch *s,
+                            og__sample *sample, og_error *error)
 {
-    int width, height, subsampling, space;
-    if (want->labels)
-        return og_fail(error, OG_INVALID_DATA,
-                       "a JPEG cannot hold labels exactly; save the label map as .png");
-    if (!s->jpeg)
-        s->jpeg = tjInitDecompress();
-    if (!s->jpeg)
-        return og_fail_memory(error, 0, "a JPEG decoder");
-    if (tjDecompressHeader3(s->jpeg, file.p, file.n, &width, &height, &subsampling, &space) != 0)
-        return og_fail(error, OG_INVALID_DATA, "damaged JPEG: %s", tjGetErrorStr2(s->jpeg));
+    int width = 0, height = 0, subsampling = 0, space = 0;
+    if (tjDecompressHeader3(handle, file.p, file.n, &width, &height, &subsampling, &space) != 0 ||
+        width == 0)
+        return og_fail(error, OG_INVALID_DATA, "damaged JPEG: %s", tjGetErrorStr2(handle));
     OG_TRY(og__check_picture_size(width, height, error));
     if (space == TJCS_CMYK || space == TJCS_YCCK)
         return og__ffmpeg_decoder.decode(file, want, s, sample, error);
@@ -58,18 +48,27 @@ static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og
     width = TJSCALED(width, f);
     height = TJSCALED(height, f);
     OG_TRY(og__buffer_need(&s->sample, (size_t)width * (size_t)height * 3, "a picture", error));
-    if (tjDecompress2(s->jpeg, file.p, file.n, s->sample.p, width, 0, height, TJPF_RGB, 0) != 0 &&
-        is_damage(s->jpeg))
-        return og_fail(error, OG_INVALID_DATA, "damaged JPEG: %s", tjGetErrorStr2(s->jpeg));
+    if (tjDecompress2(handle, file.p, file.n, s->sample.p, width, 0, height, TJPF_RGB, 0) != 0 &&
+        is_damage(handle))
+        return og_fail(error, OG_INVALID_DATA, "damaged JPEG: %s", tjGetErrorStr2(handle));
     *sample = (og__sample){s->sample.p, 4, {1, height, width, 3}};
     return OG_OK;
 }
-#else
-void og__jpeg_free(void *handle)
-{
-    (void)handle;
-}
 
+static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og__sample *sample,
+                        og_error *error)
+{
+    if (want->labels)
+        return og_fail(error, OG_INVALID_DATA,
+                       "a JPEG cannot hold labels exactly; save the label map as .png");
+    tjhandle handle = tjInitDecompress();
+    if (!handle)
+        return og_fail_memory(error, 0, "a JPEG decoder");
+    og_status status = decompress(handle, file, want, s, sample, error);
+    tjDestroy(handle);
+    return status;
+}
+#else
 /* FFmpeg reads JPEG, too. */
 static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og__sample *sample,
                         og_error *error)

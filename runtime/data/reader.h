@@ -19,7 +19,6 @@ typedef struct og__buffer {
 typedef struct og__scratch {
     struct og__scratch *next; /* in the pool of a data set */
     og__buffer file, sample, rows, pixels, taps, work;
-    void *jpeg;          /* libjpeg-turbo's handle */
     void *scaler;        /* FFmpeg's */
     double disk, decode; /* seconds */
 } og__scratch;
@@ -112,7 +111,6 @@ extern const og__decoder og__jpeg_decoder, og__ffmpeg_decoder;
 /* want->frames frames of a video file. */
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *scratch,
                           og__sample *sample, og_error *error);
-void og__jpeg_free(void *handle);
 void og__scaler_free(void *scaler);
 /* Refuses sizes that no picture has, before anything is allocated. */
 og_status og__check_picture_size(int64_t width, int64_t height, og_error *error);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/data/convert.h"
 #include "runtime/data/reader.h"
 
 double og__seconds_now(void)
@@ -37,7 +38,6 @@ void og__scratch_free(og__scratch *s)
 {
     if (!s)
         return;
-    og__jpeg_free(s->jpeg);
     og__scaler_free(s->scaler);
     free(s->file.p);
     free(s->sample.p);
@@ -227,6 +227,11 @@ const char *const *og_source_classes(const og_source *source, int *n)
 const og_array *og_source_array(const og_source *source)
 {
     return source->array;
+}
+
+bool og_source_holds_floats(const og_source *source)
+{
+    return !source->type->pictures && og__dtype_is_float(source->dtype);
 }
 
 bool og_source_is_pictures(const og_source *source)

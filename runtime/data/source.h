@@ -36,10 +36,10 @@ const char *og_source_key(const og_source *source, int64_t index);
 const char *const *og_source_classes(const og_source *source, int *n);
 /* The elements, where all lie in memory; else NULL: read sample by sample. */
 const og_array *og_source_array(const og_source *source);
+bool og_source_holds_floats(const og_source *source);
 bool og_source_is_pictures(const og_source *source);
 /* Do samples differ in the length of their first axis? */
 bool og_source_has_lengths(const og_source *source);
-/* Of clips: read from files of video (true), or from folders of images. */
 const char *og_source_kind(const og_source *source); /* "array", "CSV", "folder of .npy" … */
 /* What was passed over when it was opened ("3 other files"), "" if nothing. */
 const char *og_source_note(const og_source *source);

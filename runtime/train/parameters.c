@@ -84,10 +84,13 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
                                             .read = s->context->device->remote ? read_state : NULL,
                                             .user = s};
     }
+    const og_metadata *metadata = part == 0 ? s->model->metadata : NULL;
+    int n_metadata = part == 0 ? s->model->n_metadata : 0;
     og_status status = merges ? og__merges_begin(s, &merged, weights, &n) : OG_OK;
     if (status == OG_OK)
-        status = path ? og_onnx_save(onnx, path, weights, n, NULL, 0, OG__EXTERNAL_ABOVE, error)
-                      : og_onnx_write(onnx, write, user, weights, n, NULL, 0, error);
+        status = path ? og_onnx_save(onnx, path, weights, n, metadata, n_metadata,
+                                     OG__EXTERNAL_ABOVE, error)
+                      : og_onnx_write(onnx, write, user, weights, n, metadata, n_metadata, error);
     og__merges_free(merged);
     free(weights);
     return status;

@@ -71,6 +71,10 @@ struct og_model {
     int n_adapters;
     bool keeps_adapters;      /* saved as branches */
     const og_onnx *unadapted; /* the model without its branches */
+    /* metadata.c */
+    og_metadata *metadata; /* set since it was loaded; written with the trained weights */
+    int n_metadata;
+    size_t metadata_capacity;
 };
 
 /* A model of `onnx`, which it takes over also on failure; NULL, with the context's error, where

@@ -175,7 +175,7 @@ class Usage(Case):
             ("--loss mse", ["train", "m.onnx", "--data", "x.npy", "--target", "f.npy"]),
             ("unknown loss", ["train", "m.onnx", "--data", "x.npy", "--target", "y.npy", "--loss", "crossentropy"]),
             ("the model has no output", ["train", "m.onnx", *DATA, "--loss", "z=mse"]),
-            ("unknown key", ["train", "m.onnx", *LOSS, "--data", "x=x.npy,frames=3", "--target", "t.npy"]),
+            ("unknown key", ["train", "m.onnx", *LOSS, "--data", "x=x.npy,frame=3", "--target", "t.npy"]),
             ("expected NAME=N", ["inspect", "m.onnx", "--dim", "batch"]),
             ("is the batch", ["inspect", "m.onnx", "--dim", "batch=3"]),
             ('no dim "time"', ["inspect", "m.onnx", "--dim", "time=3"]),

@@ -21,6 +21,16 @@ static int rank_of_input(const og__bindings *b, int i)
     return i < b->n_inputs && og_model_input(b->model, i, &info) == OG_OK ? info.rank : 0;
 }
 
+/* Frames a second that the model was trained on; 0: it does not say. */
+static double trained_rate(const og__bindings *b, const char *input)
+{
+    og_text key = {0};
+    og_text_printf(&key, "ongrad.rate.%s", input);
+    const char *rate = key.s ? og_model_metadata(b->model, key.s) : NULL;
+    og_text_free(&key);
+    return rate ? strtod(rate, NULL) : 0;
+}
+
 /* The errors of all are added to one report. */
 static void open_all(og__bindings *b, og_error *report)
 {
@@ -31,13 +41,21 @@ static void open_all(og__bindings *b, og_error *report)
         int64_t dims[OG_MAX_RANK];
         if (!s->path)
             continue;
+        s->keyed_rate = s->options.rate > 0;
         s->options.clips = rank_of_input(b, i) == 5;
+        if (i < b->n_inputs && s->options.rate == 0)
+            s->options.rate = trained_rate(b, s->name);
         s->source = og_source_open(s->path, &s->options, &error);
         if (!s->source)
             og_fail_also(report, error.status, "--%s: %s", option, og_error_text(&error));
         else if (og_source_dims(s->source, dims) == 0)
             og_fail_also(report, OG_INVALID_DATA, "--%s: %s holds one number, not samples", option,
                          s->path);
+        else if ((s->options.frames || s->keyed_rate) && !og_source_is_pictures(s->source))
+            og_fail_also(report, OG_INVALID_ARGUMENT,
+                         "--%s: keys frames and rate are for videos and folders of images, and %s "
+                         "is none",
+                         option, s->path);
         og_error_clear(&error);
     }
 }
@@ -65,15 +83,20 @@ static int read_labels(og__bindings *b, int t)
     const og_loss_info *loss = og__losses_of_target(b->losses, t);
     og_tensor_info output;
     og_error error = {0};
-    if (!s->source || !og_source_is_pictures(s->source) || !loss || !loss->classes)
+    bool pictures = s->source && og_source_is_pictures(s->source);
+    if (!s->source || !loss || !loss->classes || !og_source_key(s->source, 0) ||
+        (!pictures && !og_source_holds_floats(s->source)))
         return OG__EXIT_DONE;
-    if (og_model_output(b->model, loss->output, &output) == OG_OK && output.rank > 2) {
+    int rank = og_model_output(b->model, loss->output, &output) == OG_OK ? output.rank : -1;
+    og_source *labels = rank > 2 ? NULL : og_source_of_folders(s->source, &error);
+    if (!labels && error.status != OG_OK)
+        return og__say_failure(b->command, &error);
+    if (!labels && pictures && rank != 2) { /* not known: no folders of classes, so maps */
         s->raw = true;
         return OG__EXIT_DONE;
     }
-    og_source *labels = og_source_of_folders(s->source, &error);
-    if (!labels && error.status != OG_OK)
-        return og__say_failure(b->command, &error);
+    if (!labels && !pictures)
+        return OG__EXIT_DONE;
     if (!labels)
         return og__say_error(b->command, OG__EXIT_FAILED,
                              "--%s %s: for %s the folder needs a sub-folder for each class, at "
@@ -82,6 +105,40 @@ static int read_labels(og__bindings *b, int t)
     og_source_free(s->source);
     s->source = labels;
     return OG__EXIT_DONE;
+}
+
+enum { MOST_CLASSES = 1 << 16 };
+
+/* Labels counted by the classes of training where this validates, or by those in the model's
+ * metadata where it is not trained. */
+static int match_classes(og__bindings *b, int t)
+{
+    og_source *s = b->targets[t].source;
+    int n = 0, n_own;
+    const char *const *classes = NULL;
+    og_error error = {0};
+    (void)og_source_classes(s, &n_own);
+    if (!n_own)
+        return OG__EXIT_DONE;
+    const char *text = og_model_metadata(b->model, "ongrad.classes");
+    if (b->base)
+        classes = og_source_classes(b->base->targets[t].source, &n);
+    else if (!strcmp(b->command, "train"))
+        return OG__EXIT_DONE;
+    char *copy = !classes && text ? strdup(text) : NULL;
+    const char **lines = copy ? calloc(MOST_CLASSES, sizeof *lines) : NULL;
+    for (char *line = copy; lines && line && n < MOST_CLASSES;) {
+        char *end = strchr(line, '\n');
+        if (end)
+            *end = '\0';
+        lines[n++] = line;
+        line = end ? end + 1 : NULL;
+    }
+    og_status status = n ? og_source_set_classes(s, classes ? classes : lines, n, &error) : OG_OK;
+    free(lines);
+    free(copy);
+    og_error_prefix(&error, "--%s %s", b->target_option, b->targets[t].path);
+    return status == OG_OK ? OG__EXIT_DONE : og__say_failure(b->command, &error);
 }
 
 /* ---- masks */
@@ -147,6 +204,8 @@ int og__bindings_open_sources(og__bindings *b, const og__arguments *a)
     OG__TRY(merge_folders(b));
     for (int t = 0; t < b->n_targets; t++)
         OG__TRY(read_labels(b, t));
+    for (int t = 0; t < b->n_targets; t++)
+        OG__TRY(match_classes(b, t));
     for (int i = 0; i < b->n_inputs; i++)
         OG__TRY(find_masked(b, i));
     return pair_all(b, a);

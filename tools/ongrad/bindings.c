@@ -126,7 +126,8 @@ int og__bindings_open(og__bindings *b, const og__arguments *a, og_model *model,
                         .model = model,
                         .losses = losses,
                         .data_option = data_option,
-                        .target_option = target_option};
+                        .target_option = target_option,
+                        .base = base};
     int n_inputs = og_model_input_count(model), n_targets = target_option ? losses->n_targets : 0;
     b->inputs = calloc((size_t)n_inputs + 1, sizeof *b->inputs);
     b->targets = calloc((size_t)n_targets + 1, sizeof *b->targets);

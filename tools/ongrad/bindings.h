@@ -13,6 +13,7 @@ typedef struct og__binding {
     og_source *source; /* open, or NULL; not owned where `shares` */
     og_source_options options;
     char *key, *columns; /* which the options point to */
+    bool keyed_rate;     /* a rate was given, not the model's */
     bool shares;         /* the source is another binding's */
     bool constant;
     double value;        /* of the constant */
@@ -30,7 +31,8 @@ typedef struct og__bindings {
     og_model *model;
     const og__losses *losses;
     const char *data_option,
-        *target_option; /* "data", "val_data"; target_option NULL: no targets */
+        *target_option;              /* "data", "val_data"; target_option NULL: no targets */
+    const struct og__bindings *base; /* of training, where this validates; NULL: it does not */
     int n_inputs, n_targets;
     og__binding *inputs, *targets; /* in the model's and the losses' order */
     int64_t samples;               /* that every source has, once paired */

@@ -100,8 +100,8 @@ static int need_data(const og__run *run, const og_model_type *type)
     if (!reads || og__argument_is_set(run->arguments, "data"))
         return OG__EXIT_DONE;
     return og__say_error(run->command, OG__EXIT_USAGE,
-                         "no model and no data given: ongrad %s MODEL.onnx --data PATH …, or for "
-                         "the built-in %s %s",
+                         "no model and no data given, and no ./ongrad.yaml is there: ongrad %s "
+                         "MODEL.onnx --data PATH …, or for the built-in %s %s",
                          run->command, type->name,
                          find_option(type, "streams")
                              ? "--features_224_dir, --video_dir and --face_dir, at least one"

@@ -338,7 +338,7 @@ static int inspect(checking *c, bool data)
     og__run *run = &c->run;
     const og__arguments *a = run->arguments;
     if (data) {
-        OG__TRY(og__run_bind_data(run, run->losses.n > 0));
+        OG__TRY(og__run_bind_data(run, run->losses.n > 0, NULL));
     } else {
         run->batch_size = og__argument_is_set(a, "batch_size") ? og__argument_int(a, "batch_size")
                                                                : run->default_batch;

@@ -25,7 +25,8 @@ enum {
     OG__EXPORT = 1 << 6,
     OG__DEVICES = 1 << 7,
     OG__NEW = 1 << 8,
-    OG__ALL = (1 << 9) - 1
+    OG__DATA = 1 << 9,
+    OG__ALL = (1 << 10) - 1
 };
 
 struct og__arguments;
@@ -52,6 +53,7 @@ int og__command_plan(const struct og__arguments *arguments);
 int og__command_check(const struct og__arguments *arguments);
 int og__command_export(const struct og__arguments *arguments);
 int og__command_new(const struct og__arguments *arguments);
+int og__command_data(const struct og__arguments *arguments);
 int og__command_devices(const struct og__arguments *arguments);
 
 /* Return from the calling function where a step failed; it has said why. */

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "tools/ongrad/metrics.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 
@@ -37,14 +38,18 @@ static int evaluate(og__run *run, og__feed *feed, og__metrics *m)
 {
     const og__arguments *a = run->arguments;
     OG__TRY(og__run_need_loss(run));
-    OG__TRY(og__run_bind_data(run, true));
+    OG__TRY(og__run_bind_data(run, true, NULL));
     OG__TRY(og__run_start(run));
     og__feed_options options = og__feed_options_of(a, &run->transforms, false);
     OG__TRY(og__feed_open(feed, &run->data, run->inputs, run->targets, run->batch_size, &options));
     OG__TRY(og__metrics_new(m, run));
-    if (!run->quiet)
+    if (!run->quiet) {
+        og__report_found(a);
         og__report_stored_values(&run->data, run->inputs);
+        og__preprocess_say(run, "pictures");
+    }
     OG__TRY(og__evaluate(run, feed, m, NULL));
+    run->data.samples -= og__feed_say_unreadable(feed, "and were left out");
     OG__TRY(print(run, m, og__argument_flag(a, "json")));
     og__next next = {0};
     og__next_line(&next, "predict", a->model);

@@ -99,6 +99,7 @@ og__feed_options og__feed_options_of(const og__arguments *a, const og_transforms
         .seed = training ? (uint64_t)og__argument_int(a, "seed") : 0,
         .workers = og__argument_is_set(a, "num_workers") ? workers_asked(a) : -1,
         .augment = training,
+        .strict = og__argument_flag(a, "strict_data"),
         .transforms = *transforms,
     };
 }
@@ -193,6 +194,7 @@ int og__feed_open(og__feed *feed, const og__bindings *b, const og_tensor_info *i
                                   .seed = options->seed,
                                   .augment = options->augment,
                                   .leave_out = !options->augment,
+                                  .strict = options->strict,
                                   .transforms = &options->transforms};
         feed->set = og_dataset_new(fields, n, &set, &error);
         if (!feed->set)
@@ -252,4 +254,24 @@ int og__feed_next(og__feed *feed, int64_t epoch, int64_t index)
     feed->samples = batch.samples;
     feed->wait += batch.wait;
     return OG__EXIT_DONE;
+}
+
+void og__feed_waits(const og__feed *feed, double *disk, double *decode)
+{
+    double all;
+    og_dataset_times(feed->set, disk, decode);
+    all = *disk + *decode;
+    *disk = all > 0 ? feed->wait * *disk / all : 0;
+    *decode = all > 0 ? feed->wait - *disk : 0;
+}
+
+int64_t og__feed_say_unreadable(const og__feed *feed, const char *what)
+{
+    char *list = NULL;
+    int64_t n = feed->set ? og_dataset_unreadable(feed->set, &list) : 0;
+    if (n)
+        og__say_warning(feed->command, "%lld sample%s could not be read, %s:\n%s", (long long)n,
+                        n == 1 ? "" : "s", what, list ? list : "");
+    free(list);
+    return n;
 }

@@ -10,7 +10,7 @@ typedef struct og__feed_options {
     bool shuffle, drop_last, check_finite;
     uint64_t seed;
     int workers; /* -1: chosen by the size of a batch */
-    bool augment;
+    bool augment, strict;
     og_transforms transforms;
 } og__feed_options;
 
@@ -36,6 +36,11 @@ int og__feed_open(og__feed *feed, const og__bindings *bindings, const og_tensor_
 void og__feed_close(og__feed *feed);
 /* Batch `index` of `epoch`. */
 int og__feed_next(og__feed *feed, int64_t epoch, int64_t index);
+/* Seconds of `wait` that went to reading files and to decoding them, by what the loader's threads
+ * spent on each. */
+void og__feed_waits(const og__feed *feed, double *disk, double *decode);
+/* A warning that lists what could not be read; nothing where all could. Returns how many. */
+int64_t og__feed_say_unreadable(const og__feed *feed, const char *what);
 /* The options that the command line gives: order is kept unless `training`. */
 og__feed_options og__feed_options_of(const og__arguments *a, const og_transforms *transforms,
                                      bool training);

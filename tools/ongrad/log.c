@@ -112,6 +112,9 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_double(&json, "seconds", f->seconds);
     og_json_double(&json, "samples_per_s", f->seconds > 0 ? (double)f->samples / f->seconds : 0);
     og_json_double(&json, "wait_seconds", f->wait_seconds);
+    og_json_double(&json, "wait_disk_seconds", f->wait_disk_seconds);
+    og_json_double(&json, "wait_decode_seconds", f->wait_decode_seconds);
+    og_json_int(&json, "unreadable_samples", f->unreadable);
     og_json_int(&json, "peak_bytes", (int64_t)f->peak_bytes);
     og_json_int(&json, "predicted_peak_bytes", (int64_t)f->predicted_peak_bytes);
     og_json_int(&json, "data_bytes", (int64_t)f->data_bytes);

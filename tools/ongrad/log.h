@@ -30,6 +30,8 @@ typedef struct og__log_step {
 typedef struct og__log_final {
     int64_t steps, epochs, samples; /* epochs: whole ones */
     double loss, seconds, wait_seconds;
+    double wait_disk_seconds, wait_decode_seconds; /* of wait_seconds */
+    int64_t unreadable;                            /* samples */
     og__log_losses losses;
     const og__metrics *validation; /* the last one; NULL: none */
     uint64_t peak_bytes, predicted_peak_bytes;

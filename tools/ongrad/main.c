@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "tools/ongrad/builtin.h"
+#include "tools/ongrad/complete.h"
 #include "tools/ongrad/say.h"
 
 const og__command og__command_table[] = {
@@ -24,6 +25,11 @@ const og__command og__command_table[] = {
     {"check", OG__CHECK, "[MODEL.onnx]",
      "Say what would be trained, and why, and which nodes are in the way; check gradients.",
      "ongrad check model.onnx --loss cross_entropy --gradients", og__command_check},
+    {"data", OG__DATA, "[MODEL.onnx]",
+     "Show what training would read: shapes, values, labels, pairs; a contact sheet of pictures.",
+     "ongrad data model.onnx --data image=photos --target photos --loss cross_entropy "
+     "--contact_sheet sheet.png",
+     og__command_data},
     {"export", OG__EXPORT, "MODEL.onnx", "Write a copy of the model in inference form.",
      "ongrad export trained.onnx -o exported.onnx", og__command_export},
     {"new", OG__NEW, "TYPE", "Write a built-in model with random weights as ONNX.",
@@ -69,6 +75,8 @@ static int run(const og__command *command, int argc, char **argv)
             : NULL;
     if (type)
         og__rows_for_type(arguments.rows, arguments.n_rows, type);
+    if (status == OG__EXIT_DONE)
+        status = og__complete(&arguments);
     if (status == OG__EXIT_DONE)
         status = arguments.help ? og__help_command(command, arguments.rows, arguments.n_rows)
                                 : command->run(&arguments);

@@ -164,6 +164,8 @@ int og__evaluate(og__run *run, og__feed *feed, og__metrics *m, bool (*stop)(void
     for (int64_t index = 0; index < feed->batches && !(stop && stop()); index++) {
         og_eval_result result = {0};
         OG__TRY(og__feed_next(feed, 0, index));
+        if (feed->samples == 0)
+            continue; /* none of them could be read */
         if (og_session_eval_step(run->session, feed->inputs, feed->targets, feed->samples,
                                  m->outputs, &result) != OG_OK)
             return og__run_failed(run);

@@ -5,12 +5,14 @@
 
 #include "tools/ongrad/builtin.h"
 
-#define WITH_DATA (OG__TRAIN | OG__EVAL | OG__PREDICT | OG__PLAN | OG__CHECK)
-#define WITH_LOSS (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK)
+#define WITH_DATA (OG__TRAIN | OG__EVAL | OG__PREDICT | OG__PLAN | OG__CHECK | OG__DATA)
+#define WITH_LOSS (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__DATA)
 #define WITH_SHAPES (WITH_DATA | OG__INSPECT | OG__EXPORT)
-#define WITH_SESSION (WITH_DATA | OG__EXPORT)
+#define WITH_SESSION ((WITH_DATA | OG__EXPORT) & ~OG__DATA)
 #define CHANGES (OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT | OG__EXPORT)
-#define WITH_BUILTIN (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__INSPECT | OG__NEW)
+#define WITH_AUGMENT (OG__TRAIN | OG__DATA)
+#define WITH_BUILTIN \
+    (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__INSPECT | OG__NEW | OG__DATA)
 
 static const char data[] = "Data", pictures[] = "Pictures", run[] = "Run", output[] = "Output",
                   loss[] = "Loss", optimizer[] = "Optimizer", schedule[] = "Learning-rate schedule",
@@ -62,33 +64,33 @@ static const og__row own_rows[] = {
      pictures},
     {{"random_resized_crop", OG_OPTION_TEXT, NULL, "A,B",
       "train on a part of each picture, A to B of its area (on: 0.08,1)"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"hflip", OG_OPTION_FLOAT, NULL, "P", "mirror left and right with probability P"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"vflip", OG_OPTION_FLOAT, NULL, "P", "mirror top and bottom with probability P"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"color_jitter", OG_OPTION_TEXT, NULL, "B,C,S,H",
       "change brightness, contrast, saturation and hue at random, by so much at most"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"grayscale", OG_OPTION_FLOAT, NULL, "P", "no colors, with probability P"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"blur", OG_OPTION_FLOAT, NULL, "P", "a Gaussian blur of 0.1 to 2 pixels, with probability P"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"random_erasing", OG_OPTION_FLOAT, NULL, "P", "erase a rectangle, with probability P"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"mixup", OG_OPTION_FLOAT, NULL, "ALPHA",
       "mix each sample and its label with another's, in shares of Beta(ALPHA, ALPHA)"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"cutmix", OG_OPTION_FLOAT, NULL, "ALPHA", "put a part of another picture into each"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      pictures},
     {{"normalize", OG_OPTION_TEXT, "unit", "HOW",
       "pictures to numbers: unit (0 to 1), half (-1 to 1), imagenet, none (0 to 255) or MEAN/STD, "
@@ -98,14 +100,16 @@ static const og__row own_rows[] = {
     {{"color", OG_OPTION_TEXT, "rgb", "ORDER", "of the channels that the model takes: rgb or bgr"},
      WITH_DATA,
      pictures},
-    {{"shuffle", OG_OPTION_FLAG, "on", NULL, "new order of samples each epoch"}, OG__TRAIN, data},
+    {{"shuffle", OG_OPTION_FLAG, "on", NULL, "new order of samples each epoch"},
+     WITH_AUGMENT,
+     data},
     {{"drop_last", OG_OPTION_FLAG, "off", NULL, "leave out an epoch's last, short batch"},
-     OG__TRAIN,
+     WITH_AUGMENT,
      data},
     {{"num_workers", OG_OPTION_INT, NULL, "N",
       "threads that prepare batches; default: none for small batches, else at most half of the "
       "cores"},
-     OG__TRAIN | OG__EVAL | OG__PREDICT,
+     OG__TRAIN | OG__EVAL | OG__PREDICT | OG__DATA,
      data},
     {{"pin_memory", OG_OPTION_FLAG, "on", NULL,
       "page-locked buffers for a GPU; no effect on a CPU"},
@@ -113,7 +117,7 @@ static const og__row own_rows[] = {
      data},
     {{"check_finite", OG_OPTION_FLAG, "on", NULL,
       "look for NaN and infinities in the data before starting"},
-     OG__TRAIN | OG__EVAL | OG__PREDICT,
+     OG__TRAIN | OG__EVAL | OG__PREDICT | OG__DATA,
      data},
     {{"batch_size", OG_OPTION_INT, NULL, "N",
       "samples in a batch, at most those there are; default by the memory of the device: 128 from "
@@ -128,6 +132,11 @@ static const og__row own_rows[] = {
       "of the order of samples, of random ops, and of a built-in model's weights"},
      WITH_BUILTIN,
      run},
+    {{"samples", OG_OPTION_INT, "1000", "N", "how many samples are looked at"}, OG__DATA, run, 1},
+    {{"contact_sheet", OG_OPTION_TEXT, NULL, "FILE.png",
+      "write a picture of the first samples of an epoch, as training sees them"},
+     OG__DATA,
+     output},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
       "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
       "predictions.npy (one "
@@ -173,7 +182,7 @@ static const og__row own_rows[] = {
      OG__TRAIN,
      output},
     {{"json", OG_OPTION_FLAG, "off", NULL, "print JSON instead of a table"},
-     OG__EVAL | OG__INSPECT | OG__PLAN | OG__CHECK | OG__DEVICES,
+     OG__EVAL | OG__INSPECT | OG__PLAN | OG__CHECK | OG__DEVICES | OG__DATA,
      output},
     {{"dot", OG_OPTION_TEXT, NULL, "FILE", "write the graph as Graphviz DOT; - is stdout"},
      OG__INSPECT,

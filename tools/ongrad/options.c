@@ -179,15 +179,20 @@ static char *folder_stem(const char *name)
 }
 
 /* --NAME_dir PATH: the row of --data and "NAME=PATH". */
-static int add_folder(og__arguments *a, const char *stem, const char *value)
+static int add_folder(og__arguments *a, const char *where, const char *stem, const char *value,
+                      bool from_file)
 {
     const og__row *row = og__arguments_row(a, "data");
     if (!row || !(row->commands & a->command->bit))
-        return unknown(a, "--", stem);
+        return from_file ? OG__EXIT_DONE : unknown(a, where, stem);
+    /* The command line's folder of this name wins. */
+    for (int i = 0; from_file && i < a->n_settings; i++)
+        if (a->settings[i].row == row && !a->settings[i].from_file)
+            return OG__EXIT_DONE;
     og_text text = {0};
     og_text_printf(&text, "%s=%s", stem, value);
     int status = text.failed ? og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory")
-                             : add_setting(a, "--", row, text.s, false);
+                             : add_setting(a, where, row, text.s, from_file);
     og_text_free(&text);
     return status;
 }
@@ -240,7 +245,8 @@ static int parse_long(og__arguments *a, int argc, char **argv, int *at)
         if (!value)
             status = take_value(a, argv[*at], argc, argv, at, &value);
         if (status == OG__EXIT_DONE)
-            status = row ? add_setting(a, "--", row, value, false) : add_folder(a, stem, value);
+            status = row ? add_setting(a, "--", row, value, false)
+                         : add_folder(a, "--", stem, value, false);
     } else if (!strncmp(name, "no_", 3) || !strncmp(name, "no-", 3)) {
         status = add_negated(a, name, value);
     } else {
@@ -326,6 +332,7 @@ void og__arguments_free(og__arguments *a)
     free(a->rows);
     free(a->resumed);
     free(a->origin);
+    og_text_free(&a->found);
     *a = (og__arguments){0};
 }
 
@@ -337,6 +344,12 @@ int og__arguments_add_from_file(og__arguments *a, const char *where, const char 
     bool on;
     if (negated)
         row = og__arguments_row(a, name + 3);
+    char *stem = row ? NULL : folder_stem(name);
+    if (stem) {
+        int status = add_folder(a, where, stem, value, true);
+        free(stem);
+        return status;
+    }
     if (!row || (negated && row->info.kind != OG_OPTION_FLAG))
         return unknown(a, where, name);
     if (!strcmp(row->info.name, "config") || !strcmp(row->info.name, "help"))
@@ -350,6 +363,11 @@ int og__arguments_add_from_file(og__arguments *a, const char *where, const char 
     if (negated && parse_flag(value, &on))
         value = on ? "off" : "on";
     return add_setting(a, where, row, value, true);
+}
+
+int og__arguments_add_found(og__arguments *a, const char *name, const char *value)
+{
+    return add_setting(a, "--", og__arguments_row(a, name), value, true);
 }
 
 /* ---- reading */

@@ -4,7 +4,7 @@
 #ifndef OG_COMMAND_OPTIONS_H
 #define OG_COMMAND_OPTIONS_H
 
-#include "runtime/base/status.h"
+#include "runtime/base/text.h"
 #include "tools/ongrad/command.h"
 
 typedef struct og__row {
@@ -34,6 +34,7 @@ typedef struct og__arguments {
     char *resumed;     /* the checkpoint that --resume found; NULL: none. It is the model then */
     char *origin;      /* the model that the run began with, as it was given there; or NULL */
     bool help;
+    og_text found; /* what the data decided, a line each */
 } og__arguments;
 
 /* Parse argv[0 … argc - 1], what follows the subcommand's name. argv must outlive the arguments.
@@ -46,6 +47,9 @@ const og__row *og__arguments_row(const og__arguments *a, const char *name);
  * the file and line. */
 int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,
                                 const char *value);
+
+/* One more value that the data decided: as if from a file. */
+int og__arguments_add_found(og__arguments *a, const char *name, const char *value);
 
 /* Values of one option: the last one given, else the default; NULL if there is none. The name must
  * be in the table. */

@@ -298,7 +298,7 @@ static int plan(planning *p)
         return og__say_error(run->command, OG__EXIT_USAGE,
                              "no loss given: add --loss NAME, or --loss none to plan prediction");
     if (og__argument_is_set(a, "data") || og__argument_is_set(a, "target"))
-        OG__TRY(og__run_bind_data(run, run->losses.n > 0));
+        OG__TRY(og__run_bind_data(run, run->losses.n > 0, NULL));
     else
         OG__TRY(og__run_bind_shapes(run, run->default_batch, 0));
     if (!og_options_get(run->options, "device_memory") &&

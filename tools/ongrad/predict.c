@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "runtime/base/checked.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 
@@ -106,6 +107,8 @@ static int run_batches(og__run *run, og__feed *feed, prediction *p, int n, void 
     int64_t done = 0;
     for (int64_t index = 0; index < feed->batches; index++) {
         OG__TRY(og__feed_next(feed, 0, index));
+        if (feed->samples == 0)
+            continue;
         if (og_session_predict(run->session, feed->inputs, feed->samples, buffers) != OG_OK)
             return og__run_failed(run);
         for (int i = 0; i < n; i++)
@@ -113,6 +116,10 @@ static int run_batches(og__run *run, og__feed *feed, prediction *p, int n, void 
                    (size_t)feed->samples * p[i].sample_bytes);
         done += feed->samples;
     }
+    for (int i = 0; i < n; i++)
+        p[i].info.dims[0] = done;
+    if (done == 0)
+        return og__say_error(run->command, OG__EXIT_FAILED, "no sample could be read");
     return OG__EXIT_DONE;
 }
 
@@ -133,20 +140,47 @@ static int write_all(const og__run *run, const prediction *p, int n)
     return OG__EXIT_DONE;
 }
 
+/* Which row is which sample: names beside the outputs, a line each; nothing where samples have no
+ * names. */
+static int write_names(const og__run *run, const og__feed *feed, const prediction *p)
+{
+    const og_pairing *pairs = &run->data.pairing;
+    og_text names = {0}, path = {0};
+    const char *dot = strrchr(p[0].path, '.');
+    if (!pairs->names)
+        return OG__EXIT_DONE;
+    for (int64_t i = 0; i < pairs->samples; i++)
+        if (!og_dataset_is_unreadable(feed->set, i))
+            og_text_printf(&names, "%s\n", pairs->names[i]);
+    og_text_printf(&path, "%.*s.names.txt", (int)(dot - p[0].path), p[0].path);
+    int status = path.s && !names.failed
+                     ? og__write_file(run->command, &names, path.s)
+                     : og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the names");
+    if (status == OG__EXIT_DONE && !run->quiet)
+        og__say("%s: the samples' names, a line a row", path.s);
+    og_text_free(&names);
+    og_text_free(&path);
+    return status;
+}
+
 static int predict(og__run *run, og__feed *feed, prediction *p, int n, void **buffers)
 {
     OG__TRY(og__run_without_loss(run));
-    OG__TRY(og__run_bind_data(run, false));
+    OG__TRY(og__run_bind_data(run, false, NULL));
     OG__TRY(og__run_start(run));
     og__feed_options options = og__feed_options_of(run->arguments, &run->transforms, false);
     OG__TRY(og__feed_open(feed, &run->data, run->inputs, run->targets, run->batch_size, &options));
     for (int i = 0; i < n; i++)
         OG__TRY(allocate(run, &p[i], i));
     OG__TRY(choose_paths(run, p, n));
-    if (!run->quiet)
+    if (!run->quiet) {
         og__report_stored_values(&run->data, run->inputs);
+        og__preprocess_say(run, "pictures");
+    }
     OG__TRY(run_batches(run, feed, p, n, buffers));
+    og__feed_say_unreadable(feed, "and have no row");
     OG__TRY(write_all(run, p, n));
+    OG__TRY(write_names(run, feed, p));
     og__next next = {0};
     og__next_line(&next, "inspect", run->arguments->model);
     og__next_say(&next, run->quiet);

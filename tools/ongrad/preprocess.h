@@ -4,8 +4,11 @@
 
 #include "tools/ongrad/run.h"
 
-/* run->transforms. */
+/* run->transforms: an option that was given, else what the model says, else the default. */
 int og__preprocess_read(og__run *run);
+/* Tell the model how its pictures were made, and the names of its classes: they are saved with it.
+ */
+int og__preprocess_keep(og__run *run);
 /* "resize cover, center crop, …", a line or two for the report; nothing where no input reads
  * pictures. */
 void og__preprocess_say(const og__run *run, const char *label);

@@ -303,6 +303,11 @@ void og__report_export(const og__run *run)
     say_lines("export", og_model_export_notes(run->model));
 }
 
+void og__report_found(const og__arguments *a)
+{
+    say_lines("found", a->found.s ? a->found.s : "");
+}
+
 void og__report_start(const og__report *r)
 {
     const og__run *run = r->run;
@@ -317,6 +322,7 @@ void og__report_start(const og__report *r)
     og__report_export(run);
     og__report_changes(run);
     say_parameters(run);
+    og__report_found(a);
     say_data("data", &run->data);
     og__report_stored_values(&run->data, run->inputs);
     og__preprocess_say(run, "pictures");

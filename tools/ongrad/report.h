@@ -19,6 +19,8 @@ void og__report_changes(const og__run *run);
 void og__report_export(const og__run *run);
 /* What is trained, on what, with how much memory. */
 void og__report_start(const og__report *report);
+/* What was not asked for, and follows from the data. */
+void og__report_found(const og__arguments *arguments);
 /* Data whose stored values look as if they wanted scaling: 8-bit integers that a float input takes
  * as they are. */
 void og__report_stored_values(const og__bindings *bindings, const og_tensor_info *inputs);

@@ -184,11 +184,13 @@ static int allocate_targets(og__run *run, int n)
                : og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the targets");
 }
 
-int og__run_bind_data(og__run *run, bool with_targets)
+int og__run_bind_data(og__run *run, bool with_targets, og__bindings *part)
 {
     OG__TRY(og__preprocess_read(run));
     OG__TRY(og__bindings_open(&run->data, run->arguments, run->model, &run->losses, "data",
                               with_targets ? "target" : NULL, NULL));
+    if (part && og__argument_is_set(run->arguments, "val_split"))
+        OG__TRY(og__bindings_split(&run->data, part, run->arguments));
     int64_t batch = og__argument_is_set(run->arguments, "batch_size")
                         ? og__argument_int(run->arguments, "batch_size")
                         : run->default_batch;

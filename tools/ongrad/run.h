@@ -36,8 +36,9 @@ int og__run_need_loss(og__run *run);
 /* No losses, whatever the options say. */
 int og__run_without_loss(og__run *run);
 
-/* Open --data and, with losses, --target; the batch size and the shapes follow. */
-int og__run_bind_data(og__run *run, bool with_targets);
+/* Open --data and, with losses, --target; the batch size and the shapes follow. part: gets what
+ * --val_split takes off, where it is given; NULL: nothing is. */
+int og__run_bind_data(og__run *run, bool with_targets, og__bindings *part);
 /* The same without data: shapes from the model, --batch_size (else `batch`) and --dim (else
  * `fallback`, 0: an error); targets are what the losses usually compare with. */
 int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback);

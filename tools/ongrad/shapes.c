@@ -252,13 +252,16 @@ static void picture_target(const og__bindings *b, int t, const og_tensor_info *i
 {
     const og_loss_info *loss = og__losses_of_target(b->losses, t);
     og_tensor_info output = {0};
-    bool raw = b->targets[t].raw;
-    if (!loss || og_model_output(b->model, loss->output, &output) != OG_OK || output.rank < 3)
-        return;
     const og_tensor_info *like = NULL;
+    bool raw = b->targets[t].raw;
     for (int i = 0; i < b->n_inputs && !like; i++)
         if (b->inputs[i].source && og_source_is_pictures(b->inputs[i].source))
             like = &inputs[i];
+    if (!loss || og_model_output(b->model, loss->output, &output) != OG_OK || output.rank < 3) {
+        if (!like)
+            return;
+        output = *like;
+    }
     target->dtype = raw ? OG_INT64 : OG_FLOAT;
     target->rank = 0;
     for (int d = 0; d < output.rank; d++) {

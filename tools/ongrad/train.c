@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "tools/ongrad/loss_files.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/profile.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -17,8 +18,8 @@
 
 /* ---- preparation */
 
-/* Before training's own data is opened as batches: it keeps what --val_split leaves. */
-static int split_validation(og__trainer *t)
+/* How is it validated, if at all? */
+static int check_validation(og__trainer *t)
 {
     const og__arguments *a = t->run.arguments;
     bool files = og__argument_is_set(a, "val_data") || og__argument_is_set(a, "val_target"),
@@ -30,14 +31,6 @@ static int split_validation(og__trainer *t)
         return og__say_error(t->run.command, OG__EXIT_USAGE,
                              "--val_split takes a part of --data; it excludes --val_data and "
                              "--val_target");
-    if (!splits)
-        return OG__EXIT_DONE;
-    OG__TRY(og__bindings_split(&t->run.data, &t->validation, a));
-    if (t->run.batch_size > t->run.data.samples)
-        return og__say_error(t->run.command, OG__EXIT_FAILED,
-                             "--val_split leaves %" PRId64 " samples to train on, fewer than a "
-                             "batch; add --batch_size %" PRId64,
-                             t->run.data.samples, t->run.data.samples);
     return OG__EXIT_DONE;
 }
 
@@ -97,12 +90,12 @@ static int prepare(og__trainer *t, const og__arguments *a)
 {
     OG__TRY(og__run_open(&t->run, a));
     OG__TRY(og__run_need_loss(&t->run));
+    OG__TRY(check_validation(t));
     OG__TRY(og__profile_check(&t->run));
-    OG__TRY(og__run_bind_data(&t->run, true));
+    OG__TRY(og__run_bind_data(&t->run, true, &t->validation));
     t->output = og__argument_is_set(a, "output") ? og__argument(a, "output") : "trained.onnx";
     OG__TRY(og__checkpoints_open(&t->checkpoints, &t->run, t->output));
     OG__TRY(check_outputs(t));
-    OG__TRY(split_validation(t));
     OG__TRY(og__run_start(&t->run));
     og__feed_options options = og__feed_options_of(a, &t->run.transforms, true);
     OG__TRY(og__feed_open(&t->feed, &t->run.data, t->run.inputs, t->run.targets, t->run.batch_size,
@@ -130,12 +123,20 @@ static void write_final(og__trainer *t, double seconds)
 {
     og_memory_report memory;
     og_session_memory(t->run.session, &memory);
+    double disk, decode;
+    char *list = NULL;
+    og__feed_waits(&t->feed, &disk, &decode);
+    int64_t unreadable = og_dataset_unreadable(t->feed.set, &list);
+    free(list);
     og__run_log_final(&t->log, &(og__log_final){.steps = t->last.step,
                                                 .epochs = t->last.step / t->steps_an_epoch,
                                                 .samples = t->samples,
                                                 .loss = t->last.step ? t->last.loss : NAN,
                                                 .seconds = seconds,
                                                 .wait_seconds = t->feed.wait,
+                                                .wait_disk_seconds = disk,
+                                                .wait_decode_seconds = decode,
+                                                .unreadable = unreadable,
                                                 .losses = {&t->run.losses, t->last.losses},
                                                 .validation = t->validated ? &t->metrics : NULL,
                                                 .peak_bytes = memory.peak,
@@ -162,7 +163,8 @@ static void say_next(const og__trainer *t, int trained)
     og__next_line(&next, "eval", t->output);
     const char *data = t->validates && og__argument_is_set(a, "val_data") ? "val_data" : "data";
     og__next_option(&next, a, data, "data");
-    og__next_option(&next, a, t->validates ? "val_target" : "target", "target");
+    og__next_option(&next, a, og__argument_is_set(a, "val_target") ? "val_target" : "target",
+                    "target");
     og__loss_files_next(&next, &t->run, t->output);
     og__next_loss_options(&next, a);
     og__next_line(&next, "predict", t->output);
@@ -174,10 +176,29 @@ static void say_next(const og__trainer *t, int trained)
     og__next_say(&next, t->run.quiet);
 }
 
+/* What would make the waiting shorter, in this order: storage, workers. */
+static void say_waiting(const og__trainer *t, double seconds)
+{
+    double disk, decode, wait = t->feed.wait;
+    og_text text = {0};
+    og__feed_waits(&t->feed, &disk, &decode);
+    og_text_printf(&text, "%.0f %% of the time went by waiting for data", 100 * wait / seconds);
+    if (disk + decode > 0)
+        og_text_printf(&text, " (disk %.0f %%, decoding %.0f %%)", 100 * disk / seconds,
+                       100 * decode / seconds);
+    og_text_add(&text, "; try ");
+    if (disk > 0.5 * wait)
+        og_text_add(&text, "faster storage (a local SSD), then ");
+    og_text_printf(&text, "--num_workers %d", t->feed.workers + 1);
+    og__say("%s", text.s ? text.s : "");
+    og_text_free(&text);
+}
+
 static int save(og__trainer *t, int trained)
 {
     double seconds = og__seconds() - t->start;
     og__progress_clear(&t->progress);
+    OG__TRY(og__preprocess_keep(&t->run));
     if (og_session_save(t->run.session, t->output) != OG_OK)
         return og__run_failed(&t->run);
     if (trained == OG__EXIT_STOPPED)
@@ -192,9 +213,11 @@ static int save(og__trainer *t, int trained)
                 t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,
                 t->output);
     OG__TRY(og__loss_files_save(&t->run, t->output));
-    if (!t->run.quiet && t->feed.wait > 0.1 * seconds && seconds > 1)
-        og__say("%.0f %% of the time went by waiting for data; try --num_workers %d",
-                100 * t->feed.wait / seconds, t->feed.workers + 1);
+    og__feed_say_unreadable(&t->feed, "and others stood in for them");
+    if (t->validates)
+        og__feed_say_unreadable(&t->validation_feed, "and were left out of validation");
+    if (!t->run.quiet && t->feed.wait > 0.05 * seconds && seconds > 1)
+        say_waiting(t, seconds);
     if (og__profile_say(&t->run) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
         trained = OG__EXIT_FAILED;
     write_final(t, seconds);
