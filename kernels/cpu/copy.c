@@ -223,8 +223,13 @@ void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to
               size_t size)
 {
     plan p;
+    const og_mover *mover = call->device ? call->device->mover : NULL;
     if (size == 0 || !simplify(&p, rank, axes, size))
         return;
+    if (mover) {
+        mover->copy(call, p.rank, p.a, to, from, (size_t)p.size);
+        return;
+    }
     int crossed = crossed_axis(&p);
     if (p.rank == 0)
         copy_run(call, to, from, p.size);
@@ -248,6 +253,11 @@ void og__copy_dense(const og_call *call, void *to, const og_tensor *x)
 void og__fill(const og_call *call, void *to, int64_t n, const void *value, size_t size)
 {
     bool zero = true;
+    const og_mover *mover = call->device ? call->device->mover : NULL;
+    if (mover) {
+        mover->fill(call, to, n, value, size);
+        return;
+    }
     for (size_t i = 0; value && i < size; i++)
         zero = zero && ((const unsigned char *)value)[i] == 0;
     if (n <= 0)

@@ -39,6 +39,16 @@ typedef struct og__copy_axis {
     int64_t n, to, from;
 } og__copy_axis;
 
+/* Another device's way to do the copies and fills that the ops of data movement are made of: what
+ * og__copy and og__fill get is handed to it instead, of calls whose device has one. A copy comes
+ * simplified: runs of `size` bytes, strides in bytes, slowest axis of `to` first, no axis of one.
+ */
+typedef struct og_mover {
+    void (*copy)(const og_call *call, int rank, const og__copy_axis *axes, void *to,
+                 const void *from, size_t size);
+    void (*fill)(const og_call *call, void *to, int64_t n, const void *value, size_t size);
+} og_mover;
+
 /* to[index] = from[index] for every index of the rank (at most OG__COPY_RANK) axes; elements of
  * `size` bytes, any size. In parallel; the order of axes does not matter. */
 void og__copy(const og_call *call, int rank, const og__copy_axis *axes, void *to, const void *from,

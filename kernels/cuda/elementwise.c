@@ -1,7 +1,6 @@
-/* Elementwise programs, compiled when planning: Fused, the scalar ops, Cast, and Copy, which is a
- * program without instructions on elements that are bits. One thread computes a group of elements
- * that it reads and writes with wide accesses, or one element after the other where an address does
- * not allow them. */
+/* Elementwise programs, compiled when planning: Fused, the scalar ops, Cast. One thread computes a
+ * group of elements that it reads and writes with wide accesses, or one element after the other
+ * where an address does not allow them. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,14 +26,7 @@ typedef struct plan {
 
 /* ---- prepare */
 
-/* Copy: elements as bits. 16 bytes are two elements of 8. */
-static og_dtype bits_type(og_dtype dtype)
-{
-    int bits = og_dtype_bits(dtype);
-    return bits == 8 ? OG_UINT8 : bits == 16 ? OG_UINT16 : bits == 32 ? OG_UINT32 : OG_UINT64;
-}
-
-static bool make_loop(og__loop *loop, const og_call *call, const og_program *program, bool bits)
+static bool make_loop(og__loop *loop, const og_call *call, const og_program *program)
 {
     const og_type *space = &call->y[0].type;
     int n = call->nx + call->ny, order[OG_MAX_RANK];
@@ -63,14 +55,7 @@ static bool make_loop(og__loop *loop, const og_call *call, const og_program *pro
     free(strides);
     for (int o = 0; o < n; o++) {
         og_dtype dtype = o < call->nx ? call->x[o].type.dtype : call->y[o - call->nx].type.dtype;
-        loop->types[o] = bits ? bits_type(dtype) : dtype;
-    }
-    if (bits && og_dtype_bits(space->dtype) == 128) {
-        for (int a = 0; a < loop->rank; a++)
-            loop->strides[0][a] *= 2;
-        loop->strides[0][loop->rank] = 1;
-        loop->dims[loop->rank++] = 2;
-        loop->total *= 2;
+        loop->types[o] = dtype;
     }
     loop->width = og__loop_width(loop);
     return true;
@@ -91,14 +76,14 @@ static plan *plan_new(const og_call *call)
     return p;
 }
 
-static og_status prepare(og_call *call, const og_program *program, bool bits, og_error *error)
+static og_status prepare(og_call *call, const og_program *program, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(call->device);
     og__loop loop = {0};
     og_text text = {0};
     og_status status = OG_OK;
     plan *p = plan_new(call);
-    if (!p || !make_loop(&loop, call, program, bits))
+    if (!p || !make_loop(&loop, call, program))
         OG_TRY_CLEANUP(og_fail_memory(error, sizeof loop, "an elementwise program"));
     p->total = loop.total;
     p->groups = (loop.total + loop.width - 1) / loop.width;
@@ -151,7 +136,7 @@ static og_status fused_prepare(og_call *call, og_error *error)
     const og_program *program = call->node->program;
     bool reduced[OG_MAX_RANK];
     if (!folds(call))
-        return prepare(call, program, false, error);
+        return prepare(call, program, error);
     for (int a = 0; a < program->space.rank; a++)
         reduced[a] = program->folded_axes >> a & 1;
     return og__cuda_fold_prepare(call, program, &program->space, reduced, error);
@@ -166,7 +151,7 @@ static og_status scalar_prepare(og_call *call, og_error *error)
 {
     og_program program;
     OG_TRY(og__scalar_program(call, &program, error));
-    og_status status = prepare(call, &program, false, error);
+    og_status status = prepare(call, &program, error);
     free((void *)(uintptr_t)program.instr);
     return status;
 }
@@ -176,73 +161,9 @@ static og_status cast_prepare(og_call *call, og_error *error)
     og_program program = og__cast_program(call);
     int nx = call->nx;
     call->nx = 1; /* CastLike's second input is read for its type */
-    og_status status = prepare(call, &program, false, error);
+    og_status status = prepare(call, &program, error);
     call->nx = nx;
     return status;
-}
-
-/* ---- copies for other kernels */
-
-struct og__cuda_copier {
-    og_call call;
-    og_tensor y;
-};
-
-og_status og__cuda_copier_new(const og_call *call, const og_tensor *from, og__cuda_copier **made,
-                              og_error *error)
-{
-    static const int16_t out = 0;
-    const og_program program = {.domain = OG_INT64, .n_in = 1, .n_out = 1, .out = &out};
-    og__cuda_copier *copier = calloc(1, sizeof *copier);
-    if (!copier)
-        return og_fail_memory(error, sizeof *copier, "a copy");
-    og_tensor x = *from;
-    copier->y = og_tensor_dense(&from->type, NULL);
-    copier->call = (og_call){.node = call->node, .device = call->device, .nx = 1, .ny = 1};
-    copier->call.x = &x;
-    copier->call.y = &copier->y;
-    og_status status = prepare(&copier->call, &program, true, error);
-    if (status != OG_OK) {
-        free(copier);
-        return status;
-    }
-    *made = copier;
-    return OG_OK;
-}
-
-static og_status run(const og_call *call, og_error *error);
-
-og_status og__cuda_copier_run(const og_call *call, const og__cuda_copier *copier,
-                              const og_tensor *from, void *to, og_error *error)
-{
-    og_tensor x = *from, y = copier->y;
-    og_call copy = copier->call;
-    copy.device = call->device;
-    y.data = to;
-    copy.x = &x;
-    copy.y = &y;
-    return run(&copy, error);
-}
-
-void og__cuda_copier_free(og__cuda_copier *copier)
-{
-    if (!copier)
-        return;
-    free(copier->call.state);
-    free(copier);
-}
-
-static bool copy_supports(const og_call *call)
-{
-    int bits = og_dtype_bits(call->x[0].type.dtype);
-    return call->nx == 1 && call->ny == 1 && bits >= 8;
-}
-
-static og_status copy_prepare(og_call *call, og_error *error)
-{
-    static const int16_t out = 0;
-    const og_program program = {.domain = OG_INT64, .n_in = 1, .n_out = 1, .out = &out};
-    return prepare(call, &program, true, error);
 }
 
 static void release(og_call *call)
@@ -278,13 +199,11 @@ static og_status fused_run(const og_call *call, og_error *error)
     return folds(call) ? og__cuda_fold_run(call, error) : run(call, error);
 }
 
-#define COPY_FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_ANY_ORDER)
-#define FLAGS (COPY_FLAGS | OG_KERNEL_INPLACE)
+#define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_ANY_ORDER | OG_KERNEL_INPLACE)
 
 const og_kernel og_kernels_cuda_elementwise[] = {
     {"ai.ongrad::Fused", "compiled", FLAGS | OG_KERNEL_PROGRAM, fused_supports, fused_prepare,
      fused_run, release},
-    {"ai.ongrad::Copy", "compiled", COPY_FLAGS, copy_supports, copy_prepare, run, release},
     {"Cast", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
     {"CastLike", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
     /* every op whose row has a scalar instruction */

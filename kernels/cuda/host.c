@@ -7,6 +7,7 @@
  * largest call needs. Constants are read where the plan has them. */
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/cuda/internal.h"
 #include "runtime/base/checked.h"
@@ -53,9 +54,29 @@ static bool on_host(const og_call *call, og_call *host)
     return true;
 }
 
+/* Ops with a kernel on the processor, whose definition is products, reductions and elementwise
+ * programs. */
+static const char *const by_definition[] = {
+    "BatchNormalization",     "BatchNormalizationTraining",
+    "BatchNormalizationGrad", "InstanceNormalization",
+    "GroupNormalization",     "GlobalAveragePool",
+    "GlobalMaxPool",          "ConvTranspose",
+    "AttentionHeads",         "AttentionHeadsGrad",
+};
+
+bool og__cuda_by_definition(const og_op *op)
+{
+    for (size_t i = 0; op->expand && i < sizeof by_definition / sizeof *by_definition; i++)
+        if (strcmp(op->name, by_definition[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool supports(const og_call *call)
 {
     og_call host;
+    if (og__cuda_by_definition(call->node->op))
+        return false;
     return on_host(call, &host) && og_device_kernel(host.device, &host, false);
 }
 

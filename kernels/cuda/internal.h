@@ -60,13 +60,16 @@ og_status og__cuda_compiled(og__cuda *cuda, const char *title, const char *text,
                             og_cuda_function **function, og_error *error);
 void og__cuda_modules_free(og__cuda *cuda);
 
-/* host.c: staging memory for every call that is prepared (before a recording, in which nothing can
+/* host.c: is the op's definition, a few kernels of this device, better than the processor's kernel?
+ */
+bool og__cuda_by_definition(const og_op *op);
+/* Staging memory for every call that is prepared (before a recording, in which nothing can
  * be allocated); what host calls ran into. */
 og_status og__cuda_host_stage(og__cuda *cuda, og_error *error);
 og_status og__cuda_host_error(og__cuda *cuda, og_error *error);
 void og__cuda_host_free(og__cuda *cuda);
 
-/* elementwise.c: a tensor made dense, elements as bits. new: of the types and strides of `from`,
+/* move.c: a tensor made dense. new: of the types and strides of `from`,
  * which `run` reads wherever it lies then; `to` lies on the card. */
 typedef struct og__cuda_copier og__cuda_copier;
 og_status og__cuda_copier_new(const og_call *call, const og_tensor *from, og__cuda_copier **copier,

@@ -4,15 +4,19 @@
 #ifndef OG_BASE_RANDOM_H
 #define OG_BASE_RANDOM_H
 
+#ifndef OG_RANDOM_FUNCTION /* what stands in front of these functions: kernels of cards have words \
+                              of their own */
 #include <stdint.h>
+#define OG_RANDOM_FUNCTION static inline
+#endif
 
-static inline uint32_t og_random_rotate(uint32_t a, int by)
+OG_RANDOM_FUNCTION uint32_t og_random_rotate(uint32_t a, int by)
 {
     return a << by | a >> (32 - by);
 }
 
 /* word[0], word[1] = the block of counter a, b under `key` */
-static inline void og_threefry(const uint32_t key[2], uint32_t a, uint32_t b, uint32_t word[2])
+OG_RANDOM_FUNCTION void og_threefry(const uint32_t key[2], uint32_t a, uint32_t b, uint32_t word[2])
 {
     const uint32_t k0 = key[0], k1 = key[1], k2 = k0 ^ k1 ^ 0x1BD11BDAu;
 #define ROUNDS(r0, r1, r2, r3, ka, kb) \
@@ -40,8 +44,8 @@ static inline void og_threefry(const uint32_t key[2], uint32_t a, uint32_t b, ui
 
 /* The key of what draws number `user` in a micro-batch of an update; update -1: of weights before
  * training. */
-static inline void og_random_key(int64_t seed, int64_t update, int64_t micro, int64_t user,
-                                 uint32_t key[2])
+OG_RANDOM_FUNCTION void og_random_key(int64_t seed, int64_t update, int64_t micro, int64_t user,
+                                      uint32_t key[2])
 {
     const uint64_t s = (uint64_t)seed, u = (uint64_t)update;
     uint32_t first[2] = {(uint32_t)s, (uint32_t)(s >> 32)};

@@ -146,34 +146,6 @@ TEST(broadcasting)
 }
 
 /* Copies of every size of element, out of every layout. */
-TEST(copies)
-{
-    static const og_dtype some[] = {OG_UINT8, OG_FLOAT16, OG_FLOAT, OG_DOUBLE, OG_COMPLEX128};
-    const int64_t dims[] = {3, 4, 5, 6};
-    og_device *d = open_device(5);
-    for (int t = 0; t < 5; t++)
-        for (int how = 0; how < 4; how++) {
-            kernel_call c = {.op = "ai.ongrad::Copy", .nx = 1, .ny = 1};
-            c.x[0] = test_tensor(some[t], 4, dims);
-            c.y[0] = test_tensor(some[t], 4, dims);
-            for (size_t b = 0; b < (size_t)og__elements(&c.x[0]) * og__size(some[t]); b++)
-                ((unsigned char *)c.x[0].data)[b] = (unsigned char)(b * 11);
-            if (how == 1)
-                og_strides_channels_last(&c.x[0].type, c.x[0].strides);
-            if (how == 2)
-                og_strides_channels_last(&c.y[0].type, c.y[0].strides);
-            void *block = c.x[0].data;
-            if (how == 3) { /* backwards */
-                c.x[0].data = (char *)block + 5 * og__size(some[t]);
-                c.x[0].strides[3] = -1;
-            }
-            same_on_card(d, &c, "compiled", how == 0, 0, same);
-            c.x[0].data = block;
-            test_free_tensors(&c);
-        }
-    close_device(d);
-}
-
 TEST(min_and_max_of_many)
 {
     og_device *d = open_device(6);
@@ -191,7 +163,7 @@ TEST(min_and_max_of_many)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(instructions), TEST_ROW(gradients), TEST_ROW(conversions),
-    TEST_ROW(broadcasting), TEST_ROW(copies),    TEST_ROW(min_and_max_of_many),
+    TEST_ROW(instructions), TEST_ROW(gradients),           TEST_ROW(conversions),
+    TEST_ROW(broadcasting), TEST_ROW(min_and_max_of_many),
 };
 TEST_MAIN(tests)

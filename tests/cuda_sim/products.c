@@ -41,7 +41,10 @@ const char *sim_product_wrong(const og_cuda_product *p)
         return "ldb is less than B has rows";
     if (p->ldc < p->m || p->ldd < p->m)
         return "ldc or ldd is less than m";
-    if (p->batch > 1 && p->stride_d < p->ldd * (p->n - 1) + p->m)
+    /* one behind the other, or side by side in longer columns */
+    bool behind = p->stride_d >= p->ldd * (p->n - 1) + p->m,
+         beside = p->stride_d >= p->m && p->stride_d * (p->batch - 1) + p->m <= p->ldd;
+    if (p->batch > 1 && !behind && !beside)
         return "matrices D of the batch overlap";
     if (p->alignment & (p->alignment - 1))
         return "the alignment is no power of two";

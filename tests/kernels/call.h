@@ -130,7 +130,9 @@ __attribute__((unused)) static void test_node(kernel_node *n, const kernel_call 
     n->op = (og_op){.name = name,
                     .domain = domain,
                     .scalar = c->scalar,
-                    .fold = row ? row->fold : OG_FOLD_NONE};
+                    .fold = row ? row->fold : OG_FOLD_NONE,
+                    .images_in = row ? row->images_in : 0,
+                    .images_out = row ? row->images_out : 0};
     for (int i = 0; i < CALL_MAX; i++) {
         n->in[i] = i < c->nx && c->x[i].type.dtype != OG_UNDEFINED ? i : -1;
         n->out[i] = i < c->ny && c->y[i].type.dtype != OG_UNDEFINED ? i : -1;
