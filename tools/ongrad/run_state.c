@@ -14,29 +14,47 @@
 
 enum { SAMPLES = 64, STRETCH = 4096 };
 
-/* Of shape, type and 256 KiB spread over the whole. */
-static uint64_t fingerprint(const og_array *array)
+static void add_shape(og_checksum *sum, og_dtype dtype, int rank, const int64_t *dims)
 {
-    og_checksum sum = og_checksum_start();
-    const int64_t *dims = og_array_dims(array);
+    int32_t known[] = {(int32_t)dtype, rank};
+    og_checksum_add(sum, known, sizeof known);
+    og_checksum_add(sum, dims, (size_t)rank * sizeof *dims);
+}
+
+/* Of 256 KiB spread over the whole. */
+static void add_elements(og_checksum *sum, const og_array *array)
+{
     const char *data = og_array_data(array);
-    int32_t rank = og_array_rank(array), dtype = (int32_t)og_array_dtype(array);
     size_t bytes = (size_t)og_dtype_bits(og_array_dtype(array)) / 8;
-    og_checksum_add(&sum, &rank, sizeof rank);
-    og_checksum_add(&sum, &dtype, sizeof dtype);
-    og_checksum_add(&sum, dims, (size_t)rank * sizeof *dims);
-    for (int i = 0; i < rank; i++)
-        bytes *= (size_t)dims[i];
+    for (int i = 0; i < og_array_rank(array); i++)
+        bytes *= (size_t)og_array_dims(array)[i];
     size_t step = bytes / SAMPLES > STRETCH ? bytes / SAMPLES : STRETCH;
     for (size_t at = 0; at < bytes; at += step)
-        og_checksum_add(&sum, data + at, bytes - at < STRETCH ? bytes - at : STRETCH);
+        og_checksum_add(sum, data + at, bytes - at < STRETCH ? bytes - at : STRETCH);
+}
+
+/* Of shape and type, and what an array holds or the names in a folder. */
+static uint64_t fingerprint(const og_source *source)
+{
+    og_checksum sum = og_checksum_start();
+    const og_array *array = og_source_array(source);
+    int64_t dims[OG_MAX_RANK];
+    int rank = og_source_dims(source, dims);
+    add_shape(&sum, og_source_dtype(source), rank, dims);
+    if (array)
+        add_elements(&sum, array);
+    for (int64_t i = 0; !array && i < og_source_samples(source); i++) {
+        const char *key = og_source_key(source, i);
+        if (key)
+            og_checksum_add(&sum, key, strlen(key) + 1);
+    }
     return og_checksum_value(&sum);
 }
 
-static void add_source(const og__source *s, const char *role, og_text *out)
+static void add_source(const og__binding *b, const char *role, og_text *out)
 {
-    if (s->array)
-        og_text_printf(out, "%s %s %016" PRIx64 "\n", role, s->name, fingerprint(s->array));
+    if (b->source)
+        og_text_printf(out, "%s %s %016" PRIx64 "\n", role, b->name, fingerprint(b->source));
 }
 
 static void data_text(const og__bindings *b, og_text *out)
