@@ -7,7 +7,14 @@
 
 enum { MODEL_IR = 1, MODEL_GRAPH = 7 };
 enum { GRAPH_NODE = 1, GRAPH_TENSOR = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12, GRAPH_INFO = 13 };
-enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_NAME = 3, NODE_OP = 4, NODE_ATTRIBUTE = 5 };
+enum {
+    NODE_INPUT = 1,
+    NODE_OUTPUT = 2,
+    NODE_NAME = 3,
+    NODE_OP = 4,
+    NODE_ATTRIBUTE = 5,
+    NODE_DOMAIN = 7
+};
 enum { ATTR_NAME = 1, ATTR_T = 5, ATTR_TYPE = 20 };
 enum {
     TENSOR_DIMS = 1,
@@ -275,11 +282,22 @@ static bool write_branch(editor *e, const og_onnx_branch *b, og__wire in, og__ou
     return true;
 }
 
+/* Is it one of the ops that branches stand beside, and no call of a function? */
+static bool is_layer(og__wire node)
+{
+    og__field op, domain;
+    if (find(node, NODE_DOMAIN, &domain) && domain.size && !og__field_is(&domain, "ai.onnx"))
+        return false;
+    return find(node, NODE_OP, &op) &&
+           (og__field_is(&op, "MatMul") || og__field_is(&op, "Gemm") || og__field_is(&op, "Conv"));
+}
+
 static bool write_graph_node(editor *e, const og__field *f, og__out *out)
 {
     og__field output;
     og__wire in = og__wire_inside(f);
-    while (e->edit->n_branches && og__wire_next(&in, &output) > 0)
+    bool may = e->edit->n_branches && is_layer(in);
+    while (may && og__wire_next(&in, &output) > 0)
         for (int i = 0; i < e->edit->n_branches && output.number == NODE_OUTPUT; i++)
             if (og__field_is(&output, e->edit->branches[i].value)) {
                 e->branched[i] = true;

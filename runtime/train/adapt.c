@@ -91,7 +91,8 @@ og_status og_model_adapt(og_model *m, const og_options *options)
         OG_TRY(og__recreate_head(m, options));
     OG_TRY(og__load_weights(m, options));
     OG_TRY(og__draw_again(m, options));
-    return og__add_adapters(m, options);
+    OG_TRY(og__add_adapters(m, options));
+    return m->changes.failed ? og_fail_memory(&m->context->error, 64, "what was changed") : OG_OK;
 }
 
 const char *og_model_changes(const og_model *m)

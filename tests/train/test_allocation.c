@@ -58,7 +58,17 @@ enum { BATCH = 8, FEATURES = 12 };
 /* Up to two losses; the second may be a model. */
 typedef struct losses {
     const char *first, *second; /* second NULL: there is one */
+    bool adapts;                /* weights of a file, some begun anew, and adapters first */
 } losses;
+
+static bool adapt(og_model *m, og_options *o)
+{
+    return og_options_set(o, "reinit", "n.*") == OG_OK &&
+           og_options_set(o, "init_from", OG_TEST_SOURCE_DIR "/../fixtures/tabular/model.onnx") ==
+               OG_OK &&
+           og_options_set(o, "lora", "rank=2,alpha=3") == OG_OK && og_model_adapt(m, o) == OG_OK &&
+           *og_model_changes(m);
+}
 
 /* Load, plan, one step, what it took, evaluate, save. true: everything worked. */
 static bool whole_run(og_context *c, const losses *l)
@@ -76,7 +86,7 @@ static bool whole_run(og_context *c, const losses *l)
     og_options *o = m ? og_options_new(c) : NULL;
     if (o && og_options_set(o, "loss", l->first) == OG_OK &&
         (!l->second || og_options_set(o, "loss", l->second) == OG_OK) &&
-        og_options_set(o, "profile", "on") == OG_OK)
+        og_options_set(o, "profile", "on") == OG_OK && (!l->adapts || adapt(m, o)))
         s = og_session_new(m, o, &input, 1, &target, 1);
     og_eval_result eval;
     if (s && og_session_train_step(s, inputs, targets, BATCH, &result) == OG_OK &&
@@ -170,7 +180,7 @@ static void fail_each(bool (*run)(og_context *, const losses *), const losses *l
 
 TEST(each_allocation_fails_once)
 {
-    fail_each(whole_run, &(losses){"bce_with_logits", NULL}, 100);
+    fail_each(whole_run, &(losses){"bce_with_logits", NULL, false}, 100);
 }
 
 TEST(each_allocation_fails_once_while_checkpointing)
@@ -182,8 +192,13 @@ TEST(each_allocation_fails_once_with_a_loss_model)
 {
     fail_each(whole_run,
               &(losses){"huber,target=t,weight=0.5",
-                        OG_TEST_SOURCE_DIR "/../fixtures/losses/uncertain.onnx"},
+                        OG_TEST_SOURCE_DIR "/../fixtures/losses/uncertain.onnx", false},
               100);
+}
+
+TEST(each_allocation_fails_once_with_adapters)
+{
+    fail_each(whole_run, &(losses){"bce_with_logits", NULL, true}, 100);
 }
 
 TEST(each_allocation_fails_once_with_a_new_model)
@@ -194,5 +209,6 @@ TEST(each_allocation_fails_once_with_a_new_model)
 static const og_test tests[] = {TEST_ROW(each_allocation_fails_once),
                                 TEST_ROW(each_allocation_fails_once_while_checkpointing),
                                 TEST_ROW(each_allocation_fails_once_with_a_loss_model),
+                                TEST_ROW(each_allocation_fails_once_with_adapters),
                                 TEST_ROW(each_allocation_fails_once_with_a_new_model)};
 TEST_MAIN(tests)

@@ -1,7 +1,9 @@
 """Fine-tuning from the command line: a new head, another model's weights, weights begun anew, frozen norms, rates by name.
 
 ONGRAD names the command. Needs onnx and onnxruntime."""
+import gzip
 import json
+import os
 import re
 
 import numpy as np
@@ -335,3 +337,78 @@ def test_one_call_a_group(folder):
     assert steps("--no_decay", "b*") == 2
     assert steps("--no_decay", "b*", "--lr_scale", "w1=.1", "--lr_scale", "w2=.1") == 2
     assert steps("--no_decay", "b1", "--lr_scale", "w1=.1") == 3
+
+
+# ---- files of other kinds
+
+def test_initializers_that_are_inputs(folder):
+    """Up to IR version 3 every initializer is an input of the graph, too, new ones as well."""
+    m = model([helper.make_node("Gemm", ["x", "w", "b"], ["h"], "first"), helper.make_node("Gemm", ["h", "v"], ["y"], "head")],
+              [value("x", ["batch", 4]), value("w", [4, 6]), value("b", [6]), value("v", [6, 3])], [value("y", ["batch", 3])],
+              [tensor("w", floats(4, 6)), tensor("b", floats(6)), tensor("v", floats(6, 3))], ir=3, opset=11)
+    folder.write("m.onnx", m)
+    after = folder.trains("--num_classes", "5", "--lora", "rank=2,keep")
+    assert {i.name for i in after.graph.input} == {"x", *weights(after)} == {"x", "w", "b", "v", "w.lora_A", "w.lora_B"}
+    assert [d.dim_value for d in after.graph.input[3].type.tensor_type.shape.dim] == [6, 5]
+    y = engine(folder / "out.onnx").run(None, {"x": np.load(folder / "x.npy")})[0]
+    assert y.shape == (SAMPLES, 5)
+
+
+def test_external_data(folder):
+    m = model([helper.make_node("MatMul", ["x", "w"], ["h"], "first"), helper.make_node("MatMul", ["h", "v"], ["y"], "head")],
+              [value("x", ["batch", 4])], [value("y", ["batch", 3])], [tensor("w", floats(4, 600)), tensor("v", floats(600, 3))])
+    onnx.save(m, folder / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    folder.write("small.onnx", model(m.graph.node, m.graph.input, m.graph.output, [tensor("w", floats(4, 600) + 1), tensor("v", floats(600, 3))]))
+    after = folder.trains("--num_classes", "5", "--init_from", "small.onnx", "--lora", "rank=2", "--lr", "0")
+    assert np.array_equal(weights(after)["w"], floats(4, 600) + 1) and weights(after)["v"].shape == (600, 5)
+    folder.write("n.onnx", folder.read("small.onnx"))
+    after = folder.trains("--init_from", "m.onnx", "--reinit", "v", "--lr", "0", model="n.onnx")
+    assert np.array_equal(weights(after)["w"], floats(4, 600))
+
+
+def test_a_layer_inside_a_function(folder):
+    """Its nodes are not the graph's own: nothing can be put beside them, but their weights can be changed."""
+    body = helper.make_function("own", "Layer", ["a", "w"], ["b"], [helper.make_node("MatMul", ["a", "w"], ["b"])],
+                                [helper.make_opsetid("", 17)])
+    folder.write("m.onnx", model([helper.make_node("Layer", ["x", "w"], ["y"], "l", domain="own")], [value("x", ["batch", 4])],
+                                 [value("y", ["batch", 3])], [tensor("w", floats(4, 3))], functions=[body],
+                                 opsets=[helper.make_opsetid("own", 1)]))
+    folder.refuses("is made inside a function of the model, where nothing can be added", "--lora", "rank=2")
+    assert weights(folder.trains("--num_classes", "5", "--reinit", "w"))["w"].shape == (4, 5)
+
+
+# ---- from one task to another
+
+FASHION = "/usr/share/datasets/fashion-mnist"
+
+
+@pytest.mark.skipif(not os.path.exists(f"{FASHION}/train-images-idx3-ubyte.gz"), reason="Fashion-MNIST is not installed")
+def test_five_classes_help_with_the_other_five(tmp_path):
+    """200 images of classes 5 to 9 and 40 steps: a network that learned 0 to 4 first, with a new head, is better than one
+    from scratch (0.92 of 3,000 others right, and 0.89; a hundredth is twice what such a share is known to)."""
+    def read(name, offset):
+        with gzip.open(f"{FASHION}/{name}.gz") as f:
+            return np.frombuffer(f.read(), np.uint8, offset=offset)
+    images = read("train-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)[:30000]
+    labels = read("train-labels-idx1-ubyte", 8)[:30000].astype(np.int64)
+    new = labels >= 5
+    x, t = images[new].astype(np.float32) / 255, labels[new] - 5
+    for name, x, t in (("old", images[~new].astype(np.float32) / 255, labels[~new]), ("few", x[:200], t[:200]),
+                       ("others", x[200:3200], t[200:3200])):
+        np.save(tmp_path / f"{name}_x.npy", x)
+        np.save(tmp_path / f"{name}_t.npy", t)
+    folder = Folder(tmp_path)
+
+    def run(command, data, *more):
+        done = folder.run(*command, "--data", f"{data}_x.npy", "--target", f"{data}_t.npy", "--loss", "cross_entropy", *more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def accuracy(source, steps, data):
+        run(["train", *source], data, "--batch_size", "50", "--steps", str(steps), "-o", f"{data}.onnx", "--num_classes", "5")
+        return json.loads(run(["eval", f"{data}.onnx"], "others", "--json"))["accuracy"]
+    fresh = ["--model_type", "cnn", "--conv_channels", "16,32"]
+    scratch = accuracy(fresh, 40, "few")
+    accuracy(fresh, 400, "old")
+    tuned = accuracy(["old.onnx"], 40, "few")
+    assert tuned > scratch + .01, (tuned, scratch)

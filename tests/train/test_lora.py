@@ -165,3 +165,12 @@ def test_a_weight_that_trains_beside_its_adapter(images):
     options[1] += ",keep"
     images.trains(*options)
     np.testing.assert_allclose(merged, engine(images / "out.onnx").run(None, {"x": np.load(images / "x.npy")})[0], rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_of_adapters(images):
+    done = images.run("check", "m.onnx", "--gradients", "--loss", "cross_entropy", "--data", "x.npy", "--target", "t.npy",
+                      "--lora", "rank=2,alpha=5", "--freeze_bn", "all", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {g["name"]: g for g in json.loads(done.stdout)["gradients"]}
+    assert set(found) == {f"{w}.lora_{m}" for w in ("c1.w", "c2.w", "h.w") for m in "AB"}
+    assert all(g["passed"] for g in found.values()) and abs(found["h.w.lora_B"]["gradient"]) > 0

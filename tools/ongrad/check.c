@@ -161,6 +161,8 @@ static int print_json(const checking *c)
         og_json_close(&j, ']');
         og_json_bool(&j, "trained", p->trained);
         og_json_bool(&j, "buffer", p->buffer);
+        og_json_double(&j, "lr_scale", p->lr_scale);
+        og_json_bool(&j, "no_decay", p->no_decay);
         og_json_string(&j, "reason", p->reason);
         og_json_close(&j, '}');
     }
@@ -250,7 +252,14 @@ static void add_parameters(const checking *c, og_text *out)
         og__table_cell(&table, "%s", p->name);
         og__table_cell(&table, "%s", shape.s ? shape.s : "?");
         og__table_cell(&table, "%s", p->trained ? "trained" : p->buffer ? "statistic" : "fixed");
-        og__table_cell(&table, "%s", p->reason ? p->reason : "");
+        og_text reason = {0};
+        og_text_add(&reason, p->reason ? p->reason : "");
+        if (p->trained && p->lr_scale != 1)
+            og_text_printf(&reason, "; learning rate x %g", p->lr_scale);
+        if (p->trained && p->no_decay)
+            og_text_add(&reason, "; no weight decay");
+        og__table_cell(&table, "%s", reason.s ? reason.s : "");
+        og_text_free(&reason);
         og_text_free(&shape);
     }
     og__table_finish(&table, out, 2);

@@ -121,31 +121,70 @@ void og__report_stored_values(const og__bindings *b, const og_tensor_info *input
     }
 }
 
+static int64_t elements_of(const og_parameter_info *p)
+{
+    int64_t n = 1;
+    for (int d = 0; d < p->rank; d++)
+        n *= p->dims[d];
+    return n;
+}
+
+static bool is_fixed(const og_parameter_info *p)
+{
+    return !p->trained && !p->buffer;
+}
+
+/* Tensors that are not trained, by reason. */
+static void say_fixed(const og__run *run, int n)
+{
+    for (int i = 0; i < n; i++) {
+        og_parameter_info p, q;
+        int same = 0;
+        int64_t elements = 0;
+        bool told = false;
+        if (og_model_parameter(run->model, i, &p) != OG_OK || !is_fixed(&p))
+            continue;
+        for (int k = 0; k < n; k++) {
+            if (og_model_parameter(run->model, k, &q) != OG_OK || !is_fixed(&q) ||
+                strcmp(p.reason, q.reason) != 0)
+                continue;
+            told |= k < i;
+            same++;
+            elements += elements_of(&q);
+        }
+        if (!told)
+            og__say("  %-11s fixed: %d tensor%s, %" PRId64 " elements: %s%s%s", "", same,
+                    same > 1 ? "s" : "", elements, p.reason, same > 1 ? ", the first is " : ": ",
+                    p.name);
+    }
+}
+
 static void say_parameters(const og__run *run)
 {
-    int n = og_model_parameter_count(run->model, run->options), trained = 0, fixed = 0, buffers = 0;
-    int64_t elements = 0, fixed_elements = 0;
+    int n = og_model_parameter_count(run->model, run->options), trained = 0, buffers = 0;
+    int scaled = 0, plain = 0;
+    int64_t elements = 0;
     for (int i = 0; i < n; i++) {
         og_parameter_info p;
-        int64_t count = 1;
         if (og_model_parameter(run->model, i, &p) != OG_OK)
             continue;
-        for (int d = 0; d < p.rank; d++)
-            count *= p.dims[d];
         trained += p.trained;
         buffers += p.buffer;
-        fixed += !p.trained && !p.buffer;
-        elements += p.trained ? count : 0;
-        fixed_elements += !p.trained && !p.buffer ? count : 0;
+        elements += p.trained ? elements_of(&p) : 0;
+        scaled += p.trained && p.lr_scale != 1;
+        plain += p.trained && p.no_decay;
     }
     og_text text = {0};
     og_text_printf(&text, "%d tensors, %" PRId64 " parameters", trained, elements);
-    if (fixed)
-        og_text_printf(&text, "; fixed: %d tensors, %" PRId64 " elements", fixed, fixed_elements);
     if (buffers)
         og_text_printf(&text, "; %d running statistics", buffers);
+    if (scaled)
+        og_text_printf(&text, "; %d with a learning rate of their own", scaled);
+    if (plain)
+        og_text_printf(&text, "; %d without weight decay", plain);
     og__say("  %-11s %s", "trained", text.s ? text.s : "");
     og_text_free(&text);
+    say_fixed(run, n);
 }
 
 static const char *option_or(const og_options *options, const char *name, const char *otherwise)
