@@ -56,15 +56,19 @@ typedef struct maker {
 } maker;
 
 /* The whole pages between the weight's first and last; the rest of it is a few kilobytes. */
-static void release(void *user, const void *data, size_t bytes)
+static void release(void *user, const void *data, size_t bytes, bool for_good)
 {
     maker *m = user;
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t from = ((uintptr_t)data + page - 1) / page * page;
     uintptr_t to = ((uintptr_t)data + bytes) / page * page;
-    for (int i = 0; i < m->n; i++)
-        if (m->weights[i].data == data && to > from)
-            m->weights[i].gone |= madvise((void *)from, to - from, MADV_DONTNEED) == 0;
+    for (int i = 0; i < m->n; i++) {
+        drawn *w = &m->weights[i];
+        if (w->data == data && to > from)
+            w->gone |= madvise((void *)from, to - from, MADV_DONTNEED) == 0;
+        if (w->data == data && for_good)
+            *w = (drawn){.data = NULL};
+    }
 }
 
 static void recall(void *user)

@@ -396,11 +396,11 @@ void og_onnx_set_maker(og_onnx *onnx, og_onnx_maker maker)
     onnx->maker = maker;
 }
 
-void og_onnx_release(const og_onnx *onnx, const void *data, size_t bytes)
+void og_onnx_release(const og_onnx *onnx, const void *data, size_t bytes, bool for_good)
 {
     for (const og_onnx *o = onnx; o; o = o->base)
         if (o->maker.release)
-            o->maker.release(o->maker.user, data, bytes);
+            o->maker.release(o->maker.user, data, bytes, for_good);
 }
 
 void og_onnx_recall(const og_onnx *onnx)

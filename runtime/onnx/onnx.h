@@ -87,16 +87,16 @@ void og_onnx_forget(const og_onnx *onnx, const void *data, size_t bytes);
 
 /* Elements that can be made again (a built-in model's first weights), so that their memory can be
  * given back once they were copied: `release` does that for what lies at `data`, which then is not
- * to be read before `recall`, which makes all that is gone again. */
+ * to be read before `recall`, which makes all that is gone again, but for what is gone for good. */
 typedef struct og_onnx_maker {
     void *user; /* released with the model, by `free` */
-    void (*release)(void *user, const void *data, size_t bytes);
+    void (*release)(void *user, const void *data, size_t bytes, bool for_good);
     void (*recall)(void *user);
     void (*free)(void *user);
 } og_onnx_maker;
 void og_onnx_set_maker(og_onnx *onnx, og_onnx_maker maker);
 /* Both do nothing where the model has no maker. */
-void og_onnx_release(const og_onnx *onnx, const void *data, size_t bytes);
+void og_onnx_release(const og_onnx *onnx, const void *data, size_t bytes, bool for_good);
 void og_onnx_recall(const og_onnx *onnx);
 
 /* Copies bytes that the host cannot read itself; false: it failed, and has said why. */

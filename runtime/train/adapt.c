@@ -11,6 +11,12 @@ og_status og__model_edit(og_model *m, const og_onnx_edit *edit)
     og_onnx *edited = og_onnx_edited(m->onnx, edit, &m->context->error);
     if (!edited)
         return m->context->error.status;
+    for (int i = 0; i < m->graph->n_values; i++) { /* what was replaced is not read again */
+        const og_value *v = m->graph->values[i];
+        for (int k = 0; v->kind == OG_VALUE_CONST && k < edit->n_tensors; k++)
+            if (strcmp(v->name, edit->tensors[k].name) == 0)
+                og_onnx_release(m->onnx, v->data, (size_t)og_type_bytes(&v->type), true);
+    }
     m->onnx = edited;
     m->graph = og_onnx_graph(edited);
     m->params.n = 0;

@@ -60,6 +60,8 @@ static void count_states(og_session *s)
 void og__session_forget(const og_session *s, const void *data, size_t bytes)
 {
     og_onnx_forget(s->model->onnx, data, bytes);
+    if (s->model->source)
+        og_onnx_forget(s->model->source, data, bytes);
     for (int i = 0; i < s->losses.n; i++)
         if (s->losses.sources[i].onnx)
             og_onnx_forget(s->losses.sources[i].onnx, data, bytes);
@@ -93,7 +95,7 @@ static og_status fill_state(og_session *s, int storage)
         OG_TRY(og_device_upload(d, at, st->initial, bytes, error));
         og__session_forget(s, st->initial, bytes);
         if (st->kind == OG_STORAGE_PARAMETER) /* others' content is read twice */
-            og_onnx_release(s->model->onnx, st->initial, bytes);
+            og_onnx_release(s->model->onnx, st->initial, bytes, false);
         return OG_OK;
     }
     if (st->fill == 0)
