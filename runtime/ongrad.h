@@ -414,6 +414,10 @@ OG_API char *og_checkpoint_older_path(const char *path, int k);
  * be using it. */
 OG_API void og_checkpoint_clean_path(const char *path);
 
+/* What the checkpoint says of the model in the same file; before og_model_adapt, whose options
+ * num_classes, init_from and reinit have done their work then and must not be set. */
+OG_API og_status og_model_restore(og_model *model, const og_checkpoint *checkpoint);
+
 typedef struct og_restored {
     int64_t step;        /* optimizer steps begun */
     int64_t calls;       /* micro-batches of the next one that are in its sums */

@@ -220,7 +220,7 @@ og_graph *og_pass_legalize(og_graph *g, const og_device *device);
 /* The same without a device: internal ops are expanded to standard ones, for saving. */
 og_graph *og_pass_standardize(og_graph *g);
 
-/* follow.c: `next` behind g, which it extends: where g writes a state, next reads what it wrote, and
+/* follow.c: `next` behind g, which it extends: where g writes a state, next reads what it wrote and
  * what next writes is the state's new value. Both are typed, share an arena and a table of
  * storages. Outputs of g are dropped, those of next stay. */
 og_graph *og_pass_follow(og_graph *g, const og_graph *next);

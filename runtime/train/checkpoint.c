@@ -66,6 +66,21 @@ static void *find_data(const og_session *s, const og_storages *apart, int index)
     return same >= 0 ? og__state_at(s, same) : in_slab(s, apart, item);
 }
 
+/* Adapters are added again when the run goes on: the file has the model without them. */
+static const og_onnx *model_of(const og_session *s)
+{
+    return s->model->n_adapters ? s->model->unadapted : s->model->onnx;
+}
+
+static bool is_initializer(const og_onnx *onnx, const char *name)
+{
+    const og_graph *g = og_onnx_graph(onnx);
+    for (int i = 0; i < g->n_values; i++)
+        if (g->values[i]->kind == OG_VALUE_CONST && strcmp(g->values[i]->name, name) == 0)
+            return true;
+    return false;
+}
+
 /* The model's initializer that the storage is; NULL: none of the model's. */
 static const char *model_name(const og_session *s, const og_storage *item)
 {
@@ -74,7 +89,7 @@ static const char *model_name(const og_session *s, const og_storage *item)
     for (int i = 0; i < s->params.n; i++) {
         const og_param *p = &s->params.items[i];
         if (p->part == 0 && s->storage_of[p->value] >= 0 && strcmp(p->name, item->name) == 0)
-            return p->name;
+            return s->model->n_adapters && !is_initializer(model_of(s), p->name) ? NULL : p->name;
     }
     return NULL;
 }
@@ -82,9 +97,9 @@ static const char *model_name(const og_session *s, const og_storage *item)
 static og_status name_state(listing *l, const og_session *s, int i)
 {
     static const char *const kinds[] = {
-        [OG_STORAGE_PARAMETER] = "loss_model", [OG_STORAGE_BUFFER] = "loss_model",
-        [OG_STORAGE_STAGED] = "staged",        [OG_STORAGE_GRADIENT] = "gradient",
-        [OG_STORAGE_MOMENT] = "moment",        [OG_STORAGE_HALF] = "half",
+        [OG_STORAGE_PARAMETER] = "parameter", [OG_STORAGE_BUFFER] = "statistic",
+        [OG_STORAGE_STAGED] = "staged",       [OG_STORAGE_GRADIENT] = "gradient",
+        [OG_STORAGE_MOMENT] = "moment",       [OG_STORAGE_HALF] = "half",
         [OG_STORAGE_SCALAR] = "scalar"};
     const og_storage *item = &l->twin.storages.items[i];
     l->at[i] = find_data(s, &l->twin.storages, i);
@@ -241,7 +256,7 @@ static og_status save(og_session *s, listing *l, const char *path, int keep, con
     c.why = l->why;
     OG_TRY(fill(l, s, &c, position));
     const char **names = og_arena_array(l->arena, (size_t)l->n + 1, sizeof(*names));
-    og_metadata *metadata = og_arena_array(l->arena, (size_t)n_notes + 1, sizeof(*metadata));
+    og_metadata *metadata = og_arena_array(l->arena, (size_t)n_notes + 2, sizeof(*metadata));
     const char *place = og_arena_printf(l->arena, "%lld %d %d %lld %d %d %d", (long long)s->step,
                                         s->pending, s->calls, (long long)s->pending_samples,
                                         s->skipped, s->accumulation, s->attempt.pieces);
@@ -249,11 +264,17 @@ static og_status save(og_session *s, listing *l, const char *path, int keep, con
         return og_fail_memory(error, sizeof(*metadata), "a checkpoint");
     leave_sums(l, names);
     c.names = names;
+    const char *fresh = "";
+    for (int i = 0; i < s->model->n_fresh && fresh; i++)
+        fresh = og_arena_printf(l->arena, "%s%s\n", fresh, s->model->fresh[i]);
+    if (!fresh)
+        return og_fail_memory(error, 64, "a checkpoint");
     metadata[c.n_metadata++] = (og_metadata){"session", place};
+    metadata[c.n_metadata++] = (og_metadata){"fresh", fresh};
     for (int i = 0; i < n_notes; i++)
         metadata[c.n_metadata++] = (og_metadata){notes[i].key, notes[i].value};
     c.metadata = metadata;
-    return og_onnx_save_checkpoint(s->model->onnx, path, &c, OG__EXTERNAL_ABOVE, error);
+    return og_onnx_save_checkpoint(model_of(s), path, &c, OG__EXTERNAL_ABOVE, error);
 }
 
 og_status og_session_checkpoint(og_session *s, const char *path, int keep, const og_note *notes,
@@ -304,6 +325,21 @@ char *og_checkpoint_older_path(const char *path, int k)
 void og_checkpoint_clean_path(const char *path)
 {
     og_checkpoint_clean(path);
+}
+
+og_status og_model_restore(og_model *m, const og_checkpoint *c)
+{
+    enum { ROOM = sizeof m->fresh / sizeof *m->fresh };
+    const char *fresh = og_onnx_saved_metadata(c->saved, "fresh");
+    og__context_begin(m->context);
+    m->n_fresh = 0;
+    for (size_t n; fresh && *fresh && m->n_fresh < ROOM; fresh += n + (fresh[n] == '\n')) {
+        n = strcspn(fresh, "\n");
+        m->fresh[m->n_fresh] = og_arena_strndup(m->arena, fresh, n);
+        if (!m->fresh[m->n_fresh++])
+            return og_fail_memory(&m->context->error, n, "a model");
+    }
+    return OG_OK;
 }
 
 /* Where the session was: its counters. */

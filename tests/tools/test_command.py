@@ -320,6 +320,17 @@ class Train(Case):
         self.run_command("eval", "trained.onnx", *DATA, *LOSS)
         self.assertEqual([f for f in os.listdir(self.folder) if "trained" in f], ["trained.onnx"])
 
+    def test_overfit(self):
+        """Labels that follow from the sample are learned; the same sample under three labels is not."""
+        r = self.run_command("check", "m.onnx", *DATA, *LOSS, "--batch_size", "4", "--overfit", "--json")
+        result = json.loads(r.stdout)["overfit"]
+        self.assertLessEqual(result["last_loss"], .1 * result["first_loss"])
+        self.run_command("check", "m.onnx", *LOSS, "--overfit")
+        npy(self.path("same.npy"), "<f4", (SAMPLES, 4), [1.0] * SAMPLES * 4)
+        r = self.run_command("check", "m.onnx", "--data", "same.npy", "--target", "t.npy", *LOSS, "--overfit", status=1)
+        self.assertIn("does not learn one batch", r.stderr)
+        self.fails(2, "no loss given", "check", "m.onnx", "--overfit")
+
     def test_signals_save_and_exit_75(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(number):

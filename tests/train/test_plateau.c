@@ -28,7 +28,7 @@ TEST(as_pytorch)
     while (fscanf(file, "%7s %lf %lf", mode, &value, &lr) == 3) {
         if (strcmp(mode, last) != 0)
             plateau = og_plateau_start();
-        strcpy(last, mode);
+        memcpy(last, mode, sizeof last);
         TEST_CASE(mode);
         lines++;
         og_plateau_step(o, &plateau, value, strcmp(mode, "max") == 0);

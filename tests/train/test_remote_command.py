@@ -129,3 +129,14 @@ def test_a_split_batch_is_that_of_the_cpu(folder):
                        cwd=folder.path, capture_output=True, check=True)
         runs.append((folder.read("out.onnx"), np.load(folder / "y.npy").tobytes()))
     assert runs[0] == runs[1]
+
+
+def test_going_on_from_a_checkpoint(folder):
+    """Saved from the device's memory and restored to it: the CPU's weights to the bit."""
+    options = ["--batch_size", "4", "--gradient_accumulation_steps", "2", "--amp", "fp16", "--loss_scale_interval", "2"]
+    _, whole, _ = train(folder, commands.ONGRAD, "--steps", "12", *options)
+    train(folder, REMOTE, "--steps", "7", "--checkpoint_every", "3", *options)
+    done = subprocess.run([REMOTE, "train", "--resume", "out.ckpt.onnx", "--steps", "12"], cwd=folder.path, capture_output=True,
+                          text=True, timeout=120)
+    assert done.returncode == 0 and done.stdout == "", done.stdout + done.stderr
+    assert folder.read("out.onnx") == whole

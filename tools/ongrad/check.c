@@ -7,6 +7,7 @@
 
 #include "runtime/base/json.h"
 #include "tools/ongrad/nodes.h"
+#include "tools/ongrad/overfit.h"
 #include "tools/ongrad/random_batch.h"
 #include "tools/ongrad/reference.h"
 #include "tools/ongrad/report.h"
@@ -23,7 +24,9 @@ typedef struct checking {
     og_gradient_check *gradients;
     int n_gradients;
     double tolerance;
-    int64_t samples;       /* that the gradients were looked at with */
+    int64_t samples; /* that were looked at; 0: none yet */
+    const void *const *inputs, *const *targets;
+    og__overfit overfit;
     bool trains, planned;  /* planned: a session was made */
     const char *reference; /* NULL: none was replayed */
     og__reference replayed;
@@ -86,21 +89,37 @@ static int replay(checking *c)
     return c->replayed.difference.length ? OG__EXIT_FAILED : OG__EXIT_DONE;
 }
 
+/* The first batch of the data, or one made up. */
+static int take_batch(checking *c, bool data, const void *const **inputs,
+                      const void *const **targets)
+{
+    const og__arguments *a = c->run.arguments;
+    if (c->samples) {
+        *inputs = c->inputs;
+        *targets = c->targets;
+        return OG__EXIT_DONE;
+    }
+    c->samples = c->run.batch_size;
+    if (data) {
+        OG__TRY(open_feed(c));
+        c->inputs = c->feed.inputs;
+        c->targets = c->feed.targets;
+        c->samples = c->feed.samples;
+    } else {
+        OG__TRY(og__random_batch_new(&c->random, &c->run, (uint64_t)og__argument_int(a, "seed")));
+        c->inputs = (const void *const *)c->random.inputs;
+        c->targets = (const void *const *)c->random.targets;
+    }
+    *inputs = c->inputs;
+    *targets = c->targets;
+    return OG__EXIT_DONE;
+}
+
 static int check_gradients(checking *c, bool data)
 {
     const og__arguments *a = c->run.arguments;
     const void *const *inputs, *const *targets;
-    c->samples = c->run.batch_size;
-    if (data) {
-        OG__TRY(open_feed(c));
-        inputs = c->feed.inputs;
-        targets = c->feed.targets;
-        c->samples = c->feed.samples;
-    } else {
-        OG__TRY(og__random_batch_new(&c->random, &c->run, (uint64_t)og__argument_int(a, "seed")));
-        inputs = (const void *const *)c->random.inputs;
-        targets = (const void *const *)c->random.targets;
-    }
+    OG__TRY(take_batch(c, data, &inputs, &targets));
     int n = c->nodes.trained_tensors;
     int64_t elements = og__argument_int(a, "elements");
     c->gradients = calloc((size_t)n + 1, sizeof *c->gradients);
@@ -120,6 +139,13 @@ static int check_gradients(checking *c, bool data)
             "--seed)",
             wrong, n, c->tolerance);
     return OG__EXIT_DONE;
+}
+
+static int overfit(checking *c, bool data)
+{
+    const void *const *inputs, *const *targets;
+    OG__TRY(take_batch(c, data, &inputs, &targets));
+    return og__overfit_batch(&c->run, inputs, targets, c->samples, &c->overfit);
 }
 
 /* ---- output */
@@ -200,6 +226,14 @@ static int print_json(const checking *c)
         og_json_close(&j, '}');
     }
     og_json_string(&j, "export", og_model_export_notes(c->run.model));
+    if (c->overfit.steps) {
+        og_json_open(&j, "overfit", '{');
+        og_json_int(&j, "samples", c->samples);
+        og_json_int(&j, "steps", c->overfit.steps);
+        og_json_double(&j, "first_loss", c->overfit.first);
+        og_json_double(&j, "last_loss", c->overfit.last);
+        og_json_close(&j, '}');
+    }
     og_json_string(&j, "problems", og_model_problems(c->run.model));
     og_json_close(&j, '}');
     og_text_add(&out, "\n");
@@ -332,6 +366,10 @@ static int print_report(const checking *c)
         add_gradients(c, &out);
     if (c->reference && c->planned)
         add_reference(c, &out);
+    if (c->overfit.steps)
+        og_text_printf(
+            &out, "\none batch of %" PRId64 " samples: loss %.4g, after %" PRId64 " steps %.4g\n",
+            c->samples, c->overfit.first, c->overfit.steps, c->overfit.last);
     og_text_printf(&out, "\n%s\n",
                    !c->trains ? "This model does not train as it is."
                    : c->planned
@@ -372,7 +410,9 @@ static int try_step(checking *c, bool data)
     c->planned = true;
     if (og__argument_flag(c->run.arguments, "gradients"))
         OG__TRY(check_gradients(c, data));
-    return c->reference ? replay(c) : OG__EXIT_DONE;
+    if (c->reference)
+        OG__TRY(replay(c));
+    return og__argument_flag(c->run.arguments, "overfit") ? overfit(c, data) : OG__EXIT_DONE;
 }
 
 static int check(checking *c)
@@ -384,7 +424,7 @@ static int check(checking *c)
     c->tolerance = strtod(og__argument(a, "tolerance"), NULL);
     run->default_batch = CHECK_BATCH;
     c->reference = og__argument(a, "reference");
-    if (og__argument_flag(a, "gradients") || c->reference)
+    if (og__argument_flag(a, "gradients") || og__argument_flag(a, "overfit") || c->reference)
         OG__TRY(og__run_need_loss(run));
     OG__TRY(inspect(c, data));
     int status = run->losses.n > 0 ? try_step(c, data) : OG__EXIT_DONE;

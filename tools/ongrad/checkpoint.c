@@ -34,8 +34,7 @@ char *og__checkpoint_path(const og__arguments *a, const char *output)
     return path;
 }
 
-/* "500", "2ep", "10m" */
-static int parse_every(og__checkpoints *c, const char *text)
+bool og__every_parse(const char *text, og__every *every, double *amount)
 {
     static const struct {
         const char *unit;
@@ -46,20 +45,17 @@ static int parse_every(og__checkpoints *c, const char *text)
                  {"s", OG__EVERY_SECONDS, 1},   {"m", OG__EVERY_SECONDS, 60},
                  {"h", OG__EVERY_SECONDS, 3600}};
     char *end;
-    double amount = strtod(text, &end);
+    double value = strtod(text, &end);
     for (size_t i = 0; i < sizeof units / sizeof *units && end != text; i++) {
         bool counts = units[i].every != OG__EVERY_SECONDS;
-        if (strcmp(end, units[i].unit) != 0 || !(amount > 0) || amount > 1e15 ||
-            (counts && amount != floor(amount)))
+        if (strcmp(end, units[i].unit) != 0 || !(value > 0) || value > 1e15 ||
+            (counts && value != floor(value)))
             continue;
-        c->every = units[i].every;
-        c->amount = amount * units[i].factor;
-        return OG__EXIT_DONE;
+        *every = units[i].every;
+        *amount = value * units[i].factor;
+        return true;
     }
-    return og__say_error(c->command, OG__EXIT_USAGE,
-                         "--checkpoint_every is \"%s\", expected optimizer steps (500), epochs "
-                         "(2ep) or time (30s, 10m, 2h)",
-                         text);
+    return false;
 }
 
 static bool is_no_file(const char *path)
@@ -74,8 +70,11 @@ int og__checkpoints_open(og__checkpoints *c, const og__run *run, const char *out
     const char *every = og__argument(a, "checkpoint_every");
     *c = (og__checkpoints){
         .command = run->command, .keep = (int)og__argument_int(a, "keep"), .lock = -1, .saved = -1};
-    if (every)
-        OG__TRY(parse_every(c, every));
+    if (every && !og__every_parse(every, &c->every, &c->amount))
+        return og__say_error(c->command, OG__EXIT_USAGE,
+                             "--checkpoint_every is \"%s\", expected optimizer steps (500), epochs "
+                             "(2ep) or time (30s, 10m, 2h)",
+                             every);
     if (!og__argument_is_set(a, "checkpoint") && is_no_file(output)) {
         if (every)
             return og__say_error(c->command, OG__EXIT_USAGE,

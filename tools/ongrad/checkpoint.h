@@ -25,6 +25,8 @@ typedef struct og__checkpoints {
     bool failed;   /* the last attempt */
 } og__checkpoints;
 
+/* "500", "2ep", "10m"; false: it is none of them. */
+bool og__every_parse(const char *text, og__every *every, double *amount);
 /* "run.ckpt.onnx" for output "run.onnx", unless --checkpoint says otherwise; malloc'd, NULL when
  * out of memory. */
 char *og__checkpoint_path(const og__arguments *a, const char *output);

@@ -1,25 +1,17 @@
-/* Sums over batches: every loss, and the accuracy of each that compares class scores with labels.
- */
+/* Sums over batches: every loss, the accuracy of each that compares class scores with labels, and
+ * the metrics asked for with --metric, --monitor and --require. */
 #ifndef OG_COMMAND_METRICS_H
 #define OG_COMMAND_METRICS_H
 
-#include "runtime/base/json.h"
-#include "tools/ongrad/run.h"
-
-/* An output whose classes are compared with labels. */
-typedef struct og__score {
-    const char *name; /* the loss's */
-    int output, target, class_axis;
-    int64_t ignore_index;
-    og_tensor_info scores, labels; /* at the session's batch */
-    int64_t right, counted;
-} og__score;
+#include "tools/ongrad/scores.h"
 
 typedef struct og__metrics {
     const og__losses *losses;
     double *loss_sums, *weight_sums; /* by loss */
     og__score *scores;
     int n_scores, n_outputs;
+    const char **wanted; /* metrics, beside loss and accuracy */
+    int n_wanted;
     void **outputs; /* buffers for og_session_eval_step; NULL where unwanted */
 } og__metrics;
 
@@ -31,8 +23,16 @@ void og__metrics_reset(og__metrics *metrics);
 double og__metrics_loss(const og__metrics *metrics);
 /* The mean of loss i; NaN where nothing counted. */
 double og__metrics_mean(const og__metrics *metrics, int i);
-/* The share of right labels; NaN where there are none. */
-double og__score_accuracy(const og__score *score);
+/* "f1", or "f1.LOSS" of one loss where there are several; "loss" and "loss.LOSS", too. NaN where it
+ * is not known. */
+double og__metrics_value(const og__metrics *metrics, const char *name);
+/* Is more of it better? */
+bool og__metrics_larger(const char *name);
+/* An error unless the name can be a metric of this run. `option`: "--monitor". */
+int og__metrics_check(const og__metrics *metrics, const char *command, const char *option,
+                      const char *name);
+/* Lines of those that are wanted, for people. */
+void og__metrics_text(const og__metrics *metrics, og_text *out);
 /* {"losses": {NAME: mean}} where there are several, "accuracy" or "accuracies" where labels have
  * one; `prefix` stands before the keys. */
 void og__metrics_json(const og__metrics *metrics, const char *prefix, og_json *json);

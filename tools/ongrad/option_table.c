@@ -100,6 +100,32 @@ static const og__row own_rows[] = {
     {{"color", OG_OPTION_TEXT, "rgb", "ORDER", "of the channels that the model takes: rgb or bgr"},
      WITH_DATA,
      pictures},
+    {{"metric", OG_OPTION_LIST, NULL, "NAME",
+      "beside loss and accuracy: top5_accuracy, precision, recall, f1, auroc, miou, perplexity, "
+      "confusion_matrix, mae, rmse, r2, psnr"},
+     OG__TRAIN | OG__EVAL,
+     data},
+    {{"require", OG_OPTION_LIST, NULL, "METRIC>=X",
+      "exit status 1 unless the metric reaches this: 'accuracy>=0.91', 'loss<0.3'"},
+     OG__EVAL,
+     data},
+    {{"monitor", OG_OPTION_TEXT, "loss", "METRIC",
+      "what makes a validation the best: loss or a metric; the output is the model that it was of"},
+     OG__TRAIN,
+     run},
+    {{"patience", OG_OPTION_INT, NULL, "N",
+      "stop after so many validations in a row that are no better than the best"},
+     OG__TRAIN,
+     run,
+     1},
+    {{"eval_every", OG_OPTION_TEXT, "1ep", "WHEN",
+      "validate after so many optimizer steps (500) or epochs (2ep), and at the end"},
+     OG__TRAIN,
+     run},
+    {{"dry_run", OG_OPTION_FLAG, "off", NULL,
+      "one update, one batch of validation, saving and loading again; nothing stays"},
+     OG__TRAIN,
+     run},
     {{"shuffle", OG_OPTION_FLAG, "on", NULL, "new order of samples each epoch"},
      WITH_AUGMENT,
      data},
@@ -202,6 +228,11 @@ static const og__row own_rows[] = {
     {{"reference", OG_OPTION_TEXT, NULL, "FILE.npz",
       "replay another trainer's first steps, as tools/export_torch.py --reference saves them with "
       "their batch and options, and name the first tensor that differs"},
+     OG__CHECK,
+     run},
+    {{"overfit", OG_OPTION_FLAG, "off", NULL,
+      "train on one batch, of the data or made up, until its loss is a tenth: a model that cannot "
+      "does not learn"},
      OG__CHECK,
      run},
     {{"elements", OG_OPTION_INT, "5", "N", "elements of each tensor that --gradients looks at"},
@@ -312,7 +343,7 @@ static const struct {
     {"o", "output"},
 };
 
-static const char *const future[] = {"ema", "tensorboard", "metric"};
+static const char *const future[] = {"ema", "tensorboard"};
 
 bool og__same_name(const char *a, const char *b)
 {

@@ -15,10 +15,10 @@
 static const char *const rivals[][2] = {
     {"steps", "epochs"}, {"warmup_steps", "warmup_ratio"}, {"min_lr", "min_lr_rate"}};
 
-/* Options of this run alone. */
-static const char *const own[] = {"config",     "help",      "resume",      "quiet",
-                                  "verbose",    "overwrite", "profile",     "threads",
-                                  "profile_by", "dry_run",   "pin_threads", "device"};
+/* Options of this run alone, and those whose work is in the saved model. */
+static const char *const own[] = {"init_from",  "reinit",  "config",      "help",    "resume",
+                                  "quiet",      "verbose", "overwrite",   "profile", "threads",
+                                  "profile_by", "dry_run", "pin_threads", "device"};
 
 static bool is_own(const char *name)
 {

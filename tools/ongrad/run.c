@@ -104,6 +104,12 @@ static int open_model(og__run *run)
 /* What fine-tuning changes; train tells it in its report. */
 static int adapt_model(og__run *run)
 {
+    const char *resumed = run->arguments->resumed;
+    og_checkpoint *c = resumed ? og_checkpoint_open(run->context, resumed) : NULL;
+    bool restored = !resumed || (c && og_model_restore(run->model, c) == OG_OK);
+    og_checkpoint_free(c);
+    if (!restored)
+        return og__run_failed(run);
     if (og_model_adapt(run->model, run->options) != OG_OK)
         return og__run_failed(run);
     if (!run->quiet && strcmp(run->command, "train") != 0)

@@ -2,8 +2,10 @@
  * schedule remembers, and what the data looked like. */
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "runtime/base/checksum.h"
 #include "tools/ongrad/resume.h"
@@ -91,6 +93,8 @@ static void place_text(const og__trainer *t, og_text *out)
     og_text_printf(out, "validation_due=%d\n", t->validation_due);
     og_text_printf(out, "samples=%" PRId64 "\nepoch_losses=%a\nepoch_steps=%" PRId64 "\n",
                    t->samples, t->epoch_losses, t->epoch_steps);
+    og_text_printf(out, "best=%a\nbest_step=%" PRId64 "\nbad=%" PRId64 "\n", t->monitor.best,
+                   t->monitor.best_step, t->monitor.bad);
     og_text_printf(out,
                    "plateau_factor=%a\nplateau_best=%a\nplateau_bad=%" PRId64
                    "\nplateau_cooldown=%" PRId64 "\n",
@@ -134,10 +138,30 @@ static void take_place(og__trainer *t, const char *text)
     t->samples = whole(text, "samples");
     t->epoch_losses = number(text, "epoch_losses");
     t->epoch_steps = whole(text, "epoch_steps");
+    t->monitor.best = number(text, "best");
+    t->monitor.best_step = whole(text, "best_step");
+    t->monitor.bad = whole(text, "bad");
+    t->monitor.ended = t->monitor.patience && t->monitor.bad >= t->monitor.patience;
     t->plateau = (og_plateau){.factor = number(text, "plateau_factor"),
                               .best = number(text, "plateau_best"),
                               .bad = whole(text, "plateau_bad"),
                               .cooldown = whole(text, "plateau_cooldown")};
+}
+
+/* A damaged checkpoint that an older one stands in for: the next one must not be kept as the
+ * older, whole one. */
+static void set_aside(const og__trainer *t)
+{
+    const char *path = t->checkpoints.path;
+    if (!path || !strcmp(path, t->run.arguments->resumed) || access(path, F_OK) != 0)
+        return;
+    og_checkpoint *c = og_checkpoint_open(t->run.context, path);
+    og_text aside = {0};
+    og_text_printf(&aside, "%s.damaged", path);
+    if (!c && !aside.failed)
+        (void)rename(path, aside.s);
+    og_checkpoint_free(c);
+    og_text_free(&aside);
 }
 
 int og__resume(og__trainer *t)
@@ -147,6 +171,7 @@ int og__resume(og__trainer *t)
     t->plateau = og_plateau_start();
     if (!path)
         return OG__EXIT_DONE;
+    set_aside(t);
     og_checkpoint *c = og_checkpoint_open(t->run.context, path);
     if (!c)
         return og__run_failed(&t->run);

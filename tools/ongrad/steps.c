@@ -55,24 +55,28 @@ static int validate(og__trainer *t, int64_t epoch)
     t->validated = true;
     t->validation_due = false;
     if (t->run.quiet)
-        return OG__EXIT_DONE;
+        return og__monitor_see(t);
     og_text text = {0};
     for (int i = 0; i < t->metrics.n_scores; i++) {
         const og__score *score = &t->metrics.scores[i];
-        if (score->counted == 0)
+        if (score->counted == 0 || score->kind == OG__VALUES)
             continue;
-        og_text_printf(&text, "  val_accuracy %.2f %%", 100 * og__score_accuracy(score));
+        og_text_printf(&text, "  val_accuracy %.2f %%", 100 * og__score_value(score, "accuracy"));
         if (t->metrics.n_scores > 1)
             og_text_printf(&text, " (%s)", score->name);
     }
+    const char *monitored = t->monitor.metric;
+    if (strcmp(monitored, "loss") != 0 && strcmp(monitored, "accuracy") != 0)
+        og_text_printf(&text, "  val_%s %.4f", monitored,
+                       og__metrics_value(&t->metrics, monitored));
     og__progress_clear(&t->progress);
     og__say("epoch %" PRId64 "/%" PRId64 "  val_loss %.4f%s", epoch + 1, t->epochs,
             og__metrics_loss(&t->metrics), text.s ? text.s : "");
     og_text_free(&text);
-    return OG__EXIT_DONE;
+    return og__monitor_see(t);
 }
 
-/* What reduce_lr_on_plateau watches: the validation loss, else the epoch's mean. */
+/* What reduce_lr_on_plateau watches without validation: the epoch's mean. */
 static void watch(og__trainer *t, double value)
 {
     if (og_schedule_is_plateau(t->run.options))
@@ -119,10 +123,8 @@ static int finish_step(og__trainer *t, const og_step_result *result, bool draine
     int status = OG__EXIT_DONE;
     if (validates) {
         status = validate(t, epoch);
-        if (t->validated && !og__signals_stopped()) {
+        if (!t->validation_due)
             line.validation = &t->metrics;
-            watch(t, og__metrics_loss(&t->metrics));
-        }
         t->step_start = og__seconds();
     }
     og__run_log_step(&t->log, &line);
@@ -164,11 +166,11 @@ static int train_batch(og__trainer *t)
     bool begins = result.begun > t->begun;
     t->begun = result.begun;
     bool ends = (begins && t->begun == t->steps) || last_of_epoch;
-    t->validation_due = ends && t->validates;
+    t->validation_due = (ends || begins) && og__monitor_is_due(t, last_of_epoch);
     if (result.updated)
         OG__TRY(finish_step(t, &result, false, t->validation_due && result.step == result.begun));
-    if (ends)
-        OG__TRY(drain(t, false, t->validation_due));
+    if (ends || t->validation_due)
+        OG__TRY(drain(t, !ends, t->validation_due));
     if (last_of_epoch) {
         if (!t->validates && t->epoch_steps)
             watch(t, t->epoch_losses / (double)t->epoch_steps);
@@ -192,7 +194,8 @@ static int stop(og__trainer *t)
 static int save_if_due(og__trainer *t)
 {
     og__checkpoints *c = &t->checkpoints;
-    bool ends = t->begun >= t->steps && c->every != OG__NEVER && c->saved != t->begun;
+    bool ends =
+        (t->begun >= t->steps || t->monitor.ended) && c->every != OG__NEVER && c->saved != t->begun;
     if (!c->path || !(og__checkpoints_due(c, t->begun, t->epoch) || ends))
         return OG__EXIT_DONE;
     OG__TRY(drain(t, true, false));
@@ -212,7 +215,7 @@ int og__train(og__trainer *t)
     t->group_index = t->index - t->index % t->accumulation;
     if (t->validation_due)
         OG__TRY(validate(t, t->epoch - 1));
-    while (t->begun < t->steps) {
+    while (t->begun < t->steps && !t->monitor.ended) {
         if (og__signals_stopped())
             return stop(t);
         OG__TRY(train_batch(t));

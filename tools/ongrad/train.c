@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/ongrad/loss_files.h"
 #include "tools/ongrad/preprocess.h"
@@ -64,6 +65,16 @@ static void count_steps(og__trainer *t)
     }
 }
 
+/* --dry_run: one update, one batch of validation; no log, and no checkpoint but the one tried. */
+static void be_short(og__trainer *t)
+{
+    t->steps = 1;
+    t->epochs = 1;
+    if (t->validates)
+        t->validation_feed.batches = 1;
+    t->checkpoints.every = OG__NEVER;
+}
+
 /* The files that will be written: none is read, none is another. */
 static int check_outputs(og__trainer *t)
 {
@@ -94,6 +105,7 @@ static int prepare(og__trainer *t, const og__arguments *a)
     OG__TRY(og__profile_check(&t->run));
     OG__TRY(og__run_bind_data(&t->run, true, &t->validation));
     t->output = og__argument_is_set(a, "output") ? og__argument(a, "output") : "trained.onnx";
+    t->dry = og__argument_flag(a, "dry_run");
     OG__TRY(og__checkpoints_open(&t->checkpoints, &t->run, t->output));
     OG__TRY(check_outputs(t));
     OG__TRY(og__run_start(&t->run));
@@ -102,13 +114,17 @@ static int prepare(og__trainer *t, const og__arguments *a)
                           &options));
     OG__TRY(open_validation(t));
     OG__TRY(og__metrics_new(&t->metrics, &t->run));
+    OG__TRY(og__monitor_open(t));
     count_steps(t);
+    if (t->dry)
+        be_short(t);
     og_memory_report memory;
     og_session_memory(t->run.session, &memory);
     t->predicted_peak = memory.peak;
     OG__TRY(og__checkpoints_lock(&t->checkpoints));
     OG__TRY(og__resume(t));
-    OG__TRY(og__run_log_open(&t->log, t->run.command, og__argument(a, "log"), t->begun));
+    OG__TRY(og__run_log_open(&t->log, t->run.command, t->dry ? NULL : og__argument(a, "log"),
+                             t->begun));
     og__report_start(&(og__report){&t->run, &t->feed, t->validates ? &t->validation : NULL,
                                    t->steps, t->epochs, t->accumulation,
                                    og__argument_is_set(a, "steps"), t->output});
@@ -194,20 +210,52 @@ static void say_waiting(const og__trainer *t, double seconds)
     og_text_free(&text);
 }
 
+/* Saves beside the output, loads that again, and removes it. */
+static int try_saving(og__trainer *t)
+{
+    og_text path = {0};
+    og_text_printf(&path, "%s.dry_run.onnx", t->output);
+    if (path.failed)
+        return og__say_error(t->run.command, OG__EXIT_FAILED, "out of memory");
+    og_model *again = NULL;
+    if (og_session_save(t->run.session, path.s) == OG_OK)
+        again = og_model_load(t->run.context, path.s);
+    int status = again ? OG__EXIT_DONE : og__run_failed(&t->run);
+    og_model_free(again);
+    unlink(path.s);
+    og_text_add(&path, ".data");
+    unlink(path.s);
+    og_text_free(&path);
+    if (status == OG__EXIT_DONE && !t->run.quiet)
+        og__say("Dry run: an update, %ssaving and loading worked; loss %.4f; nothing was written",
+                t->validates ? "validation, " : "", t->last.loss);
+    return status;
+}
+
 static int save(og__trainer *t, int trained)
 {
     double seconds = og__seconds() - t->start;
     og__progress_clear(&t->progress);
     OG__TRY(og__preprocess_keep(&t->run));
-    if (og_session_save(t->run.session, t->output) != OG_OK)
+    if (t->dry)
+        return try_saving(t);
+    bool best = t->monitor.best_step > 0; /* the output is that one already */
+    if (!best && og_session_save(t->run.session, t->output) != OG_OK)
         return og__run_failed(&t->run);
     if (trained == OG__EXIT_STOPPED)
         og__say_warning(t->run.command,
                         "stopped by %s after step %" PRId64 " of %" PRId64
-                        "; the model as it is now was written to %s%s%s",
-                        og__signals_name(), t->last.step, t->steps, t->output,
+                        "; %s was written to %s%s%s",
+                        og__signals_name(), t->last.step, t->steps,
+                        best ? "the best model so far" : "the model as it is now", t->output,
                         t->checkpoints.saved >= 0 ? ", a checkpoint to " : "",
                         t->checkpoints.saved >= 0 ? t->checkpoints.path : "");
+    else if (!t->run.quiet && best)
+        og__say("Trained %" PRId64
+                " steps in %.1f s: loss %.4f; %s is the model after step %" PRId64
+                ", whose val_%s of %.6g is the best",
+                t->last.step, seconds, t->last.loss, t->output, t->monitor.best_step,
+                t->monitor.metric, t->monitor.best);
     else if (!t->run.quiet)
         og__say("Trained %" PRId64 " steps in %.1f s (%.0f samples/s): loss %.4f; wrote %s",
                 t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,

@@ -8,6 +8,19 @@
 #include "tools/ongrad/log.h"
 #include "tools/ongrad/progress.h"
 
+/* What --monitor watches, validation by validation. */
+typedef struct og__monitor {
+    const char *metric;
+    bool larger;       /* is better */
+    double best;       /* NaN: none yet */
+    int64_t best_step; /* of which the output is; 0: not written yet */
+    int64_t bad;       /* validations in a row that were no better */
+    int64_t patience;  /* 0: any number of them */
+    og__every every;
+    double amount;
+    bool ended; /* patience did */
+} og__monitor;
+
 typedef struct og__trainer {
     og__run run;
     og__feed feed;
@@ -15,6 +28,8 @@ typedef struct og__trainer {
     og__bindings validation;
     og__feed validation_feed;
     og__metrics metrics;
+    og__monitor monitor;
+    bool dry; /* --dry_run */
     og__run_log log;
     og__progress progress;
     og__checkpoints checkpoints;
@@ -42,6 +57,13 @@ typedef struct og__trainer {
 
 /* steps.c: until all steps are done, or a signal stops it (OG__EXIT_STOPPED). */
 int og__train(og__trainer *t);
+
+/* monitor.c: its options; what a validation that was just made changes: the best so far, which
+ * becomes the output, the learning rate of reduce_lr_on_plateau, the end of the run. */
+int og__monitor_open(og__trainer *t);
+int og__monitor_see(og__trainer *t);
+/* Is a validation due after this update? last: of the epoch. */
+bool og__monitor_is_due(const og__trainer *t, bool last);
 
 /* resume.c: everything is open; the session and the place in the run become the checkpoint's. */
 int og__resume(og__trainer *t);
