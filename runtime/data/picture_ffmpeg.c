@@ -129,7 +129,8 @@ static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og
     } else {
         memcpy(packet->data, file.p, file.n);
         codec->thread_count = 1;
-        codec->err_recognition = AV_EF_EXPLODE | AV_EF_CRCCHECK;
+        if (kind->id == AV_CODEC_ID_PNG) /* TIFF's decoder takes unknown tags for errors then */
+            codec->err_recognition = AV_EF_EXPLODE | AV_EF_CRCCHECK;
         codec->max_pixels = (int64_t)1 << 28;
         int code = avcodec_open2(codec, kind, NULL);
         if (code == 0)

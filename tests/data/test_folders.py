@@ -351,6 +351,16 @@ def test_jpeg_by_way_of_ffmpeg(folder):
 
 
 @needs_media
+@pytest.mark.parametrize("kind", ["tif", "webp", "ppm", "bmp"])
+def test_images_that_ffmpeg_writes(folder, kind):
+    os.makedirs(folder / "x")
+    ffmpeg("-f", "lavfi", "-i", "color=0x2040E0:size=64x48:duration=0.04", "-frames:v", "1", folder / f"x/a.{kind}")
+    folder.write("m.onnx", identity((3, 8, 8)))
+    got = folder.predict("--data", "x", "--normalize", "none")[0].mean((1, 2))
+    assert np.abs(got - [0x20, 0x40, 0xE0]).max() < 8  # WebP's own loss
+
+
+@needs_media
 def test_damaged_images(folder):
     good = png(pictures(1)[0])
     bad = {"cut": good[:len(good) // 2], "head": good[:12], "empty": b"", "text": b"hello, world",

@@ -8,6 +8,7 @@
 #include "runtime/base/json.h"
 #include "runtime/data/sheet.h"
 #include "tools/ongrad/preprocess.h"
+#include "tools/ongrad/progress.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 
@@ -23,6 +24,7 @@ typedef struct looking {
     og__feed feed;
     range *ranges; /* one an input, then one a target */
     int64_t looked;
+    double seconds; /* that loading them took; 0: their values were looked at, too */
 } looking;
 
 /* ---- values */
@@ -57,6 +59,22 @@ static void add_values(range *r, const og_tensor_info *info, const void *data, i
         r->squares += x * x;
         r->n++;
     }
+}
+
+/* Batches, and nothing done with them: epoch after epoch until there were enough. The first batch,
+ * for which threads start, is not counted. */
+static int time_loading(looking *l)
+{
+    int64_t most = og__argument_int(l->run.arguments, "samples"), counted = 0;
+    OG__TRY(og__feed_next(&l->feed, 0, 0));
+    l->looked = l->feed.samples;
+    double start = og__seconds();
+    for (int64_t k = 1; counted < most; k++) {
+        OG__TRY(og__feed_next(&l->feed, k / l->feed.batches, k % l->feed.batches));
+        counted += l->feed.samples;
+    }
+    l->seconds = (og__seconds() - start) / (double)counted;
+    return OG__EXIT_DONE;
 }
 
 static int look(looking *l)
@@ -177,7 +195,13 @@ static int print(const looking *l)
         add_label_counts(&out, l, t);
     }
     add_unreadable(&out, l);
-    if (l->looked < l->run.data.samples)
+    if (l->seconds > 0) {
+        double disk, decode;
+        og_dataset_times(l->feed.set, &disk, &decode);
+        og_text_printf(&out, "%.1f samples a second with %d loader threads (disk %.0f %%)\n",
+                       1 / l->seconds, l->feed.workers,
+                       disk + decode > 0 ? 100 * disk / (disk + decode) : 0);
+    } else if (l->looked < l->run.data.samples)
         og_text_printf(&out, "values are of %" PRId64 " samples (--samples)\n", l->looked);
     return og__write_stdout(l->run.command, &out);
 }
@@ -220,6 +244,8 @@ static int print_json(const looking *l)
     og_json_int(&j, "samples", l->run.data.samples);
     og_json_int(&j, "left_out", l->run.data.pairing.left_out);
     og_json_int(&j, "unreadable", og_dataset_unreadable(l->feed.set, &list));
+    if (l->seconds > 0)
+        og_json_double(&j, "samples_per_s", 1 / l->seconds);
     og_json_open(&j, "fields", '[');
     for (int i = 0; i < l->run.n_inputs + l->run.n_targets; i++)
         add_json(&j, l, i >= l->run.n_inputs, i < l->run.n_inputs ? i : i - l->run.n_inputs);
@@ -302,7 +328,7 @@ static int run_data(looking *l)
         og__report_found(a);
         og__preprocess_say(&l->run, "pictures");
     }
-    OG__TRY(look(l));
+    OG__TRY(og__argument_flag(a, "throughput") ? time_loading(l) : look(l));
     OG__TRY(og__argument_flag(a, "json") ? print_json(l) : print(l));
     return sheet ? write_sheet(l, sheet) : OG__EXIT_DONE;
 }
