@@ -121,7 +121,7 @@ static void blur_pass(const float *in, float *out, int64_t height, int64_t width
 static void blur(float *image, float *tmp, int64_t height, int64_t width, double sigma)
 {
     enum { MOST = 6 };
-    float weight[2 * MOST + 1];
+    float weight[2 * MOST + 1] = {0};
     int radius = (int)ceil(3 * sigma);
     double sum = 0;
     radius = radius > MOST ? MOST : radius;

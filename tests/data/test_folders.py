@@ -518,3 +518,16 @@ def test_a_part_of_the_data_validates(folder):
     folder.fails(*run, "--val_split", .01, parts=["leaves nothing to validate with"])
     folder.fails(*run, "--val_group", "p", parts=["--val_group is for --val_split"], status=2)
     folder.fails(*run, "--val_split", .2, "--val_data", "x", parts=["excludes --val_data"], status=2)
+
+
+def test_classes_of_validation_are_those_of_training(folder):
+    for i, name in enumerate(["a", "b", "c"] * 4):
+        folder.save(f"x/{name}/{i}.npy", np.eye(4, dtype=np.float32)["abc".index(name)])
+        if name != "a":
+            folder.save(f"v/{name}/{i}.npy", np.eye(4, dtype=np.float32)["abc".index(name)])
+    folder.write("m.onnx", classifier((4,), 3))
+    run = ["train", "m.onnx", "--data", "x", "--target", "x", *LOSS, "--epochs", 60, "--lr", .1, "--batch_size", 12]
+    lines = [s for s in folder.run(*run, "--val_data", "v", "--val_target", "v").stderr.splitlines() if "val_accuracy" in s]
+    assert lines[-1].endswith("val_accuracy 100.00 %")
+    os.rename(folder / "v/b", folder / "v/d")
+    folder.fails(*run, "--val_data", "v", "--val_target", "v", parts=["--val_target v", 'class "d" is none of the 3'])

@@ -124,6 +124,13 @@ def test_features_are_predicted_where_nothing_else_is(tmp_path):
     assert [d.dim_value for d in m.output[0].type.tensor_type.shape.dim][1:] == [11, 224]
 
 
+def test_sizes_follow_the_data(folder):
+    folder.write("s.yaml", SMALL.replace("frames: 4\n", "") + "dropout: 0\n")
+    folder.run("train", "--data", "video=videos,frames=5", "--data", "face=faces", "--config", "s.yaml", "-q")
+    shapes = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim][1:] for i in onnx.load(folder / "trained.onnx").graph.input}
+    assert shapes == {"video": [5, 3, 32, 32], "face": [3, 32, 32]}
+
+
 def test_what_goes_wrong(tmp_path):
     folder = make(tmp_path, classes=False)
     flags = ["--features_224_dir", "--video_dir", "--face_dir"]

@@ -320,7 +320,7 @@ TEST(damaged_pictures)
     og_transforms t = og_transforms_default();
     make_pngs("damage", 1);
     size_t n = read_file("damage/0.png", good, sizeof good);
-    float out[108];
+    float out[108] = {0};
     int readable = 0;
     og_source *s = open_source("damage");
     for (int i = 0; i < ROUNDS; i++) {

@@ -1,6 +1,7 @@
 #include "tools/ongrad/complete.h"
 
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,7 @@ static const char features[] = "features_224", own_config[] = "ongrad.yaml";
 typedef struct part {
     char *name, *path;
     og_source *source;
+    int64_t frames; /* of its key; 0: none */
 } part;
 
 typedef struct parts {
@@ -59,6 +61,7 @@ static int open_part(parts *p, const char *text)
     int status = parse(p->command, "data", text, &to->name, &b);
     if (status == OG__EXIT_DONE && b.path) {
         to->path = strdup(b.path);
+        to->frames = b.options.frames;
         to->source = og_source_open(b.path, &b.options, &error);
         og_error_prefix(&error, "--data");
         if (!to->source && p->built_in)
@@ -109,6 +112,8 @@ static int set_sizes(og__arguments *a, const og_model_type *type, const parts *p
             OG__TRY(set_size(a, type, "feature_size", dims[rank - 1]));
         }
     }
+    if (v)
+        OG__TRY(set_size(a, type, "frames", v->frames));
     if (v && v->source && !og_source_is_pictures(v->source) &&
         og_source_dims(v->source, dims) == 5) {
         OG__TRY(set_size(a, type, "frames", dims[1]));
@@ -121,13 +126,15 @@ static int set_sizes(og__arguments *a, const og_model_type *type, const parts *p
 
 /* ---- the target */
 
-static int found(og__arguments *a, const char *format, const char *what, const char *why)
+/* A line for the report. */
+static void found(og__arguments *a, const char *format, ...) OG_PRINTF(2, 3);
+static void found(og__arguments *a, const char *format, ...)
 {
-    og_text text = {0};
-    og_text_printf(&text, format, what, why);
-    og_text_printf(&a->found, "%s%s", a->found.length ? "\n" : "", text.s ? text.s : "");
-    og_text_free(&text);
-    return OG__EXIT_DONE;
+    va_list arguments;
+    og_text_add(&a->found, a->found.length ? "\n" : "");
+    va_start(arguments, format);
+    og_text_vprintf(&a->found, format, arguments);
+    va_end(arguments);
 }
 
 static bool is_file(const char *path)
@@ -197,12 +204,12 @@ static int find_target(og__arguments *a, const og_model_type *type, const parts 
         if (!labels)
             continue;
         og_source_free(labels);
-        found(a, "target: the class sub-folders of %s%s", p->all[i].path, "");
+        found(a, "target: the class sub-folders of %s", p->all[i].path);
         return og__arguments_add_found(a, "target", p->all[i].path);
     }
     char *csv = find_labels(p);
     if (csv) {
-        found(a, "target: %s%s", csv, "");
+        found(a, "target: %s", csv);
         int status = og__arguments_add_found(a, "target", csv);
         free(csv);
         return status;
@@ -213,8 +220,9 @@ static int find_target(og__arguments *a, const og_model_type *type, const parts 
         return OG__EXIT_DONE; /* said where it is bound */
     if (!streams || !f || !(find_part(p, "video") || find_part(p, "face")))
         return no_target(a, p, streams);
-    found(a, "target: %s, predicted from video and face with mse: no class sub-folders, no %s",
-          f->path, "labels.csv");
+    found(a,
+          "target: %s, predicted from video and face with mse: no class sub-folders, no labels.csv",
+          f->path);
     OG__TRY(og__arguments_add_found(a, "regress", features));
     return move_to_target(a, f);
 }
@@ -327,7 +335,7 @@ int og__complete(og__arguments *a)
     if (!og__argument_is_set(a, "data") && !og__argument_is_set(a, "config") &&
         is_file(own_config)) {
         OG__TRY(og__config_read(a, own_config));
-        found(a, "options: those of ./%s%s", own_config, "");
+        found(a, "options: those of ./%s", own_config);
     }
     if (!og__argument_is_set(a, "data") || !takes(a, "target"))
         return OG__EXIT_DONE;
