@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/internal.h"
+#include "runtime/base/half.h"
 #include "tests/cuda_sim/internal.h"
 
 static bool is_half(og_dtype t)
@@ -134,16 +135,30 @@ static double to_tf32(double v)
     return og_bits_float((og_float_bits((float)v) + 0x1000) & 0xffffe000);
 }
 
-/* op(X) as rows × columns of doubles, column-major. */
+/* op(X) as rows × columns of doubles, column-major. The types that whole models have without a call
+ * for each element. */
 static double *gather(const og_cuda_product *p, const void *data, og_dtype dtype, bool transpose,
                       int64_t rows, int64_t columns, int64_t ld, int64_t offset)
 {
     double *x = malloc((size_t)(rows * columns) * sizeof *x);
-    for (int64_t j = 0; x && j < columns; j++)
-        for (int64_t i = 0; i < rows; i++) {
-            double v = og__load_double(data, dtype, offset + (transpose ? i * ld + j : j * ld + i));
-            x[j * rows + i] = p->arithmetic == OG_CUDA_TF32 ? to_tf32(v) : v;
-        }
+    int64_t down = transpose ? ld : 1, across = transpose ? 1 : ld;
+    bool rounds = p->arithmetic == OG_CUDA_TF32;
+    for (int64_t j = 0; x && j < columns; j++) {
+        const float *floats = (const float *)data + offset + j * across;
+        const uint16_t *halves = (const uint16_t *)data + offset + j * across;
+        double *to = x + j * rows;
+        if (dtype == OG_FLOAT)
+            for (int64_t i = 0; i < rows; i++)
+                to[i] = floats[i * down];
+        else if (dtype == OG_BFLOAT16)
+            for (int64_t i = 0; i < rows; i++)
+                to[i] = og_bfloat_to_float(halves[i * down]);
+        else
+            for (int64_t i = 0; i < rows; i++)
+                to[i] = og__load_double(data, dtype, offset + j * across + i * down);
+        for (int64_t i = 0; rounds && i < rows; i++)
+            to[i] = to_tf32(to[i]);
+    }
     return x;
 }
 

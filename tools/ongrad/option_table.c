@@ -247,7 +247,7 @@ static const og__row own_rows[] = {
      OG__CHECK,
      run},
     {{"device", OG_OPTION_TEXT, "auto", "NAME",
-      "cpu, cuda:0 (see `ongrad devices`: most of its ops still run on the host), or auto: cpu"},
+      "cpu, cuda:0 (see `ongrad devices`; it has run on no GPU yet), or auto: cpu"},
      WITH_SESSION,
      machine},
     {{"threads", OG_OPTION_INT, "0", "N", "compute threads; 0: as many as the process may use"},

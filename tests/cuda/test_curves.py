@@ -1,0 +1,58 @@
+"""PyTorch's curves (tests/fixtures) on the simulated card, whole runs of the command, a few steps of each.
+
+Needs ongrad_sim, the command on the simulated card, which is built beside the tests (ONGRAD_SIM names another one). ONGRAD
+names the command on the CPU.
+"""
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "train"))
+from test_cases import CASES, OPTIMIZERS, Case, tolerance  # noqa: E402
+from test_precision import LEFT, TOLERANCE  # noqa: E402
+
+ONGRAD = os.path.abspath(os.environ["ONGRAD"])
+SIM = os.path.abspath(os.environ.get("ONGRAD_SIM", os.path.join(os.path.dirname(ONGRAD), "tests", "ongrad_sim")))
+STEPS = 4
+
+
+def train(case, folder, *more):
+    log = str(folder / "log.jsonl")
+    done = subprocess.run([SIM, "train", case.model, *case.data, *OPTIMIZERS["adamw"], "--no_shuffle", "--steps", str(STEPS),
+                           "--device", "cuda", "--log", log, "-o", str(folder / "trained.onnx"), *more],
+                          capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in open(log)]
+    steps = [line for line in lines if "step" in line]
+    assert [s["step"] for s in steps] == list(range(1, STEPS + 1))
+    return steps
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_float32(name, tmp_path):
+    """Within what rounding does, as on the CPU (tests/train/test_cases.py)."""
+    case = Case(name, tmp_path)
+    steps = train(case, tmp_path, "--no_allow_tf32")
+    for key, log in (("losses", "loss"), ("grad_norms", "grad_norm")):
+        e = case.expect["adamw"]
+        ours, reference = np.array([s[log] for s in steps]), np.array(e[key + "_fp64"][:STEPS])
+        bound = tolerance(e[key][:STEPS], e[key + "_fp64"][:STEPS])
+        worst = int(np.argmax(np.abs(ours - reference) / bound))
+        assert np.all(np.abs(ours - reference) <= bound), \
+            f"{key} step {worst + 1}: {ours[worst]} for {reference[worst]} ± {bound[worst]}"
+
+
+@pytest.mark.parametrize("mode", ["tf32", "fp16", "bf16"])
+@pytest.mark.parametrize("name", ["tabular", "encoder", "conv_bn"])
+def test_lower_precision(name, mode, tmp_path):
+    """As on the CPU (tests/train/test_precision.py). TF32 keeps as many bits of operands as float16."""
+    case = Case(name, tmp_path)
+    losses = np.array([s["loss"] for s in train(case, tmp_path, "--amp", "off" if mode == "tf32" else mode)])
+    expected = np.array(case.expect["adamw"]["losses_fp64"][:STEPS])
+    bound = TOLERANCE * np.maximum(expected, LEFT * expected[0])
+    assert np.all(np.abs(losses - expected) <= bound), f"{losses} for {expected}"
+    assert not np.array_equal(losses, np.float32(expected))
