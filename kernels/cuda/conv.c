@@ -61,7 +61,7 @@ static bool supports(const og_call *call)
 {
     og__conv c;
     og__conv_op op = op_of(call);
-    if (!og__conv_of(call, op, &c))
+    if (!og__conv_of(call, op, &c) || (c.group == c.c && c.m == c.c && c.c > 1)) /* depthwise.c */
         return false;
     og__conv_tensors t = og__conv_tensors_of(call, op);
     og_dtype dtype = t.x->type.dtype;

@@ -84,22 +84,23 @@ static og_status run(const og_call *call, og_error *error)
     og__pool_shape g;
     if (!og__pool_read(call, &x->type, &y->type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");
-    og_pool_arguments p = {.x = x->data,
-                           .y = y->data,
-                           .found = f ? f->data : NULL,
-                           .n = x->type.dims[0],
-                           .c = x->type.dims[1],
-                           .channels_last = !og_tensor_is_dense(x) || !og_tensor_is_dense(y),
-                           .found_bytes = f ? (int)og__size(f->type.dtype) : 0,
-                           .include_pad = g.include_pad};
+    og_pool_arguments p = {
+        .shape = {.n = x->type.dims[0],
+                  .c = x->type.dims[1],
+                  .channels_last = !og_tensor_is_dense(x) || !og_tensor_is_dense(y)},
+        .x = x->data,
+        .y = y->data,
+        .found = f ? f->data : NULL,
+        .found_bytes = f ? (int)og__size(f->type.dtype) : 0,
+        .include_pad = g.include_pad};
     for (int a = 0; a < 3; a++) {
-        p.in[a] = (int)g.in[a];
-        p.out[a] = (int)g.out[a];
-        p.kernel[a] = (int)g.kernel[a];
-        p.step[a] = (int)g.stride[a];
-        p.dilation[a] = (int)g.dilation[a];
-        p.begin[a] = (int)g.pad[a];
-        p.end[a] = (int)g.pad_end[a];
+        p.shape.in[a] = (int)g.in[a];
+        p.shape.out[a] = (int)g.out[a];
+        p.shape.kernel[a] = (int)g.kernel[a];
+        p.shape.step[a] = (int)g.stride[a];
+        p.shape.dilation[a] = (int)g.dilation[a];
+        p.shape.begin[a] = (int)g.pad[a];
+        p.shape.end[a] = (int)g.pad_end[a];
     }
     og_cuda_range ranges[3] = {og__cuda_range(x, gradient), og__cuda_range(y, !gradient)};
     if (f)

@@ -83,7 +83,7 @@ static void check(og_device *d, kernel_call *c, unsigned images, bool output, bo
             free(c->x[i].data);
             c->x[i] = x;
         }
-    card_gives(d, c, "windows", shift, 0, close_of(dtype));
+    card_gives(d, c, c->attrs[0].i == 8 ? "depthwise" : "windows", shift, 0, close_of(dtype));
     test_free_tensors(c);
     test_free_tensors(&wide);
 }
@@ -97,11 +97,11 @@ static void check_conv(og_device *d, const conv *v, og_dtype dtype, bool last)
     snprintf(text, sizeof text, "%s, %s, %s", v->what, og_dtype_name(dtype),
              last ? "channels-last" : "dense");
     TEST_CASE(text);
-    kernel_call c = {.op = "Conv", .nx = 2 + (v->group == 1), .ny = 1};
+    kernel_call c = {.op = "Conv", .nx = 2 + (v->group != 4), .ny = 1};
     c.n_attrs = attributes(v, &s, c.attrs);
     c.x[0] = test_filled(dtype, rank, s.x, &seed);
     c.x[1] = test_filled(dtype, rank, s.w, &seed);
-    c.x[2] = v->group == 1 ? test_filled(dtype, 1, &v->m, &seed) : (og_tensor){0};
+    c.x[2] = v->group != 4 ? test_filled(dtype, 1, &v->m, &seed) : (og_tensor){0};
     c.y[0] = test_tensor(dtype, rank, s.y);
     check(d, &c, 1, true, last, v->n == 2);
 

@@ -20,16 +20,16 @@ SIM = os.path.abspath(os.environ.get("ONGRAD_SIM", os.path.join(os.path.dirname(
 STEPS = 4
 
 
-def train(case, folder, *more):
+def train(case, folder, *more, steps=STEPS):
     log = str(folder / "log.jsonl")
-    done = subprocess.run([SIM, "train", case.model, *case.data, *OPTIMIZERS["adamw"], "--no_shuffle", "--steps", str(STEPS),
+    done = subprocess.run([SIM, "train", case.model, *case.data, *OPTIMIZERS["adamw"], "--no_shuffle", "--steps", str(steps),
                            "--device", "cuda", "--log", log, "-o", str(folder / "trained.onnx"), *more],
                           capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in open(log)]
-    steps = [line for line in lines if "step" in line]
-    assert [s["step"] for s in steps] == list(range(1, STEPS + 1))
-    return steps
+    lines = [line for line in lines if "step" in line]
+    assert [s["step"] for s in lines] == list(range(1, steps + 1))
+    return lines
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -56,3 +56,33 @@ def test_lower_precision(name, mode, tmp_path):
     bound = TOLERANCE * np.maximum(expected, LEFT * expected[0])
     assert np.all(np.abs(losses - expected) <= bound), f"{losses} for {expected}"
     assert not np.array_equal(losses, np.float32(expected))
+
+
+def test_accumulation(tmp_path):
+    """Half the batch twice equals the batch once: recorded steps are replayed for both halves."""
+    case = Case("encoder", tmp_path)
+    whole = [s["loss"] for s in train(case, tmp_path, "--no_allow_tf32")]
+    half = str(case.expect["batch_size"] // 2)
+    halves = [s["loss"] for s in train(case, tmp_path, "--no_allow_tf32", "--batch_size", half,
+                                       "--gradient_accumulation_steps", "2")]
+    assert np.allclose(halves, whole, rtol=1e-5)
+
+
+def test_overflow_skips(tmp_path):
+    """A scale that is too large for float16: updates change nothing but the scale, until one is clean."""
+    case = Case("tabular", tmp_path)
+    steps = train(case, tmp_path, "--amp", "fp16", "--loss_scale_start", str(2.0 ** 24), "--loss_scale_backoff", "0.0625", steps=6)
+    skipped = [s["skipped"] for s in steps]
+    assert skipped[0] and not skipped[-1] and skipped == sorted(skipped, reverse=True)
+    for before, after in zip(steps, steps[1:], strict=False):
+        assert after["loss_scale"] == before["loss_scale"] * (0.0625 if before["skipped"] else 1)
+
+
+def test_same_bits_again(tmp_path, monkeypatch):
+    """The card does its work in another order each time; what comes out is the same."""
+    case = Case("conv_bn", tmp_path)
+    runs = []
+    for seed in ("1", "2"):
+        monkeypatch.setenv("OG_SIM_SEED", seed)
+        runs.append([(s["loss"], s["grad_norm"]) for s in train(case, tmp_path, "--deterministic", steps=2)])
+    assert runs[0] == runs[1]
