@@ -119,13 +119,14 @@ static bool make_loop(og__fold_loop *f, const og_call *call, const og_program *p
                          .kept = 1,
                          .count = 1};
     size_t n = (size_t)n_in + 1;
-    int64_t(*lie)[OG_MAX_RANK] = calloc(2 * n, sizeof *lie), (*walked)[OG_MAX_RANK] = lie + n;
+    int64_t(*lie)[OG_MAX_RANK] = calloc(2 * n, sizeof *lie);
     loop->strides = calloc(n, sizeof *loop->strides);
     loop->types = calloc(n + (size_t)program->n_out, sizeof *loop->types);
     if (!lie || !loop->strides || !loop->types) {
         free(lie);
         return false;
     }
+    int64_t(*walked)[OG_MAX_RANK] = lie + n;
     for (int i = 0; i < n_in; i++) {
         og__broadcast_strides(&call->x[i], space, lie[i]);
         loop->types[i] = call->x[i].type.dtype;

@@ -20,6 +20,7 @@ static bool is_rms(const og_call *call)
 static bool shape_of(const og_call *call, const og_type *t, int64_t *rows, int64_t *n)
 {
     int axis = og__axis(og_attr_int(call->node, "axis", -1), t->rank);
+    *rows = *n = 0;
     if (t->rank < 1 || axis < 0 || axis >= t->rank)
         return false;
     *rows = og__product(t->dims, 0, axis);

@@ -24,6 +24,7 @@ static bool softmax_shape(const og_call *call, int64_t *rows, int64_t *n)
 {
     const og_type *type = &call->x[0].type;
     bool flattened = strncmp(call->node->op->name, "Flattened", 9) == 0;
+    *rows = *n = 0;
     if (type->rank < 1)
         return false;
     int axis = og__axis(og_attr_int(call->node, "axis", flattened ? 1 : -1), type->rank);
