@@ -3,6 +3,7 @@
     ONGRAD=build/release/ongrad python3 -m pytest tests/tools/test_bench.py
     ONGRAD=build/release/ongrad python3 tests/tools/test_bench.py
 """
+import importlib.util
 import json
 import os
 import random
@@ -71,9 +72,20 @@ class Bench(unittest.TestCase):
 
     def test_tables(self):
         text = self.bench("--rounds", "1", "--memory").stdout
-        for word in ("linear", "min ms", "median ms", "first step s", "loss differs by", "memory MB", "predicted MB"):
+        for word in ("linear", "ongrad_off", "ongrad_half", "min ms", "median ms", "first step s", "loss differs by", "memory MB", "predicted MB"):
             self.assertIn(word, text)
-        self.assertNotIn("memory MB", self.bench("--rounds", "1").stdout)
+        other = self.bench("--rounds", "1").stdout
+        self.assertNotIn("memory MB", other)
+        self.assertNotIn("ongrad_half", other)
+
+    def test_recompute(self):
+        """A small model of the same form: what it says, not how long it took."""
+        if not importlib.util.find_spec("onnx"):
+            self.skipTest("numpy and onnx make the model")
+        script = os.path.join(os.path.dirname(BENCH), "bench_recompute.py")
+        r = subprocess.run([sys.executable, script, "--ongrad", ONGRAD, "--rounds", "1", "--steps", "2", "--width", "32"],
+                           capture_output=True, text=True, timeout=600, stdin=subprocess.DEVNULL)
+        self.assertIn("losses agree; memory as predicted", r.stdout, r.stderr)
 
     def test_losses_are_compared(self):
         losses = self.figures("--rounds", "1")["workloads"]["linear"]["ongrad"]["losses"]
