@@ -1,8 +1,8 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
  * loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps what
- * depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and returns a
- * new one in the same arena (or appends to the one it got, where its comment says so); errors are
- * in the returned graph's `error`; NULL only when out of memory. */
+ * depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and
+ * returns a new one in the same arena (or appends to the one it got, where its comment says so);
+ * errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 
@@ -253,6 +253,7 @@ typedef struct og_recompute {
     int cuts;                     /* BLOCKS: places that little passes through */
     double seconds, more_seconds; /* what the graph's nodes are estimated to take, and those that
                                      run again, less what they save */
+    double hoisted_seconds;       /* of `seconds`, those of hoisted nodes: once an update */
 } og_recompute;
 /* As many as are estimated to add no more than a hundredth to the graph's time, all together. */
 enum { OG_RECOMPUTE_FREE = -1 };

@@ -150,16 +150,26 @@ static double saved_seconds(const og__choice *c)
     return sum;
 }
 
+static bool estimate(og_graph *g, og_recompute *r)
+{
+    const bool *live = og_graph_live(g);
+    r->seconds = live ? og__graph_seconds(g, live) : 0;
+    r->hoisted_seconds = 0;
+    for (int i = 0; live && i < g->n_nodes; i++)
+        if (live[i] && og_node_is_hoisted(g->nodes[i]))
+            r->hoisted_seconds += og__node_seconds(g, g->nodes[i]);
+    return live != NULL;
+}
+
 og_graph *og_pass_recompute(og_graph *g, og_recompute *r)
 {
     rewriter w = {.c = {0}};
     r->candidates = r->dropped = r->cuts = 0;
-    r->seconds = r->more_seconds = 0;
-    if (r->level == OG_RECOMPUTE_OFF) {
-        const bool *live = og_graph_live(g);
-        r->seconds = live ? og__graph_seconds(g, live) : 0;
-        return live ? g : NULL;
-    }
+    r->more_seconds = 0;
+    if (!estimate(g, r))
+        return NULL;
+    if (r->level == OG_RECOMPUTE_OFF)
+        return g;
     w.again = og_arena_array(g->arena, (size_t)g->n_values + 1, sizeof(int));
     if (!w.again || !og__choose(&w.c, g, r) || !og_rewrite_begin(&w.rw, g))
         return NULL;
@@ -171,7 +181,6 @@ og_graph *og_pass_recompute(og_graph *g, og_recompute *r)
     for (int i = 0; i < g->n_nodes && w.rw.to->error.status == OG_OK; i++) {
         if (!w.rw.live[i] || w.c.early[i])
             continue;
-        r->seconds += og__node_seconds(g, g->nodes[i]);
         if (w.c.backward[i]) {
             write_backward(&w, g->nodes[i]);
         } else {

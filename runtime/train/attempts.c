@@ -32,10 +32,12 @@ static og_session *fail_whole(const wanted *w, uint64_t cap, const char *tied)
 static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
 {
     int fails = 1, fits = 0;
+    bool apart = false;
     og_session *s = NULL;
     for (int pieces = 2; !fits; pieces *= 2) {
         og_attempt attempt = {.pieces = pieces < batch ? pieces : (int)batch, .cap = cap};
         s = plan(w, &attempt);
+        apart |= attempt.apart;
         if (!s && *attempt.tied)
             return fail_whole(w, cap, attempt.tied);
         if (!s && (!attempt.too_large || attempt.pieces >= batch))
@@ -44,7 +46,7 @@ static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
     }
     while (fits - fails > 1) {
         int middle = fails + (fits - fails) / 2;
-        og_attempt attempt = {.pieces = middle, .cap = cap};
+        og_attempt attempt = {.pieces = middle, .cap = cap, .apart = apart};
         og_session *other = plan(w, &attempt);
         if (!other && !attempt.too_large) {
             og_session_free(s);

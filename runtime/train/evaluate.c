@@ -53,7 +53,9 @@ static bool may_split(og_session *s)
     og_error *error = &s->context->error;
     og_error kept = *error;
     *error = (og_error){0};
-    bool may = s->eval_samples < s->batch || og__outputs_are_by_sample(s);
+    char where[256];
+    bool may = s->eval_samples < s->batch ||
+               (og__outputs_are_by_sample(s) && !og__samples_mix(s, s->model->graph, where));
     og_error_clear(error);
     *error = kept;
     return may;

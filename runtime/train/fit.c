@@ -141,6 +141,7 @@ og_status og__plan_training(og_session *s, og_plan **plan)
         OG_TRY(fit(s, plan, most));
     double once = s->recomputed.seconds, more = s->recomputed.more_seconds;
     s->memory.more_time = once > 0 ? more / once : 0;
-    s->memory.seconds = (once + more) * s->optimizer.accumulation + update;
+    double hoisted = s->recomputed.hoisted_seconds;
+    s->memory.seconds = (once - hoisted + more) * s->optimizer.accumulation + hoisted + update;
     return OG_OK;
 }

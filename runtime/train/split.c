@@ -1,7 +1,7 @@
 /* May a batch be split? Gradients of its parts add up to its own where samples do not see each
- * other: unless the model normalizes by statistics of the batch, an output ties samples together,
- * or several losses would be averaged otherwise. And where its parts
- * lie in the caller's buffers. */
+ * other: unless the model normalizes by statistics of the batch, a node or an output ties samples
+ * together, or several losses would be averaged otherwise. And where its parts lie in the caller's
+ * buffers. */
 #include <stdio.h>
 #include <string.h>
 
@@ -25,23 +25,54 @@ bool og__outputs_are_by_sample(og_session *s)
     return good;
 }
 
-static const char *find_tie(og_session *s)
+bool og__samples_mix(og_session *s, const og_graph *g, char where[256])
 {
+    og_error *error = &s->context->error;
+    og_error kept = *error;
+    og_arena *arena = og_arena_new();
+    const og_node *tie = NULL;
+    og__trials t;
+    *error = (og_error){0};
+    if (!s->attempt.apart && arena && og__try_samples(s, g, &t, arena) == OG_OK) {
+        bool known, mixed = false;
+        for (int i = 0; i < g->n_outputs; i++)
+            mixed |= !og__trials_agree(&t, g->outputs[i].value, &known);
+        tie = mixed ? og__first_tie(g, &t) : NULL;
+    }
+    if (tie)
+        og_node_text(where, tie);
+    og_error_clear(error);
+    *error = kept;
+    og_arena_free(arena);
+    s->attempt.apart = !tie;
+    return tie != NULL;
+}
+
+/* text: room for it. */
+static const char *find_tie(og_session *s, char text[320])
+{
+    char where[256];
     for (int i = 0; i < s->storages.n; i++)
         if (s->storages.items[i].kind == OG_STORAGE_STAGED)
             return "BatchNormalization would normalize by fewer samples";
     for (int i = 0; s->losses.n > 1 && i < s->losses.n; i++)
         if (og_loss_is_of_classes(s->losses.items[i].name))
             return "one of several losses may ignore labels";
-    return s->attempt.too_large || og__outputs_are_by_sample(s)
-               ? NULL
-               : "an output does not have one row a sample";
+    if (s->attempt.too_large)
+        return NULL;
+    if (!og__outputs_are_by_sample(s))
+        return "an output does not have one row a sample";
+    if (!og__samples_mix(s, s->losses.n ? s->joined : s->model->graph, where))
+        return NULL;
+    snprintf(text, 320, "%s mixes samples", where);
+    return text;
 }
 
 og_status og__session_may_split(og_session *s)
 {
     bool always = strcmp(og_options_get(s->options, "split_batch"), "on") == 0;
-    const char *tie = s->losses.n && always ? NULL : find_tie(s);
+    char text[320];
+    const char *tie = s->losses.n && always ? NULL : find_tie(s, text);
     if (!tie)
         return s->context->error.status;
     snprintf(s->attempt.tied, sizeof s->attempt.tied, "; the batch was not split: %s%s", tie,

@@ -109,7 +109,8 @@ typedef struct og_attempt {
     uint64_t cap; /* on the budget, where the device refused more; 0: none */
     /* out: */
     bool too_large; /* for the budget */
-    char tied[256]; /* why a batch is not to be split, for a message; "": no reason is known */
+    bool apart;     /* in, too: samples were found not to see each other */
+    char tied[512]; /* why a batch is not to be split, for a message; "": no reason is known */
 } og_attempt;
 
 /* An update whose results have not been reported. */
@@ -219,6 +220,24 @@ og_status og__session_bind_targets(og_session *s, const og_tensor_info *targets,
 /* Target `index`, in the losses' order, among the caller's. */
 const void *og__target_data(const og_session *s, const void *const *targets, int index);
 
+/* samples.c: the graph evaluated on `batch` samples, the first of them number `first`. */
+typedef struct og__trial {
+    int64_t batch, first;
+    og_graph *graph;
+    int *values; /* by loaded value */
+} og__trial;
+typedef struct og__trials {
+    og__trial both, one, two; /* two samples; the first; the second */
+} og__trials;
+/* g: as loaded; the model's, or the one that is joined with losses and has targets behind the
+ * inputs. Everything is in `arena`. */
+og_status og__try_samples(og_session *s, const og_graph *g, og__trials *t, og_arena *arena);
+/* Does the loaded value have what each sample alone gives side by side along its first axis?
+ * *known: it has that form, and could be computed; otherwise nothing speaks against it. */
+bool og__trials_agree(const og__trials *t, int value, bool *known);
+/* The first node where they do not; NULL: none. */
+const og_node *og__first_tie(const og_graph *g, const og__trials *t);
+
 /* free_batch.c: OG_OK unless the export baked in another batch and the graph does not work without
  * it. */
 og_status og__verify_free_batch(og_session *s);
@@ -250,6 +269,9 @@ og_session *og__session_plan(og_model *model, const og_options *options,
 og_status og__session_may_split(og_session *s);
 /* Does every output have the samples along its first axis, and no other axis depend on them? */
 bool og__outputs_are_by_sample(og_session *s);
+/* Do samples see each other, in the model or in a loss that is a model? As far as it can be tried;
+ * the context's error is left alone. where: the node, for a message. */
+bool og__samples_mix(og_session *s, const og_graph *g, char where[256]);
 /* The first sample of part i of n that `samples` are split into; part n begins behind the last. */
 int64_t og__part_begin(int64_t samples, int64_t i, int64_t n);
 /* Sample `first` in data of a full batch of this type; the same for all samples where its first

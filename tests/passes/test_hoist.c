@@ -76,6 +76,11 @@ TEST(only_what_depends_on_weights)
     CHECK(!og_node_is_hoisted(to->values[to->outputs[1].value]->producer));
     for (int i = 1; i < to->n_nodes; i++) /* they come first */
         CHECK(og_node_is_hoisted(to->nodes[i - 1]) || !og_node_is_hoisted(to->nodes[i]));
+    /* Estimates say what of a micro-batch's time is an update's alone. */
+    og_recompute whole = {.level = OG_RECOMPUTE_OFF}, plain = whole;
+    CHECK(og_pass_recompute(to, &whole) && og_pass_recompute(g, &plain));
+    CHECK(whole.hoisted_seconds > 0 && whole.hoisted_seconds < whole.seconds);
+    CHECK(plain.hoisted_seconds == 0);
     og_graph_free(g);
 }
 

@@ -82,6 +82,22 @@ def test_batch_statistics_are_not_split(tmp_path):
     assert "split into" in report
 
 
+@pytest.mark.parametrize("op, attributes", [("ReduceMean", {"axes": [0]}), ("Softmax", {"axis": 0}), (None, {})])
+def test_samples_that_see_each_other_are_not_split(op, attributes, tmp_path):
+    w, x = large_models.Writer(4), "x"
+    for i in range(4):
+        x = w.node("Relu", [w.linear(x, f"l{i}", 64, 64)])
+    x = w.node("Sub", [x, w.node(op, [x], **attributes)]) if op else x
+    arguments = w.save(tmp_path, x, [64], [64], 512, w.rng.normal(0, 1, (512, 64)).astype("f4"), "mse")
+    least = plan(tmp_path, *arguments, "--recompute", "max", "--split_batch", "off")
+    budget = ["--memory_budget", str(least["peak_bytes"] - least["bytes"]["activations"] // 2), "--steps", "1"]
+    done = run(tmp_path, "train", *arguments, *budget, status=1 if op else 0)
+    assert ("mixes samples" if op else "split into") in done.stderr
+    if op:
+        assert f"the batch was not split: {op if op == 'Softmax' else 'Sub'} (opset 17)" in done.stderr
+        assert "split into" in run(tmp_path, "train", *arguments, *budget, "--split_batch", "on").stderr
+
+
 @pytest.mark.parametrize("batch, accumulation", [(6, 2), (2, 5)])
 def test_accumulation_is_the_larger_batch(batch, accumulation, tmp_path):
     """Labels that do not count are spread unevenly, and the last group of an epoch is short."""
