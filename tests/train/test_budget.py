@@ -59,6 +59,10 @@ def test_split_to_fit(name, tmp_path):
     small = plan(tmp_path, *arguments, *PLAIN[:2], "--memory_budget", budget)
     assert small["micro_batches"] > 1 and small["peak_bytes"] <= int(budget)
     assert small["effective_batch"] == whole["effective_batch"]
+    asked = small["batches"][0]
+    assert asked["fits"] and asked["peak_bytes"] == small["peak_bytes"] and asked["note"] == "as asked for"
+    text = run(tmp_path, "plan", *arguments, *PLAIN[:2], "--memory_budget", budget).stdout
+    assert "as asked for: split" in text and "Fits when split: keep" in text and "above the budget\n" not in text
     start = weights_of(tmp_path / "m.onnx")
     kept, log = train(tmp_path, *arguments, "--steps", "1", *PLAIN)
     split, split_log = train(tmp_path, *arguments, "--steps", "1", *PLAIN, "--memory_budget", budget)

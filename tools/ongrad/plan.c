@@ -37,7 +37,7 @@ typedef struct planning {
 static void find_largest(planning *p)
 {
     const og__alternative *a = &p->rows[0].is, *b = &p->rows[p->rows[2].is.fits ? 2 : 1].is;
-    if (!a->fits || !b->fits || b->batch < 1 || a->batch == b->batch)
+    if (!a->fits || a->memory.pieces > 1 || !b->fits || b->batch < 1 || a->batch == b->batch)
         return;
     double slope = ((double)b->peak - (double)a->peak) / ((double)b->batch - (double)a->batch);
     if (slope <= 0)
@@ -59,6 +59,18 @@ static const char *precision_name(og_dtype half)
     return half == OG_FLOAT16 ? "fp16" : half == OG_BFLOAT16 ? "bf16" : "float32";
 }
 
+/* The session itself. */
+static og__alternative planned(const planning *p)
+{
+    int64_t batch = p->run.batch_size;
+    return (og__alternative){.batch = batch,
+                             .known = true,
+                             .fits = true,
+                             .peak = p->memory.peak,
+                             .seconds = p->memory.seconds / (double)batch,
+                             .memory = p->memory};
+}
+
 static void try_batches(planning *p)
 {
     int64_t batch = p->run.batch_size;
@@ -68,13 +80,15 @@ static void try_batches(planning *p)
         int64_t batch;
         const char *amp, *precision, *note;
     } wanted[ALTERNATIVES] = {
-        {batch, NULL, now, "as asked for"},
+        {batch, NULL, now,
+         og__argument_is_set(p->run.arguments, "batch_size") ? "as asked for" : "recommended"},
         {batch / 2, NULL, now, "conservative"},
         {batch * 2, NULL, now, "aggressive"},
         {other ? batch : batch / 2, other ? other : "off", other ? other : "float32",
          other ? "with mixed precision" : "without mixed precision"},
     };
-    for (int i = 0; i < ALTERNATIVES - !p->run.losses.n; i++)
+    p->rows[0] = (row){planned(p), now, wanted[0].note};
+    for (int i = 1; i < ALTERNATIVES - !p->run.losses.n; i++)
         p->rows[i] = (row){og__alternative_of(&p->run, wanted[i].batch, wanted[i].amp, NULL),
                            wanted[i].precision, wanted[i].note};
     find_largest(p);
@@ -86,12 +100,12 @@ static void try_batches(planning *p)
 static const struct {
     const char *key, *label;
     size_t at;
-    bool remote; /* of devices with memory of their own */
+    bool seldom; /* shown where there is any */
 } categories[] = {
     {"parameters", "parameters", offsetof(og_memory_report, parameters)},
     {"gradients", "gradients", offsetof(og_memory_report, gradients)},
     {"optimizer", "optimizer", offsetof(og_memory_report, optimizer)},
-    {"derived", "derived from weights", offsetof(og_memory_report, derived)},
+    {"derived", "derived from weights", offsetof(og_memory_report, derived), true},
     {"other_state", "other state", offsetof(og_memory_report, other_state)},
     {"constants", "constants", offsetof(og_memory_report, constants), true},
     {"inputs", "input slots", offsetof(og_memory_report, inputs), true},
@@ -170,12 +184,13 @@ static void add_memory(const planning *p, og_text *out)
 {
     static const char *const headings[] = {"memory", ">size", ">bytes"};
     const og_memory_report *m = &p->memory;
+    bool here = !og__argument_is_set(p->run.arguments, "device_memory");
     og__table table;
     char size[32], count[32];
     og__table_start(&table, 3, headings);
     for (int i = 0; i < CATEGORIES; i++) {
         uint64_t bytes = bytes_of(p, i);
-        if (!bytes && categories[i].remote)
+        if (!bytes && categories[i].seldom)
             continue;
         og__table_cell(&table, "%s", categories[i].label);
         og__table_cell(&table, "%s", og_format_bytes(size, bytes));
@@ -185,11 +200,13 @@ static void add_memory(const planning *p, og_text *out)
         const char *label;
         uint64_t bytes;
     } totals[] = {{"predicted peak", m->peak},
-                  {"process beside it", m->program},
+                  {"process beside it", here ? m->program : 0},
                   {"budget", m->budget},
                   {"available", m->available},
                   {"total", m->total}};
     for (size_t i = 0; i < sizeof totals / sizeof *totals; i++) {
+        if (!totals[i].bytes)
+            continue;
         og__table_cell(&table, "%s", totals[i].label);
         og__table_cell(&table, "%s", og_format_bytes(size, totals[i].bytes));
         og__table_cell(&table, "%s", og__grouped_text(count, (int64_t)totals[i].bytes));
@@ -212,14 +229,16 @@ static void add_batches(const planning *p, og_text *out)
         og__table_cell(&table, "%s", og_format_bytes(size, r->is.peak));
         og__table_cell(&table, "%.2f", relative_time(p, r));
         og__table_cell(&table, "%s%s", r->note,
-                       !r->is.fits              ? ": above the budget"
-                       : r->is.memory.least > 0 ? ": by computing more again"
-                                                : "");
+                       !r->is.fits && p->memory.pieces > 1 ? ": above the budget unless split"
+                       : !r->is.fits                       ? ": above the budget"
+                       : r->is.memory.pieces > 1           ? ": split"
+                       : r->is.memory.least > 0            ? ": by computing more again"
+                                                           : "");
     }
     og_text_add(out, "\n");
     og__table_finish(&table, out, 0);
     if (p->run.losses.n)
-        og_text_add(out, "time: predicted for a sample, of that of the first row\n");
+        og_text_add(out, "time: of a sample, predicted; 1.00 is the first row's\n");
 }
 
 static int print_table(const planning *p)
@@ -253,8 +272,8 @@ static int print_table(const planning *p)
         og_text_printf(&out, "Fits, with room: --batch_size %" PRId64 " is predicted to take %s.\n",
                        p->rows[2].is.batch, og_format_bytes(size, p->rows[2].is.peak));
     else
-        og_text_printf(&out, "Fits, near the limit: keep --batch_size %" PRId64 ".\n",
-                       p->run.batch_size);
+        og_text_printf(&out, "Fits%s: keep --batch_size %" PRId64 ".\n",
+                       m->pieces > 1 ? " when split" : ", near the limit", p->run.batch_size);
     if (p->largest.batch)
         og_text_printf(&out, "%s that fits: --batch_size %" PRId64 ", predicted to take %s.\n",
                        p->largest.batch == LARGEST_BATCH ? "The largest batch tried, and one"
