@@ -89,7 +89,7 @@ static int found(rewriter *w, int value)
 
 static void write_backward(rewriter *w, const og_node *n)
 {
-    int in[256];
+    int in[256] = {0};
     for (int i = 0; i < n->n_in && i < 256; i++)
         in[i] = found(w, n->in[i]);
     og_node *copy = og_rewrite_copy(&w->rw, n);

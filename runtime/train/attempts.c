@@ -1,6 +1,7 @@
 /* A new session: planned until it fits. The whole batch is tried first, with as much computed again
  * as that takes; then the batch in as few parts as fit. What the device refuses although it is
  * within the budget (another process took it) is planned again for what it still gives. */
+#include <stdio.h>
 #include <string.h>
 
 #include "runtime/train/train.h"
@@ -24,7 +25,7 @@ static og_session *plan(const wanted *w, og_attempt *attempt)
 static og_session *fail_whole(const wanted *w, uint64_t cap, const char *tied)
 {
     og_attempt whole = {.pieces = 1, .cap = cap};
-    strcpy(whole.tied, tied);
+    snprintf(whole.tied, sizeof whole.tied, "%s", tied);
     return plan(w, &whole);
 }
 
