@@ -333,34 +333,65 @@ static double grad_weights_flops(const og_node *n, const og_value *const *x, con
     return window_flops(&x[1]->type, &y[0]);
 }
 
-/* WideConvGradWeights: ConvGradWeights of half tensors with a float32 result; by definition rounded
- * to half on the way */
+/* WideConv, WideConvGradData, WideConvGradWeights: of half tensors, with a float32 result; by
+ * definition rounded to half on the way */
+static bool widened(og_infer *i, bool inferred)
+{
+    if (inferred)
+        i->y[0].dtype = OG_FLOAT;
+    return inferred;
+}
+
+static bool wide_conv_infer(og_infer *i)
+{
+    return widened(i, conv_infer(i));
+}
+
+static bool wide_grad_data_infer(og_infer *i)
+{
+    return widened(i, grad_data_infer(i));
+}
+
 static bool wide_grad_weights_infer(og_infer *i)
 {
-    if (!grad_weights_infer(i))
-        return false;
-    i->y[0].dtype = OG_FLOAT;
-    return true;
+    return widened(i, grad_weights_infer(i));
+}
+
+static void expand_as(og_expand *e, const char *op)
+{
+    e->y[0] = Cast(og_ops_like(OG_HERE, op, 1, In(e->x[0], e->x[1]), e->node).y[0], OG_FLOAT);
+}
+
+static void wide_conv_expand(og_expand *e)
+{
+    expand_as(e, "Conv");
+}
+
+static void wide_grad_data_expand(og_expand *e)
+{
+    expand_as(e, OG_DOMAIN "::ConvGradData");
 }
 
 static void wide_grad_weights_expand(og_expand *e)
 {
-    e->y[0] = Cast(
-        og_ops_like(OG_HERE, OG_DOMAIN "::ConvGradWeights", 1, In(e->x[0], e->x[1]), e->node).y[0],
-        OG_FLOAT);
+    expand_as(e, OG_DOMAIN "::ConvGradWeights");
 }
 
 const og_op og_ops_conv[] = {
     {"Conv", NULL, 2, 3, 1, 1, conv_infer, .grad = conv_grad, .flops = conv_flops,
-     .precision = OG_PRECISION_HALF, .images_in = 1, .images_out = 1},
+     .precision = OG_PRECISION_HALF, .wide = "WideConv", .images_in = 1, .images_out = 1},
     {"ConvTranspose", NULL, 2, 3, 1, 1, transpose_infer, .expand = transpose_expand,
      .flops = grad_data_flops, .precision = OG_PRECISION_HALF, .images_in = 1, .images_out = 1},
     {"ConvGradData", OG_DOMAIN, 2, 2, 1, 1, grad_data_infer, .expand = grad_data_expand,
      .grad = grad_data_grad, .flops = grad_data_flops, .precision = OG_PRECISION_HALF,
-     .images_in = 1, .images_out = 1},
+     .wide = "WideConvGradData", .images_in = 1, .images_out = 1},
     {"ConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, grad_weights_infer, .expand = grad_weights_expand,
      .grad = grad_weights_grad, .flops = grad_weights_flops, .precision = OG_PRECISION_HALF,
      .wide = "WideConvGradWeights", .images_in = 3},
+    {"WideConv", OG_DOMAIN, 2, 2, 1, 1, wide_conv_infer, .expand = wide_conv_expand,
+     .flops = conv_flops, .images_in = 1, .images_out = 1},
+    {"WideConvGradData", OG_DOMAIN, 2, 2, 1, 1, wide_grad_data_infer,
+     .expand = wide_grad_data_expand, .flops = grad_data_flops, .images_in = 1, .images_out = 1},
     {"WideConvGradWeights", OG_DOMAIN, 2, 2, 1, 1, wide_grad_weights_infer,
      .expand = wide_grad_weights_expand, .flops = grad_weights_flops, .images_in = 3},
     {0},

@@ -32,7 +32,7 @@ typedef struct og__conv_tensors {
 og__conv_tensors og__conv_tensors_of(const og_call *call, og__conv_op op);
 
 /* False if this is not a convolution of 1 to 3 spatial axes whose shapes fit and whose tensors are
- * of one type; but the gradient of half weights may be float32. */
+ * of one type; but what is written may be float32. */
 bool og__conv_of(const og_call *call, og__conv_op op, og__conv *conv);
 
 #endif

@@ -379,7 +379,9 @@ OP(transpose, OG__CONV_TRANSPOSE)
 
 const og_kernel og_kernels_cpu_conv_onednn[] = {
     ROW("Conv", forward),
+    ROW("ai.ongrad::WideConv", forward),
     ROW("ai.ongrad::ConvGradData", grad_data),
+    ROW("ai.ongrad::WideConvGradData", grad_data),
     ROW("ai.ongrad::ConvGradWeights", grad_weights),
     ROW("ai.ongrad::WideConvGradWeights", grad_weights),
     ROW("ConvTranspose", transpose),

@@ -49,9 +49,10 @@ bool og__conv_of(const og_call *call, og__conv_op op, og__conv *c)
     og__conv_tensors t = og__conv_tensors_of(call, op);
     const og_type *x = &t.x->type, *w = &t.w->type, *y = &t.y->type;
     int spatial = x->rank - 2;
+    og_dtype dtype = call->x[0].type.dtype, result = call->y[0].type.dtype;
     if (spatial < 1 || spatial > OG__SPATIAL || w->rank != x->rank || y->rank != x->rank ||
-        (w->dtype != x->dtype && (op != OG__CONV_GRAD_WEIGHTS || w->dtype != OG_FLOAT)) ||
-        y->dtype != x->dtype || (t.bias && t.bias->type.dtype != x->dtype))
+        call->x[1].type.dtype != dtype || (result != dtype && result != OG_FLOAT) ||
+        (t.bias && t.bias->type.dtype != dtype))
         return false;
     const og_node *node = call->node;
     *c = (og__conv){.spatial = spatial,
