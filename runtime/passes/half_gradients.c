@@ -73,16 +73,14 @@ static og_val narrowed(og_val v, og_dtype half)
     return view ? again(g, n, n->op, narrowed(og_val_of(g, n->in[0]), half)) : Cast(v, half);
 }
 
-/* The product with a float32 result, of `in`, stands for the value `out` of the old graph. */
-static void set_wide(og_rewrite *rw, const og_node *product, const int in[2], int out)
+/* The product with a float32 result, of `in`. */
+static og_val wide_product(og_graph *to, const og_node *product, const int in[2])
 {
-    og_graph *to = rw->to;
     to->origin = product->origin;
     const og_node *wide =
         og_graph_add_node(to, og_op_find(OG_DOMAIN, product->op->wide), product->name, in, 2, 1,
                           product->attrs, product->n_attrs);
-    if (wide)
-        og_rewrite_set(rw, out, og_val_of(to, wide->out[0]));
+    return wide ? og_val_of(to, wide->out[0]) : OG_NONE;
 }
 
 static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
@@ -92,7 +90,7 @@ static void narrow_product(og_rewrite *rw, const og_node *n, og_dtype half)
     int in[2];
     for (int i = 0; i < 2; i++)
         in[i] = narrowed(og_rewrite_value(rw, n->in[i]), half).id;
-    set_wide(rw, n, in, n->out[0]);
+    og_rewrite_set(rw, n->out[0], wide_product(to, n, in));
 }
 
 /* The product of halves that a Cast to float32 alone reads; NULL if the node is something else. */
@@ -105,11 +103,42 @@ static const og_node *cast_product(const og_match *m, const og_node *n)
     return is ? x->producer : NULL;
 }
 
-static void widen_product(og_rewrite *rw, const og_node *product, const og_node *cast)
+static og_val widened_product(og_rewrite *rw, const og_node *product)
 {
     const int in[2] = {og_rewrite_value(rw, product->in[0]).id,
                        og_rewrite_value(rw, product->in[1]).id};
-    set_wide(rw, product, in, cast->out[0]);
+    return wide_product(rw->to, product, in);
+}
+
+/* A product and its bias that a Cast to float32 alone reads: where the bias is among the sum's
+ * inputs; -1 if the node is something else. The bias is a cast of float32 itself. */
+static int cast_bias(const og_match *m, const og_node *n)
+{
+    const og_value *x = is_cast(n) ? m->g->values[n->in[0]] : NULL;
+    const og_node *sum = x ? x->producer : NULL;
+    if (!sum || sum->op->scalar != OG_SCALAR_Add || sum->n_in != 2 || m->uses[x->id] != 1 ||
+        m->g->values[n->out[0]]->type.dtype != OG_FLOAT ||
+        (x->type.dtype != OG_FLOAT16 && x->type.dtype != OG_BFLOAT16))
+        return -1;
+    for (int i = 0; i < 2; i++) {
+        const og_value *product = m->g->values[sum->in[1 - i]], *bias = m->g->values[sum->in[i]];
+        const og_node *p = product->producer;
+        if (p && p->op->wide && p->n_in == 2 && m->uses[product->id] == 1 && bias->producer &&
+            is_cast(bias->producer) && m->g->values[bias->producer->in[0]]->type.dtype == OG_FLOAT)
+            return i;
+    }
+    return -1;
+}
+
+static void widen_sum(og_rewrite *rw, const og_match *m, const og_node *cast, int bias)
+{
+    const og_node *sum = m->g->values[cast->in[0]]->producer;
+    const og_node *narrow = m->g->values[sum->in[bias]]->producer;
+    og_val in[2];
+    in[bias] = og_rewrite_value(rw, narrow->in[0]);
+    in[1 - bias] = widened_product(rw, m->g->values[sum->in[1 - bias]]->producer);
+    rw->to->origin = sum->origin;
+    og_rewrite_set(rw, cast->out[0], Add(in[0], in[1]));
 }
 
 og_graph *og_pass_half_products(og_graph *g, og_dtype half)
@@ -119,11 +148,14 @@ og_graph *og_pass_half_products(og_graph *g, og_dtype half)
     if (!og_rewrite_begin(&rw, g) || !og_match_begin(&match, g, rw.live))
         return NULL;
     for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
-        const og_node *n = g->nodes[i], *product = rw.live[i] ? cast_product(&match, n) : NULL;
         if (!rw.live[i])
             continue;
+        const og_node *n = g->nodes[i], *product = cast_product(&match, n);
+        int bias = cast_bias(&match, n);
         if (product)
-            widen_product(&rw, product, n);
+            og_rewrite_set(&rw, n->out[0], widened_product(&rw, product));
+        else if (bias >= 0)
+            widen_sum(&rw, &match, n, bias);
         else if (is_float_product(g, n))
             narrow_product(&rw, n, half);
         else

@@ -129,8 +129,8 @@ og_graph *og_pass_prepare(og_graph *g, og_storages *storages);
  * types. For forward graphs in their training form. */
 og_graph *og_pass_precision(og_graph *g, og_dtype half);
 /* half_gradients.c, after autodiff: the gradient of a parameter without the roundings to half that
- * only it sees (appends to the graph); products that are cast to float32 not rounded
- * before, and those in gradients of float32 ops with operands cast to half; half copies of
+ * only it sees (appends to the graph); products that are cast to float32, with their bias, not
+ * rounded before, and those in gradients of float32 ops with operands cast to half; half copies of
  * parameters as states that `update` renews. */
 og_val og_widen_gradient(og_val dx);
 og_graph *og_pass_half_products(og_graph *g, og_dtype half);
