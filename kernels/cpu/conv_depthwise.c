@@ -51,9 +51,8 @@ static og_status run(const og_call *call, og_error *error)
     const plan *p = call->state;
     const og__conv *c = &p->conv;
     float *sums = call->workspace, *dw = call->y[0].data;
-    int64_t tasks = p->parts * p->strips, outputs = og__product(c->out, 0, OG__SPATIAL);
-    int threads = og__threads(call, c->n * c->c * outputs * p->taps / 4);
-#pragma omp parallel for num_threads(threads) schedule(static)
+    int64_t tasks = p->parts * p->strips;
+#pragma omp parallel for num_threads(og__threads(call, og__elements(&call->x[1]))) schedule(static)
     for (int64_t t = 0; t < tasks; t++) {
         int64_t part = t / p->strips, channel = t % p->strips * OG__DEPTHWISE_STRIP;
         OG__PICK(og__depthwise_weights)

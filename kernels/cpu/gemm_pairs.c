@@ -199,7 +199,7 @@ static TARGET void store_tile(const og__gemm *g, const float *tile, int64_t rows
 static TARGET void block(const og__gemm *g, int64_t m, const uint16_t *a, int64_t a_row,
                          const pair *packed, char *c)
 {
-    _Alignas(64) float tile[ROWS * COLUMNS];
+    _Alignas(64) float tile[ROWS * COLUMNS] = {0};
     int64_t k = (g->k + 1) / 2, size = (int64_t)og__size(g->result);
     int64_t groups = (m + ROWS - 1) / ROWS, step = (m + groups - 1) / groups;
     for (int64_t j = 0; j < g->n; j += COLUMNS) {
