@@ -1,7 +1,7 @@
 """The four commands of a reference trainer as they are typed, on folders of features, videos and faces made here; what they
 leave to the data, and what goes wrong.
 
-    ONGRAD=build/release/ongrad python3 -m pytest tests/data/test_reference.py
+    ONGRAD=build/release/ongrad python3 -m pytest tests/data/test_reference_commands.py
 """
 import json
 import os
