@@ -204,8 +204,9 @@ OG_API void og_model_free(og_model *model);
  * of more than 1 GiB together go to PATH.data. The file appears whole or not at all. */
 OG_API og_status og_model_save(const og_model *model, const char *path);
 /* Options that change the model itself, done to it: num_classes (a new head; of a built-in model it
- * is one already), init_from, reinit, lora, in this order. Once a model, before its first session;
- * after an error the model is only good for og_model_free. */
+ * is one already), init_from, reinit, lora, in this order. options NULL: they were done to it
+ * before it was saved. Once a model, before its first session; after an error the model is only
+ * good for og_model_free. */
 OG_API og_status og_model_adapt(og_model *model, const og_options *options);
 /* What og_model_adapt did, one line a change; "" if nothing. */
 OG_API const char *og_model_changes(const og_model *model);
