@@ -70,14 +70,14 @@ static int64_t seek_bytes(void *user, int64_t offset, int whence)
 
 static void close_clip(clip *c)
 {
-    av_frame_free(&c->frame);
-    av_frame_free(&c->held);
-    av_packet_free(&c->packet);
-    avcodec_free_context(&c->codec);
-    avformat_close_input(&c->format);
+    og__ff.av_frame_free(&c->frame);
+    og__ff.av_frame_free(&c->held);
+    og__ff.av_packet_free(&c->packet);
+    og__ff.avcodec_free_context(&c->codec);
+    og__ff.avformat_close_input(&c->format);
     if (c->io)
-        av_freep(&c->io->buffer);
-    avio_context_free(&c->io);
+        og__ff.av_freep(&c->io->buffer);
+    og__ff.avio_context_free(&c->io);
     if (c->fd >= 0)
         close(c->fd);
 }
@@ -98,51 +98,53 @@ static og_status open_file(clip *c, const char *path, og_error *error)
 
 static og_status open_format(clip *c, og_error *error)
 {
-    uint8_t *buffer = av_malloc(READ_BYTES);
+    uint8_t *buffer = og__ff.av_malloc(READ_BYTES);
     AVDictionary *options = NULL;
-    c->io =
-        buffer ? avio_alloc_context(buffer, READ_BYTES, 0, c, read_bytes, NULL, seek_bytes) : NULL;
-    c->format = avformat_alloc_context();
+    c->io = buffer
+                ? og__ff.avio_alloc_context(buffer, READ_BYTES, 0, c, read_bytes, NULL, seek_bytes)
+                : NULL;
+    c->format = og__ff.avformat_alloc_context();
     if (!c->io || !c->format) {
         if (!c->io)
-            av_free(buffer);
+            og__ff.av_free(buffer);
         return og_fail_memory(error, READ_BYTES, "a video");
     }
     c->format->pb = c->io;
     /* Containers that hold their streams themselves: no playlists. */
-    av_dict_set(&options, "format_whitelist",
-                "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,flv,asf,ogg,"
-                "h264,hevc,m4v,mjpeg,nut",
-                0);
-    av_dict_set(&options, "protocol_whitelist", "", 0);
-    int code = avformat_open_input(&c->format, NULL, NULL, &options);
-    av_dict_free(&options);
+    og__ff.av_dict_set(
+        &options, "format_whitelist",
+        "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,gif,flv,asf,ogg,"
+        "h264,hevc,m4v,mjpeg,nut",
+        0);
+    og__ff.av_dict_set(&options, "protocol_whitelist", "", 0);
+    int code = og__ff.avformat_open_input(&c->format, NULL, NULL, &options);
+    og__ff.av_dict_free(&options);
     if (code == 0)
-        code = avformat_find_stream_info(c->format, NULL);
+        code = og__ff.avformat_find_stream_info(c->format, NULL);
     return code < 0 ? og__ffmpeg_fail(error, "not a video, or damaged", code) : OG_OK;
 }
 
 static og_status open_codec(clip *c, og_error *error)
 {
     const AVCodec *kind = NULL;
-    int index = av_find_best_stream(c->format, AVMEDIA_TYPE_VIDEO, -1, -1, &kind, 0);
+    int index = og__ff.av_find_best_stream(c->format, AVMEDIA_TYPE_VIDEO, -1, -1, &kind, 0);
     if (index < 0 || !kind)
         return og_fail(error, OG_INVALID_DATA, "no video in it that can be decoded");
     for (unsigned i = 0; i < c->format->nb_streams; i++)
         if ((int)i != index)
             c->format->streams[i]->discard = AVDISCARD_ALL;
     c->stream = c->format->streams[index];
-    c->codec = avcodec_alloc_context3(kind);
-    c->packet = av_packet_alloc();
-    c->frame = av_frame_alloc();
-    c->held = av_frame_alloc();
+    c->codec = og__ff.avcodec_alloc_context3(kind);
+    c->packet = og__ff.av_packet_alloc();
+    c->frame = og__ff.av_frame_alloc();
+    c->held = og__ff.av_frame_alloc();
     if (!c->codec || !c->packet || !c->frame || !c->held ||
-        avcodec_parameters_to_context(c->codec, c->stream->codecpar) < 0)
+        og__ff.avcodec_parameters_to_context(c->codec, c->stream->codecpar) < 0)
         return og_fail_memory(error, sizeof *c->codec, "a video");
     c->codec->thread_count = 1; /* samples are what runs in parallel */
     c->codec->max_pixels = (int64_t)1 << 28;
     c->codec->pkt_timebase = c->stream->time_base;
-    int code = avcodec_open2(c->codec, kind, NULL);
+    int code = og__ff.avcodec_open2(c->codec, kind, NULL);
     return code < 0 ? og__ffmpeg_fail(error, "cannot decode it", code) : OG_OK;
 }
 
@@ -150,26 +152,26 @@ static og_status open_codec(clip *c, og_error *error)
 static int next_frame(clip *c)
 {
     for (;;) {
-        int code = avcodec_receive_frame(c->codec, c->frame);
+        int code = og__ff.avcodec_receive_frame(c->codec, c->frame);
         if (code == 0)
             return 1;
         if (code == AVERROR_EOF)
             return 0;
         if (code != AVERROR(EAGAIN))
             return code;
-        code = av_read_frame(c->format, c->packet);
+        code = og__ff.av_read_frame(c->format, c->packet);
         if (code == 0 && c->packet->stream_index != c->stream->index) {
-            av_packet_unref(c->packet);
+            og__ff.av_packet_unref(c->packet);
             continue;
         }
         if (code < 0) {
             if (c->drained)
                 return code == AVERROR_EOF ? 0 : code;
             c->drained = true;
-            code = avcodec_send_packet(c->codec, NULL);
+            code = og__ff.avcodec_send_packet(c->codec, NULL);
         } else {
-            code = avcodec_send_packet(c->codec, c->packet);
-            av_packet_unref(c->packet);
+            code = og__ff.avcodec_send_packet(c->codec, c->packet);
+            og__ff.av_packet_unref(c->packet);
         }
         if (code < 0 && code != AVERROR(EAGAIN) && code != AVERROR_INVALIDDATA)
             return code;
@@ -215,7 +217,7 @@ static int64_t pts_of(const clip *c, double seconds)
 /* Is there a key frame between what is held and that time? */
 static bool key_frame_between(const clip *c, double held, double seconds)
 {
-    const AVIndexEntry *entry = avformat_index_get_entry_from_timestamp(
+    const AVIndexEntry *entry = og__ff.avformat_index_get_entry_from_timestamp(
         c->stream, pts_of(c, seconds), AVSEEK_FLAG_BACKWARD);
     return entry && entry->timestamp > pts_of(c, held);
 }
@@ -223,9 +225,10 @@ static bool key_frame_between(const clip *c, double held, double seconds)
 /* Forget what was decoded and go on from the key frame at or before that time. */
 static bool jump(clip *c, double seconds)
 {
-    if (av_seek_frame(c->format, c->stream->index, pts_of(c, seconds), AVSEEK_FLAG_BACKWARD) < 0)
+    if (og__ff.av_seek_frame(c->format, c->stream->index, pts_of(c, seconds),
+                             AVSEEK_FLAG_BACKWARD) < 0)
         return false;
-    avcodec_flush_buffers(c->codec);
+    og__ff.avcodec_flush_buffers(c->codec);
     c->drained = false;
     return true;
 }
@@ -234,7 +237,7 @@ static bool jump(clip *c, double seconds)
 static double measure(clip *c)
 {
     double last = 0, step = 0.04;
-    while (av_read_frame(c->format, c->packet) == 0) {
+    while (og__ff.av_read_frame(c->format, c->packet) == 0) {
         int64_t pts = c->packet->pts != AV_NOPTS_VALUE ? c->packet->pts : c->packet->dts;
         if (c->packet->stream_index == c->stream->index && pts != AV_NOPTS_VALUE) {
             double at = (double)(pts - pts_of(c, 0)) * av_q2d(c->stream->time_base);
@@ -242,7 +245,7 @@ static double measure(clip *c)
                 step = (double)c->packet->duration * av_q2d(c->stream->time_base);
             last = at > last ? at : last;
         }
-        av_packet_unref(c->packet);
+        og__ff.av_packet_unref(c->packet);
     }
     return jump(c, 0) ? last + step : 0;
 }
@@ -254,8 +257,8 @@ static bool show(clip *c, double seconds, double *held, int *code)
     for (;;) {
         double at = c->frame->width ? seconds_of(c, c->frame) : NAN;
         if (c->frame->width && (isnan(at) || at <= seconds + 1e-6 || !c->held->width)) {
-            av_frame_unref(c->held);
-            av_frame_move_ref(c->held, c->frame);
+            og__ff.av_frame_unref(c->held);
+            og__ff.av_frame_move_ref(c->held, c->frame);
             *held = at;
         } else if (c->frame->width) {
             return true; /* the next one is later */
@@ -299,8 +302,8 @@ static og_status decode_all(clip *c, const og__want *want, og__sample *sample, o
     for (int64_t k = 0; k < want->frames; k++) {
         double at = from + ((double)k + 0.5) * step;
         if (!ended && at - held > far_seconds && key_frame_between(c, held, at) && jump(c, at)) {
-            av_frame_unref(c->frame);
-            av_frame_unref(c->held);
+            og__ff.av_frame_unref(c->frame);
+            og__ff.av_frame_unref(c->held);
         }
         if (!ended)
             ended = !show(c, at, &held, &code);
@@ -321,9 +324,9 @@ og_status og__clip_decode(const char *path, const og__want *want, og__scratch *s
                           og__sample *sample, og_error *error)
 {
     clip c = {.fd = -1, .scratch = scratch};
-    av_log_set_level(AV_LOG_QUIET); /* a library prints nothing */
     if (want->labels)
         return og_fail(error, OG_INVALID_DATA, "a video cannot hold labels");
+    OG_TRY(og__ffmpeg_open(error));
     og_status status = open_file(&c, path, error);
     if (status == OG_OK)
         status = open_format(&c, error);

@@ -35,13 +35,14 @@ static bool takes(og__bytes file)
 
 void og__scaler_free(void *scaler)
 {
-    sws_freeContext(scaler);
+    if (scaler)
+        og__ff.sws_freeContext(scaler);
 }
 
 og_status og__ffmpeg_fail(og_error *error, const char *what, int code)
 {
     char reason[AV_ERROR_MAX_STRING_SIZE] = "";
-    av_strerror(code, reason, sizeof reason);
+    og__ff.av_strerror(code, reason, sizeof reason);
     return og_fail(error, code == AVERROR(ENOMEM) ? OG_OUT_OF_MEMORY : OG_INVALID_DATA, "%s: %s",
                    what, reason);
 }
@@ -61,13 +62,13 @@ og_status og__ffmpeg_rgb(const AVFrame *frame, int width, int height, uint8_t *o
 {
     uint8_t *planes[4] = {out};
     int pitch[4] = {3 * width}, flags = width < frame->width ? SWS_AREA : SWS_BILINEAR;
-    s->scaler =
-        sws_getCachedContext(s->scaler, frame->width, frame->height, frame->format, width, height,
-                             AV_PIX_FMT_RGB24, flags | SWS_ACCURATE_RND, NULL, NULL, NULL);
+    s->scaler = og__ff.sws_getCachedContext(s->scaler, frame->width, frame->height, frame->format,
+                                            width, height, AV_PIX_FMT_RGB24,
+                                            flags | SWS_ACCURATE_RND, NULL, NULL, NULL);
     if (!s->scaler)
         return og_fail(error, OG_UNSUPPORTED, "pixels of a kind that is not read");
-    int rows = sws_scale(s->scaler, (const uint8_t *const *)frame->data, frame->linesize, 0,
-                         frame->height, planes, pitch);
+    int rows = og__ff.sws_scale(s->scaler, (const uint8_t *const *)frame->data, frame->linesize, 0,
+                                frame->height, planes, pitch);
     return rows == height ? OG_OK : og_fail(error, OG_INVALID_DATA, "pixels that cannot be read");
 }
 
@@ -104,10 +105,10 @@ static og_status take_picture(const AVFrame *frame, const og__want *want, og__sc
 /* packet: refers to the file's bytes, which it needs followed by zeros. */
 static int decode_packet(AVCodecContext *codec, AVPacket *packet, AVFrame *frame)
 {
-    int code = avcodec_send_packet(codec, packet);
+    int code = og__ff.avcodec_send_packet(codec, packet);
     if (code == 0)
-        code = avcodec_send_packet(codec, NULL);
-    return code == 0 ? avcodec_receive_frame(codec, frame) : code;
+        code = og__ff.avcodec_send_packet(codec, NULL);
+    return code == 0 ? og__ff.avcodec_receive_frame(codec, frame) : code;
 }
 
 static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og__sample *sample,
@@ -116,15 +117,15 @@ static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og
     static const enum AVCodecID ids[] = {AV_CODEC_ID_PNG,  AV_CODEC_ID_WEBP, AV_CODEC_ID_BMP,
                                          AV_CODEC_ID_TIFF, AV_CODEC_ID_PGM,  AV_CODEC_ID_PPM,
                                          AV_CODEC_ID_PBM,  AV_CODEC_ID_MJPEG};
-    av_log_set_level(AV_LOG_QUIET); /* a library prints nothing */
-    const AVCodec *kind = avcodec_find_decoder(ids[format_of(file)]);
+    OG_TRY(og__ffmpeg_open(error));
+    const AVCodec *kind = og__ff.avcodec_find_decoder(ids[format_of(file)]);
     if (!kind)
         return og_fail(error, OG_UNSUPPORTED, "this FFmpeg has no decoder for it");
-    AVCodecContext *codec = avcodec_alloc_context3(kind);
-    AVPacket *packet = av_packet_alloc();
-    AVFrame *frame = av_frame_alloc();
+    AVCodecContext *codec = og__ff.avcodec_alloc_context3(kind);
+    AVPacket *packet = og__ff.av_packet_alloc();
+    AVFrame *frame = og__ff.av_frame_alloc();
     og_status status = OG_OK;
-    if (!codec || !packet || !frame || av_new_packet(packet, (int)file.n) != 0) {
+    if (!codec || !packet || !frame || og__ff.av_new_packet(packet, (int)file.n) != 0) {
         status = og_fail_memory(error, file.n, "a picture");
     } else {
         memcpy(packet->data, file.p, file.n);
@@ -132,15 +133,15 @@ static og_status decode(og__bytes file, const og__want *want, og__scratch *s, og
         if (kind->id == AV_CODEC_ID_PNG) /* TIFF's decoder takes unknown tags for errors then */
             codec->err_recognition = AV_EF_EXPLODE | AV_EF_CRCCHECK;
         codec->max_pixels = (int64_t)1 << 28;
-        int code = avcodec_open2(codec, kind, NULL);
+        int code = og__ff.avcodec_open2(codec, kind, NULL);
         if (code == 0)
             code = decode_packet(codec, packet, frame);
         status = code == 0 ? take_picture(frame, want, s, sample, error)
                            : og__ffmpeg_fail(error, "damaged picture", code);
     }
-    av_frame_free(&frame);
-    av_packet_free(&packet);
-    avcodec_free_context(&codec);
+    og__ff.av_frame_free(&frame);
+    og__ff.av_packet_free(&packet);
+    og__ff.avcodec_free_context(&codec);
     return status;
 }
 #else
