@@ -53,7 +53,7 @@ WRONG = [
     ("--memory_budget=12 parsecs", "expected a size such as 6GiB"),
     ("--split_batch=maybe", "expected auto, on or off"),
     ("--gradient_accumulation_steps=0", "expected a number from 1"),
-    ("--freeze=nothing", "matches no trainable tensor; `ongrad check` lists their names"),
+    ("--freeze=nothing", "matches no trainable tensor; the nearest is \"bias\"; `ongrad check` lists their names"),
     ("--trainable=x", "matches no trainable tensor"),
     ("--device=tpu", "device"),
     ("--dim=batch=3", "use --batch_size 3"),

@@ -23,13 +23,15 @@ static void say_origin(og__trainer *t)
         og__say("    the first node that makes a value that is not finite: %s", node);
 }
 
-/* The update that failed changed nothing: a run that goes on from here begins with it. */
+/* The update that failed changed nothing: a run that goes on from here begins with it. Before the
+ * first one there is nothing that training made. */
 static void save_last_good(og__trainer *t)
 {
     t->epoch = t->group_epoch;
     t->index = t->group_index;
     t->validation_due = false;
-    if (t->checkpoints.path && !strcmp(og_context_device(t->run.context), "cpu") &&
+    if (t->last.step > 0 && t->checkpoints.path &&
+        !strcmp(og_context_device(t->run.context), "cpu") &&
         og__save_checkpoint(t) == OG__EXIT_DONE)
         og__say("    the state before this step was saved: ongrad train --resume %s",
                 t->checkpoints.path);
