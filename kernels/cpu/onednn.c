@@ -29,8 +29,7 @@ static dnnl_data_type_t data_type(og_dtype dtype)
 static bool multiplies_bfloat16(void)
 {
     const unsigned wanted = dnnl_cpu_isa_avx512_core_bf16;
-    return og__has_bfloat16() &&
-           ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
+    return og__has_bfloat16() && ((unsigned)dnnl_get_effective_cpu_isa() & wanted) == wanted;
 }
 
 bool og__dnnl_dtype(og_dtype dtype)

@@ -142,7 +142,8 @@ struct og_device {
     og_dtype half;           /* in which products are faster than in float32: what --amp auto takes;
                                 OG_UNDEFINED: none */
     og_device_options options;
-    /* What moves elements where ops ask for it (kernels/cpu/iterate.h); NULL: the processor does. */
+    /* What moves elements where ops ask for it (kernels/cpu/iterate.h); NULL: the processor does.
+     */
     const struct og_mover *mover;
     const og_kernel_table *tables; /* ends with a NULL family; tables and rows are asked in order */
     /* Total and free bytes, as the user understands them: the card's, or what this process may

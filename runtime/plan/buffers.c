@@ -82,7 +82,8 @@ bool og__in_place(const og__planner *p, int step, int in, int out)
         return false;
     for (int k = 0; k < n->n_in;
          k++) /* whatever view of `in` it reads must be all of it, element for element */
-        if (n->in[k] >= 0 && og__root_of(p, n->in[k]) == in && (k < own || !lie_alike(p, n->in[k], out)))
+        if (n->in[k] >= 0 && og__root_of(p, n->in[k]) == in &&
+            (k < own || !lie_alike(p, n->in[k], out)))
             return false;
     return true;
 }

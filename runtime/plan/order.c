@@ -18,7 +18,7 @@
 enum {
     MOST_WORK = 4000000, /* values and steps looked at in all: some milliseconds */
     MOST_MOVES = 32,     /* tried at a peak */
-    MOST_ALONG = 16,      /* steps that move together */
+    MOST_ALONG = 16,     /* steps that move together */
     TARGETS = 6          /* places that a step is moved to, as a trial */
 };
 

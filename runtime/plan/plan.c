@@ -197,9 +197,9 @@ og_plan *og_plan_new(og_graph *g, og_arena *arena, const og_storages *storages, 
     p.g = plan->graph = og_pass_layout(g, device, &plan->layouts);
     if (p.g && p.g->error.status != OG_OK)
         og_error_move(error, &p.g->error);
-    else if (!p.g || !og_pass_bits(&plan->layouts, device) || !og__plan_steps(&p) || !add_commit_copies(&p) || !make_calls(&p) ||
-             !og__plan_order(&p) || !sort_calls(&p) || !collect_patches(&p) ||
-             !og__find_constants(plan))
+    else if (!p.g || !og_pass_bits(&plan->layouts, device) || !og__plan_steps(&p) ||
+             !add_commit_copies(&p) || !make_calls(&p) || !og__plan_order(&p) || !sort_calls(&p) ||
+             !collect_patches(&p) || !og__find_constants(plan))
         og_fail_memory(error, og_arena_bytes(arena),
                        "a plan"); /* keeps a more precise error that is already set */
     if (error->status == OG_OK) {

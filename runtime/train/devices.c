@@ -15,8 +15,8 @@ typedef struct maker {
     bool on_request; /* "auto" does not take it */
 } maker;
 
-/* Beside the CPU; in the order in which "auto" tries them. The CUDA device has run on no GPU yet, so
- * it is taken on request alone. */
+/* Beside the CPU; in the order in which "auto" tries them. The CUDA device has run on no GPU yet,
+ * so it is taken on request alone. */
 static const maker makers[] = {
     {"cuda", og_cuda_device_new, true},
     {NULL, NULL, false},
