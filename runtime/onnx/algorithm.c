@@ -172,12 +172,8 @@ static og_status put_outputs(og__writer *w, og__out *bindings, const char *const
 {
     const og_graph *g = w->g;
     const char *made;
-    bool *given = og_arena_array(w->arena, (size_t)g->n_values, sizeof(*given));
-    if (!given)
-        return og__writer_no_memory(w);
-    for (int i = 0; i < g->n_outputs; i++)
-        OG_TRY(og__writer_put_output(w, g->outputs[i].name, g->outputs[i].value,
-                                     &given[g->outputs[i].value], &made));
+    bool *given;
+    OG_TRY(og__writer_put_outputs(w, &given));
     for (int i = 0; i < g->n_states; i++) {
         const og_state *s = &g->states[i];
         if (s->out < 0 || !states[s->storage])

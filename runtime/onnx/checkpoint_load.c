@@ -5,9 +5,8 @@
 
 #include "runtime/onnx/algorithm.h"
 #include "runtime/onnx/checkpoint_file.h"
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/rewrite.h"
-
-enum { MODEL_METADATA = 14, MODEL_TRAINING = 20, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5 };
 
 #define CHECKSUM_KEY OG__CHECKPOINT "checksum"
 

@@ -12,15 +12,10 @@
 #include "runtime/base/checksum.h"
 #include "runtime/onnx/algorithm.h"
 #include "runtime/onnx/checkpoint_file.h"
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/rewrite.h"
 
-enum { MODEL_METADATA = 14, MODEL_TRAINING = 20, GRAPH_NAME = 2, GRAPH_INITIALIZER = 5 };
-enum { GRAPH_NODE = 1, GRAPH_DOC = 10, GRAPH_OUTPUT = 12 };
-enum { NODE_INPUT = 1, NODE_OUTPUT = 2, NODE_OP = 4, NODE_ATTRIBUTE = 5 };
-enum { ATTR_NAME = 1, ATTR_T = 5, ATTR_TYPE = 20, ATTR_IS_TENSOR = 4 };
-enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8 };
-enum { VALUE_NAME = 1, VALUE_TYPE = 2, TYPE_TENSOR = 1, TENSOR_ELEM = 1, TENSOR_SHAPE = 2 };
-enum { SHAPE_DIM = 1, DIM_VALUE = 1 };
+enum { ATTR_IS_TENSOR = 4 };
 
 typedef struct saver {
     og__rewrite r;

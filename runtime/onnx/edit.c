@@ -3,36 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
 
-enum { MODEL_IR = 1, MODEL_GRAPH = 7 };
-enum { GRAPH_NODE = 1, GRAPH_TENSOR = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12, GRAPH_INFO = 13 };
-enum {
-    NODE_INPUT = 1,
-    NODE_OUTPUT = 2,
-    NODE_NAME = 3,
-    NODE_OP = 4,
-    NODE_ATTRIBUTE = 5,
-    NODE_DOMAIN = 7
-};
-enum { ATTR_NAME = 1, ATTR_T = 5, ATTR_TYPE = 20 };
-enum {
-    TENSOR_DIMS = 1,
-    TENSOR_DTYPE = 2,
-    TENSOR_NAME = 8,
-    TENSOR_RAW = 9,
-    TENSOR_EXTERNAL = 13,
-    TENSOR_LOCATION = 14
-};
-enum {
-    VALUE_NAME = 1,
-    VALUE_TYPE = 2,
-    TYPE_TENSOR = 1,
-    TENSOR_ELEM = 1,
-    TENSOR_SHAPE = 2,
-    SHAPE_DIM = 1,
-    DIM_VALUE = 1
-};
 enum { LENT_FROM = 1024, FIRST_IR_WITHOUT_INPUTS = 4 };
 
 typedef struct editor {
@@ -84,7 +57,7 @@ static bool write_tensor(editor *e, const og_onnx_tensor *t, uint32_t number, og
     og__out tensor = og__out_in(e->arena);
     for (int i = 0; i < t->type.rank; i++)
         og__out_varint(&tensor, TENSOR_DIMS, (uint64_t)t->type.dims[i]);
-    og__out_varint(&tensor, TENSOR_DTYPE, t->type.dtype);
+    og__out_varint(&tensor, TENSOR_TYPE, t->type.dtype);
     if (t->name)
         og__out_text(&tensor, TENSOR_NAME, t->name);
     if (bytes < LENT_FROM)
@@ -118,7 +91,7 @@ static bool copy_tensor(editor *e, const og__field *f, og__out *out)
             og__out_raw(&tensor, part.start, part.total);
     if (!lend(e, &tensor, raw.bytes, raw.size))
         return false;
-    og__out_message(out, GRAPH_TENSOR, &tensor);
+    og__out_message(out, GRAPH_INITIALIZER, &tensor);
     return true;
 }
 
@@ -129,7 +102,7 @@ static bool write_initializer(editor *e, const og__field *f, og__out *out)
     if (i < 0)
         return copy_tensor(e, f, out);
     e->placed[i] = true;
-    return write_tensor(e, &e->edit->tensors[i], GRAPH_TENSOR, out);
+    return write_tensor(e, &e->edit->tensors[i], GRAPH_INITIALIZER, out);
 }
 
 /* The ValueInfoProto of a tensor; `like`: what else the one before said, NULL: nothing. */
@@ -318,11 +291,11 @@ static bool write_graph(editor *e, og__wire in, bool with_inputs, og__out *out)
         bool message = f.type == OG__WIRE_BYTES;
         if (message && f.number == GRAPH_NODE)
             good = write_graph_node(e, &f, out);
-        else if (message && f.number == GRAPH_TENSOR)
+        else if (message && f.number == GRAPH_INITIALIZER)
             good = write_initializer(e, &f, out);
         else if (message && f.number == GRAPH_OUTPUT)
             write_output(e, &f, out);
-        else if (message && (f.number == GRAPH_INFO || f.number == GRAPH_INPUT))
+        else if (message && (f.number == GRAPH_VALUE_INFO || f.number == GRAPH_INPUT))
             write_value(e, &f, out);
         else
             og__out_raw(out, f.start, f.total);
@@ -330,7 +303,7 @@ static bool write_graph(editor *e, og__wire in, bool with_inputs, og__out *out)
     for (int i = 0; good && i < edit->n_tensors; i++) {
         if (e->placed[i])
             continue;
-        good = write_tensor(e, &edit->tensors[i], GRAPH_TENSOR, out);
+        good = write_tensor(e, &edit->tensors[i], GRAPH_INITIALIZER, out);
         if (with_inputs) /* before IR version 4 every initializer had to be an input, too */
             write_info(e, GRAPH_INPUT, &edit->tensors[i], NULL, out);
     }

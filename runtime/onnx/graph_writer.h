@@ -4,62 +4,8 @@
 #define OG_ONNX_GRAPH_WRITER_H
 
 #include "runtime/graph/op.h"
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
-
-enum {
-    MODEL_IR = 1,
-    MODEL_PRODUCER = 2,
-    MODEL_PRODUCER_VERSION = 3,
-    MODEL_GRAPH = 7,
-    MODEL_OPSET = 8,
-    MODEL_METADATA = 14
-};
-enum {
-    GRAPH_NODE = 1,
-    GRAPH_NAME = 2,
-    GRAPH_INITIALIZER = 5,
-    GRAPH_INPUT = 11,
-    GRAPH_OUTPUT = 12,
-    GRAPH_VALUE_INFO = 13
-};
-enum {
-    NODE_INPUT = 1,
-    NODE_OUTPUT = 2,
-    NODE_NAME = 3,
-    NODE_OP = 4,
-    NODE_ATTRIBUTE = 5,
-    NODE_DOC = 6,
-    NODE_DOMAIN = 7
-};
-enum {
-    ATTR_NAME = 1,
-    ATTR_F = 2,
-    ATTR_I = 3,
-    ATTR_S = 4,
-    ATTR_T = 5,
-    ATTR_FLOATS = 7,
-    ATTR_INTS = 8,
-    ATTR_STRINGS = 9,
-    ATTR_TYPE = 20
-};
-enum {
-    TENSOR_DIMS = 1,
-    TENSOR_TYPE = 2,
-    TENSOR_NAME = 8,
-    TENSOR_RAW = 9,
-    TENSOR_EXTERNAL = 13,
-    TENSOR_LOCATION = 14
-};
-enum {
-    VALUE_NAME = 1,
-    VALUE_TYPE = 2,
-    TYPE_TENSOR = 1,
-    TENSOR_ELEM = 1,
-    TENSOR_SHAPE = 2,
-    SHAPE_DIM = 1,
-    DIM_VALUE = 1,
-    DIM_PARAM = 2
-};
 
 typedef struct og__writer {
     const og_graph *g;
@@ -99,6 +45,8 @@ og_status og__writer_put_node(og__writer *w, const og_node *n);
  * *name: what it is called. */
 og_status og__writer_put_output(og__writer *w, const char *wish, int id, bool *given,
                                 const char **name);
+/* All outputs of the graph. *given: by value id, for more of them (og__writer_put_output). */
+og_status og__writer_put_outputs(og__writer *w, bool **given);
 
 /* algorithm.c: the node as it was written before the base's opset; an error where that is not
  * possible. *axes: an input that becomes attribute "axes"; -1: none. */

@@ -5,10 +5,9 @@
  * is a reference, whatever a file holds. */
 #include <string.h>
 
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/proto.h"
 #include "runtime/onnx/wire.h"
-
-enum { TENSOR_RAW = 9 };
 
 /* What stands in raw_data. */
 typedef struct reference {

@@ -5,13 +5,11 @@
  * back, in the graph and in the bytes that are saved; its elements stay as they are. */
 #include <string.h>
 
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
 
 #define SIGNATURE "pkg.torch.export.ExportedProgram.graph_signature"
 #define TRACED "pkg.torch.onnx.fx_node"
-
-enum { GRAPH_NODE = 1, GRAPH_TENSOR = 5, GRAPH_INFO = 13 };
-enum { NODE_INPUT = 1, TENSOR_NAME = 8, VALUE_NAME = 1 };
 
 typedef struct rename {
     og__loader *l;
@@ -197,10 +195,10 @@ static void write_graph(void *user, og__wire in, og__out *out)
     rename_pass *r = user;
     og__field f;
     while (og__wire_next(&in, &f) > 0) {
-        uint32_t named = f.number == GRAPH_NODE     ? NODE_INPUT
-                         : f.number == GRAPH_TENSOR ? TENSOR_NAME
-                         : f.number == GRAPH_INFO   ? VALUE_NAME
-                                                    : 0;
+        uint32_t named = f.number == GRAPH_NODE          ? NODE_INPUT
+                         : f.number == GRAPH_INITIALIZER ? TENSOR_NAME
+                         : f.number == GRAPH_VALUE_INFO  ? VALUE_NAME
+                                                         : 0;
         if (named)
             write_message(r, &f, named, out);
         else

@@ -14,14 +14,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
 #include "runtime/onnx/wire.h"
 
 #define SIGNATURE "pkg.torch.export.ExportedProgram.graph_signature"
 #define TRACED "pkg.torch.onnx.fx_node"
 
-enum { GRAPH_NODE = 1, GRAPH_TENSOR = 5, NODE_INPUT = 1 };
-enum { TENSOR_DIMS = 1, TENSOR_DTYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9 };
 enum { MAX_ARGS = 64 }; /* tensors that one call reads */
 
 /* Input `input` of node `node` shall read the initializer `name`, whose content is `content` now.
@@ -381,7 +380,7 @@ static void write_copies(restore *r, const og__field *tensor, og__out *out)
             if (f.number != TENSOR_NAME)
                 og__out_raw(&copy, f.start, f.total);
         og__out_text(&copy, TENSOR_NAME, r->back[i].name);
-        og__out_message(out, GRAPH_TENSOR, &copy);
+        og__out_message(out, GRAPH_INITIALIZER, &copy);
     }
 }
 
@@ -393,10 +392,10 @@ static void write_zeros(restore *r, og__out *out)
             continue;
         og__out tensor = og__out_in(r->l->arena);
         og__out_varint(&tensor, TENSOR_DIMS, (uint64_t)v->type.dims[0]);
-        og__out_varint(&tensor, TENSOR_DTYPE, v->type.dtype);
+        og__out_varint(&tensor, TENSOR_TYPE, v->type.dtype);
         og__out_text(&tensor, TENSOR_NAME, r->back[i].name);
         og__out_bytes(&tensor, TENSOR_RAW, v->data, (size_t)og_type_bytes(&v->type));
-        og__out_message(out, GRAPH_TENSOR, &tensor);
+        og__out_message(out, GRAPH_INITIALIZER, &tensor);
     }
 }
 
@@ -415,7 +414,7 @@ static void write_graph(void *user, og__wire in, og__out *out)
             og__out_raw(out, f.start, f.total);
         }
         node += f.number == GRAPH_NODE;
-        if (f.number == GRAPH_TENSOR)
+        if (f.number == GRAPH_INITIALIZER)
             write_copies(r, &f, out);
     }
     write_zeros(r, out);

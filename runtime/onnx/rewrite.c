@@ -12,6 +12,7 @@
  * what changes. The bytes were scanned when the model was loaded: they are well-formed and nested
  * at most 100 deep. */
 #include "runtime/onnx/rewrite.h"
+#include "runtime/onnx/fields.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -32,18 +33,6 @@ static const struct child {
     {FUNCTION, 7, NODE},   {FUNCTION, 11, ATTRIBUTE},
 };
 
-enum { MODEL_METADATA = 14, MODEL_TRAINING = 20, ENTRY_KEY = 1, ENTRY_VALUE = 2 };
-enum { TRAINING_ALGORITHM = 2, GRAPH_NAME = 2 };
-enum { GRAPH_NODE = 1, GRAPH_OUTPUT = 12, VALUE_NAME = 1, FUNCTION_OUTPUT = 5 };
-enum {
-    NODE_INPUT = 1,
-    NODE_OUTPUT = 2,
-    NODE_OP = 4,
-    NODE_ATTRIBUTE = 5,
-    NODE_DOMAIN = 7,
-    ATTRIBUTE_NAME = 1
-};
-enum { TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
 enum { EXTERNAL_AT_LEAST = 1024, PAGE = 4096, LINE = 64, WALKED = 1 << 20 };
 
 static og_status run(og__rewrite *r, kind k, int depth, og__wire in, og__out *out, bool *changed);
@@ -200,7 +189,7 @@ static bool is_training_only(bool batch_norm, bool dropout, const og__field *f, 
     if (batch_norm && f->number == NODE_OUTPUT)
         return i > 0;
     if (batch_norm && f->number == NODE_ATTRIBUTE)
-        return field_is(og__wire_inside(f), ATTRIBUTE_NAME, "training_mode");
+        return field_is(og__wire_inside(f), ATTR_NAME, "training_mode");
     return dropout && f->number == NODE_INPUT && i > 1;
 }
 

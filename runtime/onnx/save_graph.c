@@ -326,16 +326,25 @@ og_status og__writer_put_output(og__writer *w, const char *wish, int id, bool *g
     return OG_OK;
 }
 
+og_status og__writer_put_outputs(og__writer *w, bool **given)
+{
+    const og_graph *g = w->g;
+    const char *made;
+    *given = og_arena_array(w->arena, (size_t)g->n_values, sizeof(**given));
+    if (!*given)
+        return og__writer_no_memory(w);
+    for (int i = 0; i < g->n_outputs; i++)
+        OG_TRY(og__writer_put_output(w, g->outputs[i].name, g->outputs[i].value,
+                                     &(*given)[g->outputs[i].value], &made));
+    return OG_OK;
+}
+
 static og_status put_outputs(og__writer *w)
 {
     const og_graph *g = w->g;
     const char *made;
-    bool *given = og_arena_array(w->arena, (size_t)g->n_values, sizeof(*given));
-    if (!given)
-        return og__writer_no_memory(w);
-    for (int i = 0; i < g->n_outputs; i++)
-        OG_TRY(og__writer_put_output(w, g->outputs[i].name, g->outputs[i].value,
-                                     &given[g->outputs[i].value], &made));
+    bool *given;
+    OG_TRY(og__writer_put_outputs(w, &given));
     for (int i = 0; i < g->n_states; i++) {
         if (g->states[i].out < 0)
             continue;

@@ -5,16 +5,8 @@
  * the bytes that are saved. */
 #include <string.h>
 
+#include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
-
-enum {
-    GRAPH_NODE = 1,
-    GRAPH_TENSOR = 5,
-    TENSOR_NAME = 8,
-    NODE_INPUT = 1,
-    NODE_OUTPUT = 2,
-    NODE_OP = 4
-};
 
 typedef struct pair {
     const char *copy, *original;
@@ -113,7 +105,7 @@ static void write_graph(void *user, og__wire in, og__out *out)
         og__out_message(out, GRAPH_NODE, &node);
     }
     while (og__wire_next(&in, &f) > 0)
-        if (f.number != GRAPH_TENSOR || !is_copy(t, og__wire_inside(&f)))
+        if (f.number != GRAPH_INITIALIZER || !is_copy(t, og__wire_inside(&f)))
             og__out_raw(out, f.start, f.total);
 }
 
