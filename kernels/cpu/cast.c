@@ -38,9 +38,8 @@ static og_status cast_prepare(og_call *call, og_error *error)
 #define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE | OG_KERNEL_ANY_ORDER)
 
 const og_kernel og_kernels_cpu_cast[] = {
-    {"Cast", "tiles", FLAGS, og__cast_supports, cast_prepare, og__elementwise_run,
-     og__elementwise_release},
+    {"Cast", "tiles", FLAGS, og__cast_supports, cast_prepare, og__elementwise_run, og__free_state},
     {"CastLike", "tiles", FLAGS, og__cast_supports, cast_prepare, og__elementwise_run,
-     og__elementwise_release},
+     og__free_state},
     {NULL},
 };

@@ -329,12 +329,6 @@ static og_status prepare(og_call *call, og_error *error, og__conv_op op)
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* A half tensor as float, and back. */
 static char *widen(const og_tensor *t, char *to)
 {
@@ -399,7 +393,7 @@ OP(transpose, OG__CONV_TRANSPOSE)
 #define ROW(op, function)                                                                      \
     {                                                                                          \
         op, "windows", OG_KERNEL_REFERENCE, function##_supports, function##_prepare, run_conv, \
-            release                                                                            \
+            og__free_state                                                                     \
     }
 
 const og_kernel og_kernels_cpu_conv[] = {

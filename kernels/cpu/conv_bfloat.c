@@ -56,12 +56,6 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* x, dy → dw */
 static og_status run(const og_call *call, og_error *error)
 {
@@ -74,7 +68,7 @@ static og_status run(const og_call *call, og_error *error)
 #define FLAGS (OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST)
 
 const og_kernel og_kernels_cpu_conv_bfloat[] = {
-    {"ai.ongrad::ConvGradWeights", "bfloat16", FLAGS, supports, prepare, run, release},
-    {"ai.ongrad::WideConvGradWeights", "bfloat16", FLAGS, supports, prepare, run, release},
+    {"ai.ongrad::ConvGradWeights", "bfloat16", FLAGS, supports, prepare, run, og__free_state},
+    {"ai.ongrad::WideConvGradWeights", "bfloat16", FLAGS, supports, prepare, run, og__free_state},
     {NULL},
 };

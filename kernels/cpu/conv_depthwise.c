@@ -38,12 +38,6 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* x: [n, in …, c], dy: [n, out …, c] → dw: [c, taps] */
 static og_status run(const og_call *call, og_error *error)
 {
@@ -73,7 +67,7 @@ static og_status run(const og_call *call, og_error *error)
 #define FLAGS (OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST)
 
 const og_kernel og_kernels_cpu_conv_depthwise[] = {
-    {"ai.ongrad::ConvGradWeights", "depthwise", FLAGS, supports, prepare, run, release},
-    {"ai.ongrad::WideConvGradWeights", "depthwise", FLAGS, supports, prepare, run, release},
+    {"ai.ongrad::ConvGradWeights", "depthwise", FLAGS, supports, prepare, run, og__free_state},
+    {"ai.ongrad::WideConvGradWeights", "depthwise", FLAGS, supports, prepare, run, og__free_state},
     {NULL},
 };

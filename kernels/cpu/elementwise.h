@@ -57,7 +57,6 @@ const og__tile_ops *og__tile_ops_best(void);
  * program is copied. */
 og_status og__elementwise_prepare(og_call *call, const og_program *program, og_error *error);
 og_status og__elementwise_run(const og_call *call, og_error *error);
-void og__elementwise_release(og_call *call);
 /* The axes of y, which has no gaps, in the order in which it is row-major. */
 void og__output_order(const og_tensor *y, int *order);
 

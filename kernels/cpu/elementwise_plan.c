@@ -337,9 +337,3 @@ og_status og__elementwise_prepare(og_call *call, const og_program *program, og_e
     call->state = p;
     return OG_OK;
 }
-
-void og__elementwise_release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}

@@ -9,11 +9,19 @@
 #define OG_KERNELS_CPU_INTERNAL_H
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/arithmetic.h"
 #include "kernels/cpu/cpu.h"
 #include "runtime/base/half.h"
+
+/* What most kernels' release does: the state is one allocation. */
+static inline void og__free_state(og_call *call)
+{
+    free(call->state);
+    call->state = NULL;
+}
 
 /* ---- threads */
 

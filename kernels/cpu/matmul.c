@@ -138,12 +138,6 @@ static og_status real_run(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* ---- integers */
 
 static bool int_supports(const og_call *call)
@@ -196,7 +190,7 @@ static og_status int_run(const og_call *call, og_error *error)
 #define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_REFERENCE)
 
 const og_kernel og_kernels_cpu_matmul[] = {
-    {"MatMul", "blocks", FLAGS, real_supports, real_prepare, real_run, release},
+    {"MatMul", "blocks", FLAGS, real_supports, real_prepare, real_run, og__free_state},
     {"MatMul", "integers", FLAGS, int_supports, NULL, int_run, NULL},
     {NULL},
 };

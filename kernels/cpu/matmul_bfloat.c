@@ -135,12 +135,6 @@ static og_status prepare(og_call *call, og_error *error)
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 static og_status run(const og_call *call, og_error *error)
 {
     (void)error;
@@ -150,7 +144,8 @@ static og_status run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cpu_matmul_bfloat[] = {
-    {"MatMul", "bfloat16", OG_KERNEL_STRIDED, supports, prepare, run, release},
-    {"ai.ongrad::WideMatMul", "bfloat16", OG_KERNEL_STRIDED, supports, prepare, run, release},
+    {"MatMul", "bfloat16", OG_KERNEL_STRIDED, supports, prepare, run, og__free_state},
+    {"ai.ongrad::WideMatMul", "bfloat16", OG_KERNEL_STRIDED, supports, prepare, run,
+     og__free_state},
     {NULL},
 };

@@ -125,12 +125,6 @@ static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bo
     return OG_OK;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 static char *shared_part(const plan *p, const og_call *call)
 {
     return (char *)call->workspace + p->product_bytes + p->input_bytes;
@@ -499,10 +493,11 @@ static og_status run_back(const og_call *call, og_error *error)
 /* Outputs may take inputs' places: a row is read before the row of the same index is written, and
  * first states before last ones; weights and biases are read at the beginning. */
 #define FLAGS (OG_KERNEL_REFERENCE | OG_KERNEL_INPLACE)
-#define ROWS(name)                                                                                 \
-    {OG_DOMAIN "::" name, "plain", FLAGS, supports, prepare, run, release},                        \
-    {                                                                                              \
-        OG_DOMAIN "::" name "Grad", "plain", FLAGS, supports_back, prepare_back, run_back, release \
+#define ROWS(name)                                                                         \
+    {OG_DOMAIN "::" name, "plain", FLAGS, supports, prepare, run, og__free_state},         \
+    {                                                                                      \
+        OG_DOMAIN "::" name "Grad", "plain", FLAGS, supports_back, prepare_back, run_back, \
+            og__free_state                                                                 \
     }
 
 const og_kernel og_kernels_cpu_recurrent[] = {

@@ -124,18 +124,12 @@ static og_status scalar_prepare(og_call *call, og_error *error)
 }
 
 #define FLAGS (OG_KERNEL_STRIDED | OG_KERNEL_INPLACE | OG_KERNEL_REFERENCE | OG_KERNEL_ANY_ORDER)
-#define SCALAR(op)        \
-    {op,                  \
-     "tiles",             \
-     FLAGS,               \
-     og__scalar_supports, \
-     scalar_prepare,      \
-     og__elementwise_run, \
-     og__elementwise_release},
+#define SCALAR(op) \
+    {op, "tiles", FLAGS, og__scalar_supports, scalar_prepare, og__elementwise_run, og__free_state},
 
 const og_kernel og_kernels_cpu_scalar[] = {
     {"ai.ongrad::Fused", "tiles", FLAGS | OG_KERNEL_PROGRAM | OG_KERNEL_BITS, fused_supports_bits,
-     fused_prepare, og__elementwise_run, og__elementwise_release},
+     fused_prepare, og__elementwise_run, og__free_state},
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"
 #undef X

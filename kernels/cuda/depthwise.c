@@ -48,12 +48,6 @@ static bool supports(const og_call *call)
            (c.c / OG_DEPTHWISE_CHANNELS + 1) * taps * MOST_PARTS < INT_MAX;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 static og_status prepare(og_call *call, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(call->device);
@@ -84,7 +78,7 @@ static og_status prepare(og_call *call, og_error *error)
     }
 cleanup:
     if (status != OG_OK)
-        release(call);
+        og__free_state(call);
     return status;
 }
 
@@ -150,7 +144,7 @@ static og_status run(const og_call *call, og_error *error)
 #define DEPTHWISE(op)                                                                         \
     {                                                                                         \
         op, "depthwise", OG_KERNEL_CHANNELS_LAST | OG_KERNEL_PREFERS_CHANNELS_LAST, supports, \
-            prepare, run, release                                                             \
+            prepare, run, og__free_state                                                      \
     }
 
 const og_kernel og_kernels_cuda_depthwise[] = {

@@ -166,12 +166,6 @@ static og_status cast_prepare(og_call *call, og_error *error)
     return status;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* ---- run */
 
 static og_status run(const og_call *call, og_error *error)
@@ -203,10 +197,10 @@ static og_status fused_run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cuda_elementwise[] = {
     {"ai.ongrad::Fused", "compiled", FLAGS | OG_KERNEL_PROGRAM, fused_supports, fused_prepare,
-     fused_run, release},
-    {"Cast", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
-    {"CastLike", "compiled", FLAGS, og__cast_supports, cast_prepare, run, release},
+     fused_run, og__free_state},
+    {"Cast", "compiled", FLAGS, og__cast_supports, cast_prepare, run, og__free_state},
+    {"CastLike", "compiled", FLAGS, og__cast_supports, cast_prepare, run, og__free_state},
     /* every op whose row has a scalar instruction */
-    {"*", "compiled", FLAGS, scalar_supports, scalar_prepare, run, release},
+    {"*", "compiled", FLAGS, scalar_supports, scalar_prepare, run, og__free_state},
     {NULL},
 };

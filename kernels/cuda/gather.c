@@ -90,12 +90,6 @@ static og_status gather_run(const og_call *call, og_error *error)
                            sizeof arguments, ranges, 3, error);
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* ---- GatherGrad: dy, indices → dx */
 
 typedef struct grad {
@@ -147,7 +141,7 @@ static og_status grad_prepare(og_call *call, og_error *error)
     call->workspace_bytes = (size_t)g->size * sizeof(uint64_t);
 cleanup:
     if (status != OG_OK)
-        release(call);
+        og__free_state(call);
     return status;
 }
 
@@ -213,7 +207,7 @@ static og_status grad_run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cuda_gather[] = {
-    {"Gather", "rows", 0, gather_supports, gather_prepare, gather_run, release},
-    {"ai.ongrad::GatherGrad", "sorted", 0, grad_supports, grad_prepare, grad_run, release},
+    {"Gather", "rows", 0, gather_supports, gather_prepare, gather_run, og__free_state},
+    {"ai.ongrad::GatherGrad", "sorted", 0, grad_supports, grad_prepare, grad_run, og__free_state},
     {NULL},
 };

@@ -106,12 +106,6 @@ static og_status layer_run(const og_call *call, og_error *error)
                            r->threads, 0, &arguments, sizeof arguments, ranges, n, error);
 }
 
-static void layer_release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* ---- gradient: dy, x, scale, mean, rstd → dx, dscale, dbias; RMS: dy, x, scale, rstd → dx, dscale
  */
 
@@ -231,9 +225,9 @@ static og_status grad_run(const og_call *call, og_error *error)
                            ranges, n, error);
 }
 
-#define FORWARD(op)                                                            \
-    {                                                                          \
-        op, "rows", 0, layer_supports, layer_prepare, layer_run, layer_release \
+#define FORWARD(op)                                                             \
+    {                                                                           \
+        op, "rows", 0, layer_supports, layer_prepare, layer_run, og__free_state \
     }
 #define GRADIENT(op)                                                       \
     {                                                                      \

@@ -22,12 +22,6 @@ static bool supports(const og_call *call)
     return true;
 }
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 static og_status prepare(og_call *call, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(call->device);
@@ -42,7 +36,7 @@ static og_status prepare(og_call *call, og_error *error)
         og__cuda_function(cuda, &og_cuda_image_optimizer, "og_adam_single", 0, &f->single, error));
 cleanup:
     if (status != OG_OK)
-        release(call);
+        og__free_state(call);
     return status;
 }
 
@@ -92,6 +86,6 @@ static og_status run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cuda_optimizer[] = {
-    {"ai.ongrad::AdamStep", "slab", OG_KERNEL_INPLACE, supports, prepare, run, release},
+    {"ai.ongrad::AdamStep", "slab", OG_KERNEL_INPLACE, supports, prepare, run, og__free_state},
     {NULL},
 };

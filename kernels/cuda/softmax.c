@@ -11,12 +11,6 @@
 
 extern const og_cuda_image og_cuda_image_softmax;
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 /* ---- Softmax, LogSoftmax; Flattened…: over all axes from attribute axis on */
 
 /* x as [rows, n]; false: the axes behind are not reduced. */
@@ -163,9 +157,10 @@ static og_status grad_run(const og_call *call, og_error *error)
                            ranges, 5 + has_dlse, error);
 }
 
-#define SOFTMAX(op)                                                                            \
-    {                                                                                          \
-        op, "rows", OG_KERNEL_INPLACE, softmax_supports, softmax_prepare, softmax_run, release \
+#define SOFTMAX(op)                                                                    \
+    {                                                                                  \
+        op, "rows", OG_KERNEL_INPLACE, softmax_supports, softmax_prepare, softmax_run, \
+            og__free_state                                                             \
     }
 
 const og_kernel og_kernels_cuda_softmax[] = {
@@ -173,8 +168,9 @@ const og_kernel og_kernels_cuda_softmax[] = {
     SOFTMAX("LogSoftmax"),
     SOFTMAX("ai.ongrad::FlattenedSoftmax"),
     SOFTMAX("ai.ongrad::FlattenedLogSoftmax"),
-    {"ai.ongrad::SoftmaxCrossEntropy", "rows", 0, loss_supports, loss_prepare, loss_run, release},
+    {"ai.ongrad::SoftmaxCrossEntropy", "rows", 0, loss_supports, loss_prepare, loss_run,
+     og__free_state},
     {"ai.ongrad::SoftmaxCrossEntropyGrad", "rows", OG_KERNEL_INPLACE, grad_supports, grad_prepare,
-     grad_run, release},
+     grad_run, og__free_state},
     {NULL},
 };
