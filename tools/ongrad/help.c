@@ -88,22 +88,18 @@ static void add_types(og_text *out)
 
 int og__help_command(const og__command *command, const og__row *rows, int n_rows)
 {
-    static const char *const groups[] = {
-        "Data",        "Pictures", "Shapes", "Loss",    "Optimizer", "Learning-rate schedule",
-        "Fine-tuning", "Run",      "Output", "Machine", "Precision", "Built-in model",
-        "General"};
     og_text out = {0};
     og_text_printf(&out, "ongrad %s%s%s [OPTIONS]\n\n", command->name,
                    *command->arguments ? " " : "", command->arguments);
     add_wrapped(&out, 0, 0, command->summary);
     og_text_printf(&out, "\n    %s\n", command->example);
-    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+    for (const char *const *group = og__option_groups; *group; group++) {
         bool any = false;
         for (int i = 0; i < n_rows; i++) {
-            if (!(rows[i].commands & command->bit) || strcmp(rows[i].group, groups[g]) != 0)
+            if (!(rows[i].commands & command->bit) || rows[i].group != *group)
                 continue;
             if (!any)
-                og_text_printf(&out, "\n%s\n", groups[g]);
+                og_text_printf(&out, "\n%s\n", *group);
             any = true;
             add_row(&out, &rows[i]);
         }

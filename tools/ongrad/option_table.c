@@ -18,6 +18,10 @@ static const char data[] = "Data", pictures[] = "Pictures", run[] = "Run", outpu
                   loss[] = "Loss", optimizer[] = "Optimizer", schedule[] = "Learning-rate schedule",
                   precision[] = "Precision", machine[] = "Machine", tuning[] = "Fine-tuning",
                   shapes[] = "Shapes", model[] = "Built-in model", general[] = "General";
+/* In the order of the help. */
+const char *const og__option_groups[] = {data,      pictures, shapes,  loss,   optimizer,
+                                         schedule,  tuning,   run,     output, machine,
+                                         precision, model,    general, NULL};
 
 static const og__row own_rows[] = {
     {{"data", OG_OPTION_LIST, NULL, "[INPUT=]PATH",

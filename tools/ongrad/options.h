@@ -10,12 +10,15 @@
 typedef struct og__row {
     og_option_info info;
     unsigned commands; /* bits of the subcommands that take it */
-    const char *group; /* its heading in the help */
+    const char *group; /* its heading in the help: one of og__option_groups */
     int64_t least;     /* smallest value of a whole number */
     char letter;       /* -o; 0: none */
     bool library;      /* set with og_options_set */
     bool own;          /* read here, too */
 } og__row;
+
+/* option_table.c: ends with NULL. */
+extern const char *const og__option_groups[];
 
 /* One value given. */
 typedef struct og__setting {
