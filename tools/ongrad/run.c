@@ -105,10 +105,8 @@ static int open_model(og__run *run)
 static int adapt_model(og__run *run)
 {
     const char *resumed = run->arguments->resumed;
-    og_checkpoint *c = resumed ? og_checkpoint_open(run->context, resumed) : NULL;
-    bool restored = !resumed || (c && og_model_restore(run->model, c) == OG_OK);
-    og_checkpoint_free(c);
-    if (!restored)
+    run->checkpoint = resumed ? og_checkpoint_open(run->context, resumed) : NULL;
+    if (resumed && (!run->checkpoint || og_model_restore(run->model, run->checkpoint) != OG_OK))
         return og__run_failed(run);
     if (og_model_adapt(run->model, run->options) != OG_OK)
         return og__run_failed(run);
@@ -132,6 +130,7 @@ int og__run_open(og__run *run, const og__arguments *a)
 
 void og__run_close(og__run *run)
 {
+    og_checkpoint_free(run->checkpoint);
     og_session_free(run->session);
     og__bindings_free(&run->data);
     og__losses_free(&run->losses);

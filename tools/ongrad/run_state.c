@@ -59,19 +59,23 @@ static void add_source(const og__binding *b, const char *role, og_text *out)
         og_text_printf(out, "%s %s %016" PRIx64 "\n", role, b->name, fingerprint(b->source));
 }
 
-static void data_text(const og__bindings *b, og_text *out)
+/* A line a source; the data is looked at once. NULL: there is none. */
+static const char *known_data(og__trainer *t)
 {
-    for (int i = 0; i < b->n_inputs; i++)
-        add_source(&b->inputs[i], "input", out);
-    for (int t = 0; t < b->n_targets; t++)
-        add_source(&b->targets[t], "target", out);
+    const og__bindings *b = &t->run.data;
+    if (t->data.failed)
+        og_text_free(&t->data);
+    for (int i = 0; !t->data_known && i < b->n_inputs; i++)
+        add_source(&b->inputs[i], "input", &t->data);
+    for (int i = 0; !t->data_known && i < b->n_targets; i++)
+        add_source(&b->targets[i], "target", &t->data);
+    t->data_known = !t->data.failed;
+    return t->data.s;
 }
 
-static void compare_data(const og__trainer *t, const char *before)
+static void compare_data(og__trainer *t, const char *before)
 {
-    og_text now = {0};
-    data_text(&t->run.data, &now);
-    for (const char *line = now.s; line && *line;) {
+    for (const char *line = known_data(t); line && *line;) {
         int n = (int)strcspn(line, "\n");
         char *whole = strndup(line, (size_t)n + 1);
         if (whole && before && !strstr(before, whole))
@@ -81,7 +85,6 @@ static void compare_data(const og__trainer *t, const char *before)
         free(whole);
         line += n + (line[n] == '\n');
     }
-    og_text_free(&now);
 }
 
 /* ---- the place */
@@ -172,9 +175,7 @@ int og__resume(og__trainer *t)
     if (!path)
         return OG__EXIT_DONE;
     set_aside(t);
-    og_checkpoint *c = og_checkpoint_open(t->run.context, path);
-    if (!c)
-        return og__run_failed(&t->run);
+    const og_checkpoint *c = t->run.checkpoint;
     const char *place = og_checkpoint_note(c, "place");
     int status = OG__EXIT_DONE;
     if (!place)
@@ -197,7 +198,8 @@ int og__resume(og__trainer *t)
                             "micro-batches of the next update were left out: accumulation is not "
                             "what it was");
     }
-    og_checkpoint_free(c);
+    og_checkpoint_free(t->run.checkpoint);
+    t->run.checkpoint = NULL;
     return status;
 }
 
@@ -206,20 +208,20 @@ int og__resume(og__trainer *t)
 int og__save_checkpoint(og__trainer *t)
 {
     og__checkpoints *c = &t->checkpoints;
-    og_text options = {0}, place = {0}, data = {0}, model_text = {0};
+    const char *data = known_data(t);
+    og_text options = {0}, place = {0}, model_text = {0};
     og__settings_text(t->run.arguments, &options);
     place_text(t, &place);
-    data_text(&t->run.data, &data);
     const char *model = t->run.arguments->resumed ? t->run.arguments->origin
                         : t->run.arguments->model ? t->run.arguments->model
                                                   : "";
     og__add_escaped(&model_text, model);
     const og_note notes[] = {{"options", options.s ? options.s : ""},
                              {"place", place.s ? place.s : ""},
-                             {"data", data.s ? data.s : ""},
+                             {"data", data ? data : ""},
                              {"model", model_text.s ? model_text.s : ""},
                              {"version", og_version()}};
-    bool good = !options.failed && !place.failed && !data.failed && !model_text.failed &&
+    bool good = !options.failed && !place.failed && !t->data.failed && !model_text.failed &&
                 og_session_checkpoint(t->run.session, c->path, c->keep, notes,
                                       sizeof notes / sizeof *notes) == OG_OK;
     const char *why = og_error_message(t->run.context);
@@ -233,7 +235,6 @@ int og__save_checkpoint(og__trainer *t)
     c->failed = !good;
     og_text_free(&options);
     og_text_free(&place);
-    og_text_free(&data);
     og_text_free(&model_text);
     return good ? OG__EXIT_DONE : OG__EXIT_FAILED;
 }

@@ -294,6 +294,7 @@ int og__command_train(const og__arguments *a)
     og__feed_close(&t.validation_feed);
     og__feed_close(&t.feed);
     og__bindings_free(&t.validation);
+    og_text_free(&t.data);
     og__run_close(&t.run);
     return status;
 }

@@ -53,6 +53,8 @@ typedef struct og__trainer {
     bool validation_due; /* the epoch's is still to come */
     bool unsaved;        /* stopped by a signal, and the checkpoint could not be written */
     bool validated;      /* metrics are of the last validation */
+    bool data_known;
+    og_text data; /* what the data looks like, for checkpoints (run_state.c) */
 } og__trainer;
 
 /* steps.c: until all steps are done, or a signal stops it (OG__EXIT_STOPPED). */
