@@ -170,7 +170,7 @@ static void set_aside(const og__trainer *t)
 int og__resume(og__trainer *t)
 {
     const char *path = t->run.arguments->resumed;
-    og_restored restored;
+    og_restored restored = {0};
     t->plateau = og_plateau_start();
     if (!path)
         return OG__EXIT_DONE;
