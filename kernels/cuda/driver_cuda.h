@@ -13,40 +13,30 @@
 #include "kernels/cuda/driver.h"
 
 /* Functions of the libraries; cuda.h's names stand for the versions that it declares. */
-#define OG__CUDA_FUNCTIONS(X)                                                                  \
-    X(cuInit)                                                                                  \
-    X(cuGetErrorName)                                                                          \
-    X(cuGetErrorString)                                                                        \
-    X(cuDeviceGetCount)                                                                        \
-    X(cuDeviceGet)                                                                             \
+/* The formatter would indent each line of such a list further every time. */
+/* clang-format off */
+#define OG__CUDA_FUNCTIONS(X) \
+    X(cuInit) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) \
     X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) \
-        X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo)    \
-            X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyAsync)     \
-                X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamWaitEvent)   \
-                    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize)  \
-                        X(cuLaunchKernel) X(cuLaunchHostFunc) X(cuModuleLoadData)              \
-                            X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)     \
-                                X(cuStreamBeginCapture) X(cuStreamEndCapture)                  \
-                                    X(cuGraphInstantiateWithFlags) X(cuGraphDestroy)           \
-                                        X(cuGraphExecDestroy) X(cuGraphLaunch)
-#define OG__NVRTC_FUNCTIONS(X)                                                                    \
-    X(nvrtcVersion)                                                                               \
-    X(nvrtcGetErrorString)                                                                        \
-    X(nvrtcGetNumSupportedArchs)                                                                  \
-    X(nvrtcGetSupportedArchs)                                                                     \
-    X(nvrtcCreateProgram)                                                                         \
-    X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) \
-        X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetPTXSize) X(nvrtcGetPTX)
-#define OG__CUBLAS_FUNCTIONS(X)                                                                    \
-    X(cublasLtCreate)                                                                              \
-    X(cublasLtDestroy)                                                                             \
-    X(cublasLtGetStatusString)                                                                     \
-    X(cublasLtMatmulDescCreate)                                                                    \
-    X(cublasLtMatmulDescDestroy)                                                                   \
-    X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) \
-        X(cublasLtMatrixLayoutSetAttribute) X(cublasLtMatmulPreferenceCreate)                      \
-            X(cublasLtMatmulPreferenceDestroy) X(cublasLtMatmulPreferenceSetAttribute)             \
-                X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+    X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) \
+    X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyAsync) \
+    X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamWaitEvent) \
+    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuLaunchKernel) \
+    X(cuLaunchHostFunc) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) \
+    X(cuFuncSetAttribute) X(cuStreamBeginCapture) X(cuStreamEndCapture) \
+    X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphLaunch)
+#define OG__NVRTC_FUNCTIONS(X) \
+    X(nvrtcVersion) X(nvrtcGetErrorString) X(nvrtcGetNumSupportedArchs) \
+    X(nvrtcGetSupportedArchs) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) \
+    X(nvrtcCompileProgram) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) X(nvrtcGetCUBINSize) \
+    X(nvrtcGetCUBIN) X(nvrtcGetPTXSize) X(nvrtcGetPTX)
+#define OG__CUBLAS_FUNCTIONS(X) \
+    X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetStatusString) X(cublasLtMatmulDescCreate) \
+    X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) \
+    X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute) \
+    X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
+    X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+/* clang-format on */
 
 typedef struct og__cuda_library {
 #define X(name) __typeof__(&name) name;
