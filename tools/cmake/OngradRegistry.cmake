@@ -74,7 +74,8 @@ function(ongrad_simd_variants sources)
                 file(CONFIGURE OUTPUT ${copy} @ONLY CONTENT
 "#define OG_SIMD_LEVEL @level@\n#define OG_SIMD(name) name##_v@level@\n\
 /* NOLINTNEXTLINE(bugprone-suspicious-include): a copy of this file for one instruction set */\n#include \"@source@\"\n")
-                set(flags -O3 -fopenmp-simd -fno-math-errno -fno-trapping-math)
+                # Sanitizers leave nothing to gain from -O3, and a minute of compiling a file to lose.
+                set(flags $<IF:$<BOOL:${ONGRAD_SANITIZE}>,-O1,-O3> -fopenmp-simd -fno-math-errno -fno-trapping-math)
                 if(level EQUAL 3)
                     list(APPEND flags -march=x86-64-v3)
                 elseif(level EQUAL 4)
