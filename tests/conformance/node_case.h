@@ -9,13 +9,17 @@
 #define OG_TESTS_NODE_CASE_H
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/cpu.h"
+#include "kernels/cuda/cuda.h"
 #include "runtime/exec/exec.h"
 #include "runtime/graph/build.h"
 #include "runtime/onnx/onnx.h"
+
+enum { CASE_AGAIN = 9 }; /* exit status: the tests that were not reported need another process */
 
 typedef struct node_case {
     const char *name;
@@ -77,6 +81,42 @@ static og_status case_load(const char *root, const char *name, node_case *c, og_
     if (error->status != OG_OK)
         case_free(c);
     return error->status;
+}
+
+/* Where the tests run: the processor, or with --cuda as the first argument, which is taken away, the
+ * first card, held to what gives the same bits each time and float32 in full. */
+typedef struct case_devices {
+    og_device *host; /* evaluates constants */
+    og_device *device;
+} case_devices;
+
+static void case_close(case_devices *d)
+{
+    if (d->device && d->device != d->host)
+        d->device->destroy(d->device);
+    if (d->host)
+        d->host->destroy(d->host);
+}
+
+/* false: it was said on stderr why, and nothing is left to close. */
+static bool case_open(case_devices *d, int threads, int *argc, char ***argv)
+{
+    og_error error = {0};
+    bool cuda = *argc > 1 && strcmp((*argv)[1], "--cuda") == 0;
+    *argc -= cuda;
+    *argv += cuda;
+    d->host = d->device = og_cpu_device_new(threads);
+    if (d->host && cuda) {
+        d->device = og_cuda_device_new(0, d->host, &error);
+        if (d->device)
+            d->device->options = (og_device_options){.deterministic = true};
+    }
+    if (d->device)
+        return true;
+    fprintf(stderr, "%s\n", d->host ? og_error_text(&error) : "out of memory");
+    og_error_clear(&error);
+    case_close(d);
+    return false;
 }
 
 /* A report as one line of text. */

@@ -1,11 +1,11 @@
-/* Gradients of node tests (node_case.h) against finite differences: run_gradients ROOT NAME…
+/* Gradients of node tests (node_case.h) against finite differences: run_gradients [--cuda] ROOT NAME…
  *
  * Every float32 or float64 input of the model is made a trained parameter, as far as the model
  * allows. loss = Σ w · y over the float outputs, w fixed and random. Autodiff differentiates it,
  * the graph is widened to double, and some elements of each parameter are moved up and down by h.
  * An element where the two one-sided differences disagree, or those of h and h / 2, lies at a kink
  * or a jump and is passed over. At last the gradients are computed once more as sessions do, in
- * float32 on the best kernels, and compared with those in double. One line a test: pass with the
+ * float32 on the best kernels (with --cuda on those of the first card), and compared with those in double. One line a test: pass with the
  * number of elements compared fail          with the input, the index and both derivatives, or the
  * error kinks         every element was passed over, or there is none unsupported   nothing to
  * differentiate, or what the library says it cannot do */
@@ -19,7 +19,7 @@ enum { ELEMENTS = 6 };      /* compared in each parameter */
 #define KINK_TOLERANCE 1e-3 /* between differences that should agree, likewise */
 
 typedef struct check {
-    og_device *device;
+    const case_devices *devices;
     const node_case *c;
     og_arena *arena;
     const og_graph *loss;      /* double: one output */
@@ -66,7 +66,7 @@ static og_graph *evaluate(check *k, const og_graph *g, og_arena *arena, og_error
         overrides[g->inputs[i]] = k->inputs[i];
     og_binding binding = {.overrides = overrides};
     og_graph *r =
-        overrides ? og_pass_infer(g, &binding, og_eager_evaluator(k->device), arena) : NULL;
+        overrides ? og_pass_infer(g, &binding, og_eager_evaluator(k->devices->host), arena) : NULL;
     if (!r)
         og_fail_memory(error, sizeof *overrides, "an evaluation");
     else
@@ -138,7 +138,7 @@ static og_status build(check *k, const bool *trained, og_error *error)
             og_storage_get(&k->storages, OG_STORAGE_PARAMETER, v->name, &v->type, v->data, 0);
     }
     og_binding binding = {.inputs = types, .storage = storage, .overrides = overrides};
-    og_graph *g = og_pass_infer(&typed_model, &binding, og_eager_evaluator(k->device), arena);
+    og_graph *g = og_pass_infer(&typed_model, &binding, og_eager_evaluator(k->devices->host), arena);
     if (g && g->error.status == OG_OK)
         g = og_pass_prepare(g, &k->storages);
     if (!g)
@@ -264,7 +264,7 @@ static bool check_planned(check *k, const og_graph *wide, og_text *text, og_erro
     og_arena *arena = k->arena;
     bool good = true;
     k->arena = NULL;
-    if (planned_run(&p, k->plain, arena, &k->storages, k->device, NULL, error) != OG_OK)
+    if (planned_run(&p, k->plain, arena, &k->storages, k->devices->device, NULL, error) != OG_OK)
         return false;
     for (int i = 0; good && i < wide->n_outputs; i++) {
         og_value got = planned_output(&p, i);
@@ -287,10 +287,10 @@ static bool check_all(check *k, og_text *text, og_error *error)
 }
 
 /* One check with these parameters. false: `text` or `error` says why. */
-static bool attempt(og_device *device, const node_case *c, const bool *trained, int *compared,
-                    int *skipped, og_text *text, og_error *error)
+static bool attempt(const case_devices *devices, const node_case *c, const bool *trained,
+                    int *compared, int *skipped, og_text *text, og_error *error)
 {
-    check k = {.device = device, .c = c, .arena = og_arena_new()};
+    check k = {.devices = devices, .c = c, .arena = og_arena_new()};
     bool good = k.arena && build(&k, trained, error) == OG_OK && check_all(&k, text, error);
     *compared += k.compared;
     *skipped += k.skipped;
@@ -298,7 +298,8 @@ static bool attempt(og_device *device, const node_case *c, const bool *trained, 
     return good;
 }
 
-static void run(const char *root, const char *name, og_device *device)
+/* false: an error, after which a device may do nothing more. */
+static bool run(const char *root, const char *name, const case_devices *devices)
 {
     og_error error = {0};
     og_text text = {0};
@@ -306,7 +307,7 @@ static void run(const char *root, const char *name, og_device *device)
     if (case_load(root, name, &c, &error) != OG_OK) {
         verdict(name, "unsupported", one_line(&error));
         og_error_clear(&error);
-        return;
+        return true;
     }
     const og_graph *g = og_onnx_graph(c.model);
     bool *trained = calloc((size_t)g->n_inputs + 1, sizeof *trained);
@@ -317,14 +318,14 @@ static void run(const char *root, const char *name, og_device *device)
         every[i] = dtype == OG_FLOAT || dtype == OG_DOUBLE;
         n += every[i];
     }
-    bool good = n > 0 && attempt(device, &c, every, &compared, &skipped, &text, &error);
+    bool good = n > 0 && attempt(devices, &c, every, &compared, &skipped, &text, &error);
     bool refused = !good && !text.s;
     if (refused && n > 1) { /* an input that must be a constant: each alone */
         int usable = 0;
         for (int i = 0; i < g->n_inputs && !text.s; i++) {
             og_error alone = {0};
             trained[i] = every[i];
-            usable += every[i] && attempt(device, &c, trained, &compared, &skipped, &text, &alone);
+            usable += every[i] && attempt(devices, &c, trained, &compared, &skipped, &text, &alone);
             trained[i] = false;
             og_error_clear(&alone);
         }
@@ -341,22 +342,25 @@ static void run(const char *root, const char *name, og_device *device)
         snprintf(counts, sizeof counts, "%d compared, %d at kinks", compared, skipped);
         verdict(name, compared ? "pass" : "kinks", counts);
     }
+    good = error.status == OG_OK || error.status == OG_UNSUPPORTED;
     free(trained);
     free(every);
     case_free(&c);
     og_text_free(&text);
     og_error_clear(&error);
+    return good;
 }
 
 int main(int argc, char **argv)
 {
-    og_device *device = og_cpu_device_new(1);
-    if (!device || argc < 2) {
-        fprintf(stderr, "usage: run_gradients ROOT NAME…\n");
+    case_devices devices;
+    if (!case_open(&devices, 1, &argc, &argv))
         return 2;
-    }
-    for (int i = 2; i < argc; i++)
-        run(argv[1], argv[i], device);
-    device->destroy(device);
-    return 0;
+    if (argc < 2)
+        fprintf(stderr, "usage: run_gradients [--cuda] ROOT NAME…\n");
+    bool good = true;
+    for (int i = 2; i < argc && good; i++)
+        good = run(argv[1], argv[i], &devices) || devices.device == devices.host;
+    case_close(&devices);
+    return argc < 2 ? 2 : good ? 0 : CASE_AGAIN;
 }

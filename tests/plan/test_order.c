@@ -88,7 +88,7 @@ TEST(a_state_is_read_before_it_is_written)
     og_graph_set_state(g, x, MatMul(x, og_full(g, &(og_type){OG_FLOAT, 2, {INNER, INNER}}, 2)));
     add_branches(g, x);
     if (CHECK_INT(planned_run(&p, g, arena, &storages, device, inputs, &error), OG_OK)) {
-        const float *now = p.states;
+        const float *now = (const float *)p.memory; /* the states come first */
         CHECK(p.plan->lower_bound < 3 * ROWS * COLUMNS * sizeof(float));
         check_sums(&p);
         for (int r = 0; r < ROWS; r++) {
