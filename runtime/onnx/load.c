@@ -227,7 +227,7 @@ static og_status load_model(og__loader *l)
 
 /* ---- og_onnx */
 
-static og_onnx *onnx_new(og_error *error)
+og_onnx *og__onnx_new(og_error *error)
 {
     og_onnx *onnx = calloc(1, sizeof(*onnx));
     if (onnx && (onnx->arena = og_arena_new()) && (onnx->graph = og_graph_new_in(onnx->arena)))
@@ -268,7 +268,7 @@ static og_status load(og_onnx *onnx, og_error *error)
 
 og_onnx *og_onnx_load(const char *path, og_error *error)
 {
-    og_onnx *onnx = onnx_new(error);
+    og_onnx *onnx = og__onnx_new(error);
     if (!onnx)
         return NULL;
     og_error own = {0}; /* so that failures of this load are seen whatever `error` holds */
@@ -292,7 +292,7 @@ og_onnx *og_onnx_load(const char *path, og_error *error)
 
 og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder, og_error *error)
 {
-    og_onnx *onnx = onnx_new(error);
+    og_onnx *onnx = og__onnx_new(error);
     if (!onnx)
         return NULL;
     og_error own = {0};
@@ -315,7 +315,7 @@ og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder,
 
 og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
 {
-    og_onnx *onnx = onnx_new(error);
+    og_onnx *onnx = og__onnx_new(error);
     if (!onnx) {
         og_graph_free(g);
         return NULL;
@@ -337,7 +337,7 @@ og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
 
 og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error)
 {
-    og_onnx *onnx = onnx_new(error);
+    og_onnx *onnx = og__onnx_new(error);
     if (!onnx)
         return NULL;
     og_error own = {0};

@@ -39,6 +39,9 @@ struct og_onnx {
     og_onnx_repair repairs[OG_REPAIRS];
 };
 
+/* Without bytes, external data and nodes. NULL on error. */
+og_onnx *og__onnx_new(og_error *error);
+
 /* ---- graphs made here (save_graph.c) */
 
 /* The model's bytes in `arena`, without its large tensors: `lend` gets those. */

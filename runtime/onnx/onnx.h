@@ -19,6 +19,9 @@ typedef struct og_onnx og_onnx;
  * report with all problems of the model. */
 og_onnx *og_onnx_load(const char *path, og_error *error);
 og_onnx *og_onnx_load_memory(const void *bytes, size_t size, const char *folder, og_error *error);
+/* Weights by name: of a model, or of a .safetensors file, whose floating-point tensors become the
+ * constants of a graph without nodes. It is read, not saved. NULL on error. */
+og_onnx *og_onnx_load_weights(const char *path, og_error *error);
 /* The same graph as if it had been saved and loaded; its constants are read where they lie, so g
  * goes with the result, or is freed on error. */
 og_onnx *og_onnx_from_graph(og_graph *g, og_error *error);

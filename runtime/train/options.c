@@ -52,8 +52,9 @@ static const og_option_info table[] = {
     {"lr_scale", OG_OPTION_LIST, NULL, "GLOB=X",
      "tensors of this name learn at X times the learning rate"},
     {"no_decay", OG_OPTION_LIST, NULL, "GLOB", "no weight decay for tensors of this name"},
-    {"init_from", OG_OPTION_TEXT, NULL, "X.onnx",
-     "begin with this model's weights, where name and shape are the same"},
+    {"init_from", OG_OPTION_TEXT, NULL, "FILE",
+     "begin with the weights of this .onnx or .safetensors file, where name and shape are the "
+     "same"},
     {"reinit", OG_OPTION_LIST, NULL, "GLOB", "draw tensors of this name anew, as PyTorch begins"},
     {"lora", OG_OPTION_LIST, NULL, "rank=N[,alpha=X][,target=GLOB:...][,keep]",
      "train low-rank adapters beside the weights of MatMul, Gemm and Conv of this name (all), and "
