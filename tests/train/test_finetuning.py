@@ -1,9 +1,7 @@
 """Fine-tuning from the command line: a new head, another model's weights, weights begun anew, frozen norms, rates by name.
 
 ONGRAD names the command. Needs onnx and onnxruntime."""
-import gzip
 import json
-import os
 import re
 
 import numpy as np
@@ -375,40 +373,3 @@ def test_a_layer_inside_a_function(folder):
                                  opsets=[helper.make_opsetid("own", 1)]))
     folder.refuses("is made inside a function of the model, where nothing can be added", "--lora", "rank=2")
     assert weights(folder.trains("--num_classes", "5", "--reinit", "w"))["w"].shape == (4, 5)
-
-
-# ---- from one task to another
-
-FASHION = "/usr/share/datasets/fashion-mnist"
-
-
-@pytest.mark.skipif(not os.path.exists(f"{FASHION}/train-images-idx3-ubyte.gz"), reason="Fashion-MNIST is not installed")
-def test_five_classes_help_with_the_other_five(tmp_path):
-    """200 images of classes 5 to 9 and 40 steps: a network that learned 0 to 4 first, with a new head, is better than one
-    from scratch (0.92 of 3,000 others right, and 0.89; a hundredth is twice what such a share is known to)."""
-    def read(name, offset):
-        with gzip.open(f"{FASHION}/{name}.gz") as f:
-            return np.frombuffer(f.read(), np.uint8, offset=offset)
-    images = read("train-images-idx3-ubyte", 16).reshape(-1, 1, 28, 28)[:30000]
-    labels = read("train-labels-idx1-ubyte", 8)[:30000].astype(np.int64)
-    new = labels >= 5
-    x, t = images[new].astype(np.float32) / 255, labels[new] - 5
-    for name, x, t in (("old", images[~new].astype(np.float32) / 255, labels[~new]), ("few", x[:200], t[:200]),
-                       ("others", x[200:3200], t[200:3200])):
-        np.save(tmp_path / f"{name}_x.npy", x)
-        np.save(tmp_path / f"{name}_t.npy", t)
-    folder = Folder(tmp_path)
-
-    def run(command, data, *more):
-        done = folder.run(*command, "--data", f"{data}_x.npy", "--target", f"{data}_t.npy", "--loss", "cross_entropy", *more)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def accuracy(source, steps, data):
-        run(["train", *source], data, "--batch_size", "50", "--steps", str(steps), "-o", f"{data}.onnx", "--num_classes", "5")
-        return json.loads(run(["eval", f"{data}.onnx"], "others", "--json"))["accuracy"]
-    fresh = ["--model_type", "cnn", "--conv_channels", "16,32"]
-    scratch = accuracy(fresh, 40, "few")
-    accuracy(fresh, 400, "old")
-    tuned = accuracy(["old.onnx"], 40, "few")
-    assert tuned > scratch + .01, (tuned, scratch)
