@@ -246,6 +246,22 @@ static og_status read_numbers(og_array *array, const table *t, const int *column
     return OG_OK;
 }
 
+static og_status name_columns(og_source *s, const table *t, const int *columns, int n,
+                              og_error *error)
+{
+    og_text names = {0};
+    bool plain = true;
+    for (int c = 0; c < n; c++) {
+        og_text_printf(&names, "%s%s", c ? "+" : "", t->cells[columns[c]]);
+        plain &= !strchr(t->cells[columns[c]], '+');
+    }
+    if (plain && names.s && !names.failed)
+        s->columns = og_arena_strdup(s->arena, names.s);
+    bool failed = names.failed || (plain && names.s && !s->columns);
+    og_text_free(&names);
+    return failed ? og_fail_memory(error, 0, "names of columns") : OG_OK;
+}
+
 static og_status read_columns(og_source *s, const table *t, og_error *error)
 {
     int key, n, *columns = og_arena_array(s->arena, (size_t)t->columns + 1, sizeof *columns);
@@ -253,6 +269,7 @@ static og_status read_columns(og_source *s, const table *t, og_error *error)
         return og_fail_memory(error, 64, "a CSV file");
     OG_TRY(find_key(t, s->options.key, &key, error));
     OG_TRY(choose_columns(t, s->options.columns, key, columns, &n, error));
+    OG_TRY(name_columns(s, t, columns, n, error));
     og_array *a = s->array = calloc(1, sizeof *s->array);
     size_t bytes;
     if (!a || !og_mul_size((size_t)t->rows * (size_t)n, 8, &bytes))

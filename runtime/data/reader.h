@@ -73,6 +73,7 @@ struct og_source {
                        file each */
     const char **classes;
     int n_classes;
+    const char *columns; /* of CSV: og_source_columns */
     og_array *array;     /* owned; NULL: read sample by sample */
     const og_source *of; /* of a mask */
     og_text note;

@@ -224,6 +224,11 @@ const char *const *og_source_classes(const og_source *source, int *n)
     return source->classes;
 }
 
+const char *og_source_columns(const og_source *source)
+{
+    return source->columns;
+}
+
 const og_array *og_source_array(const og_source *source)
 {
     return source->array;

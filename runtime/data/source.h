@@ -34,6 +34,8 @@ int og_source_dims(const og_source *source, int64_t dims[OG_MAX_RANK]);
 const char *og_source_key(const og_source *source, int64_t index);
 /* Names of the classes that its labels count from 0; *n is 0 where it holds none. */
 const char *const *og_source_classes(const og_source *source, int *n);
+/* The columns that are read of a CSV file, joined by +; NULL: it is none, or + is in a name. */
+const char *og_source_columns(const og_source *source);
 /* The elements, where all lie in memory; else NULL: read sample by sample. */
 const og_array *og_source_array(const og_source *source);
 bool og_source_holds_floats(const og_source *source);

@@ -3,15 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tools/ongrad/bindings.h"
+#include "tools/ongrad/as_trained.h"
+#include "tools/ongrad/class_names.h"
 #include "tools/ongrad/say.h"
 
 enum { MOST_SOURCES = 64 };
-
-static og__binding *binding_at(const og__bindings *b, int i)
-{
-    return i < b->n_inputs ? &b->inputs[i] : &b->targets[i - b->n_inputs];
-}
 
 /* ---- opening */
 
@@ -21,21 +17,11 @@ static int rank_of_input(const og__bindings *b, int i)
     return i < b->n_inputs && og_model_input(b->model, i, &info) == OG_OK ? info.rank : 0;
 }
 
-/* Frames a second that the model was trained on; 0: it does not say. */
-static double trained_rate(const og__bindings *b, const char *input)
-{
-    og_text key = {0};
-    og_text_printf(&key, "ongrad.rate.%s", input);
-    const char *rate = key.s ? og_model_metadata(b->model, key.s) : NULL;
-    og_text_free(&key);
-    return rate ? strtod(rate, NULL) : 0;
-}
-
 /* The errors of all are added to one report. */
 static void open_all(og__bindings *b, og_error *report)
 {
     for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
-        og__binding *s = binding_at(b, i);
+        og__binding *s = og__binding_at(b, i);
         const char *option = i < b->n_inputs ? b->data_option : b->target_option;
         og_error error = {0};
         int64_t dims[OG_MAX_RANK];
@@ -43,11 +29,16 @@ static void open_all(og__bindings *b, og_error *report)
             continue;
         s->keyed_rate = s->options.rate > 0;
         s->options.clips = rank_of_input(b, i) == 5;
-        if (i < b->n_inputs && s->options.rate == 0)
-            s->options.rate = trained_rate(b, s->name);
-        s->source = og_source_open(s->path, &s->options, &error);
+        if (!og__as_trained_options(b, i))
+            og_fail_memory(&error, 0, s->name);
+        else
+            s->source = og_source_open(s->path, &s->options, &error);
+        if (s->source)
+            og__as_trained_scale(b, i);
         if (!s->source)
-            og_fail_also(report, error.status, "--%s: %s", option, og_error_text(&error));
+            og_fail_also(report, error.status, "--%s: %s%s%s", option, og_error_text(&error),
+                         s->columns_as_trained ? "; the model was trained on columns=" : "",
+                         s->columns_as_trained ? s->columns : "");
         else if (og_source_dims(s->source, dims) == 0)
             og_fail_also(report, OG_INVALID_DATA, "--%s: %s holds one number, not samples", option,
                          s->path);
@@ -66,8 +57,8 @@ static int merge_folders(og__bindings *b)
     int n = 0;
     og_error error = {0};
     for (int i = 0; i < b->n_inputs + b->n_targets && n < MOST_SOURCES; i++)
-        if (binding_at(b, i)->source)
-            sources[n++] = binding_at(b, i)->source;
+        if (og__binding_at(b, i)->source)
+            sources[n++] = og__binding_at(b, i)->source;
     return og_sources_merge_folders(sources, n, &error) == OG_OK
                ? OG__EXIT_DONE
                : og__say_failure(b->command, &error);
@@ -107,8 +98,6 @@ static int read_labels(og__bindings *b, int t)
     return OG__EXIT_DONE;
 }
 
-enum { MOST_CLASSES = 1 << 16 };
-
 /* Labels counted by the classes of training where this validates, or by those in the model's
  * metadata where it is not trained. */
 static int match_classes(og__bindings *b, int t)
@@ -120,23 +109,20 @@ static int match_classes(og__bindings *b, int t)
     (void)og_source_classes(s, &n_own);
     if (!n_own)
         return OG__EXIT_DONE;
-    const char *text = og_model_metadata(b->model, "ongrad.classes");
+    og__class_names trained = {0};
     if (b->base)
         classes = og_source_classes(b->base->targets[t].source, &n);
     else if (!strcmp(b->command, "train"))
         return OG__EXIT_DONE;
-    char *copy = !classes && text ? strdup(text) : NULL;
-    const char **lines = copy ? calloc(MOST_CLASSES, sizeof *lines) : NULL;
-    for (char *line = copy; lines && line && n < MOST_CLASSES;) {
-        char *end = strchr(line, '\n');
-        if (end)
-            *end = '\0';
-        lines[n++] = line;
-        line = end ? end + 1 : NULL;
+    if (!classes && !og__class_names_read(b->model, &trained))
+        og_fail_memory(&error, 0, "classes");
+    if (!classes) {
+        classes = trained.names;
+        n = trained.n;
     }
-    og_status status = n ? og_source_set_classes(s, classes ? classes : lines, n, &error) : OG_OK;
-    free(lines);
-    free(copy);
+    og_status status =
+        n && error.status == OG_OK ? og_source_set_classes(s, classes, n, &error) : error.status;
+    og__class_names_free(&trained);
     og_error_prefix(&error, "--%s %s", b->target_option, b->targets[t].path);
     return status == OG_OK ? OG__EXIT_DONE : og__say_failure(b->command, &error);
 }
@@ -173,7 +159,7 @@ static int pair_all(og__bindings *b, const og__arguments *a)
     int which[MOST_SOURCES], n = 0;
     og_error error = {0};
     for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
-        const og__binding *s = binding_at(b, i);
+        const og__binding *s = og__binding_at(b, i);
         if (!s->source || n == MOST_SOURCES)
             continue;
         which[n] = i;
@@ -188,7 +174,7 @@ static int pair_all(og__bindings *b, const og__arguments *a)
         return og__say_failure(b->command, &error);
     b->samples = b->pairing.samples;
     for (int k = 0; k < n && b->pairing.rows; k++)
-        binding_at(b, which[k])->rows = b->pairing.rows[k];
+        og__binding_at(b, which[k])->rows = b->pairing.rows[k];
     for (int i = 0; i < b->n_inputs; i++)
         if (b->inputs[i].mask)
             b->inputs[i].rows = b->inputs[b->inputs[i].masked].rows;
@@ -246,8 +232,8 @@ static bool take_part(og__bindings *b, const og__bindings *base, const bool *val
     b->rows = calloc((size_t)b->n_rows + 1, sizeof *b->rows);
     int64_t n = 0;
     for (int i = 0; b->rows && i < b->n_rows; i++) {
-        const int64_t *rows = binding_at(base, i)->rows;
-        if (!og__binding_reads(binding_at(base, i)))
+        const int64_t *rows = og__binding_at(base, i)->rows;
+        if (!og__binding_reads(og__binding_at(base, i)))
             continue;
         b->rows[i] = malloc(((size_t)base->samples + 1) * sizeof **b->rows);
         if (!b->rows[i])
@@ -258,7 +244,7 @@ static bool take_part(og__bindings *b, const og__bindings *base, const bool *val
                 b->rows[i][n++] = rows ? rows[k] : k;
     }
     for (int i = 0; b->rows && i < b->n_rows; i++)
-        binding_at(b, i)->rows = b->rows[i];
+        og__binding_at(b, i)->rows = b->rows[i];
     b->samples = n;
     return b->rows != NULL;
 }

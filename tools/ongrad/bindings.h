@@ -16,13 +16,14 @@ typedef struct og__binding {
     bool keyed_rate;     /* a rate was given, not the model's */
     bool shares;         /* the source is another binding's */
     bool constant;
-    double value;        /* of the constant */
-    bool mask;           /* of the lengths of input `mask_of` */
-    char *mask_of;       /* its name; NULL: the one whose lengths differ */
-    int masked;          /* which input that is */
-    bool raw;            /* pictures whose values are class labels */
-    double scale, shift; /* x' = x × scale + shift */
-    bool scaled;         /* by a key of the user's */
+    double value;                               /* of the constant */
+    bool mask;                                  /* of the lengths of input `mask_of` */
+    char *mask_of;                              /* its name; NULL: the one whose lengths differ */
+    int masked;                                 /* which input that is */
+    bool raw;                                   /* pictures whose values are class labels */
+    double scale, shift;                        /* x' = x × scale + shift */
+    bool scaled;                                /* by a key of the user's */
+    bool scaled_as_trained, columns_as_trained; /* as_trained.h */
     const int64_t *rows; /* sample i is sample rows[i] of the source; NULL: sample i */
 } og__binding;
 
@@ -51,6 +52,11 @@ void og__bindings_free(og__bindings *b);
 static inline bool og__binding_reads(const og__binding *b)
 {
     return b->source || b->mask;
+}
+/* Of inputs and then targets, number i. */
+static inline og__binding *og__binding_at(const og__bindings *b, int i)
+{
+    return i < b->n_inputs ? &b->inputs[i] : &b->targets[i - b->n_inputs];
 }
 /* What the data set is told of it: `info` says what the model takes. A mask has no source yet. */
 og_field og__binding_field(const og__binding *b, const og_tensor_info *info, int64_t samples);

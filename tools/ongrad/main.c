@@ -14,7 +14,7 @@ const og__command og__command_table[] = {
     {"eval", OG__EVAL, "[MODEL.onnx]",
      "Print the loss, and the accuracy where there is one, on data.",
      "ongrad eval trained.onnx --data x.npy --target y.npy --loss cross_entropy", og__command_eval},
-    {"predict", OG__PREDICT, "MODEL.onnx", "Write the model's outputs for data as .npy.",
+    {"predict", OG__PREDICT, "MODEL.onnx", "Write the model's outputs for data as .npy or .csv.",
      "ongrad predict trained.onnx --data x.npy -o y.npy", og__command_predict},
     {"inspect", OG__INSPECT, "[MODEL.onnx]",
      "List nodes, shapes, parameters and FLOPs, or draw the graph.",

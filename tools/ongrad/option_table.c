@@ -173,8 +173,7 @@ static const og__row own_rows[] = {
      output},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
       "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
-      "predictions.npy (one "
-      "output) or "
+      "predictions.npy (one output; FILE.csv: a table with the names of samples and classes) or "
       "predictions/ (several)"},
      OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW,
      output,

@@ -1,5 +1,5 @@
-/* ongrad predict: the outputs for a data set, each a .npy. All of an output is held in memory until
- * it is written. */
+/* ongrad predict: the outputs for a data set, each a .npy, or one as a table. All of an output is
+ * held in memory until it is written. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "runtime/base/checked.h"
+#include "tools/ongrad/prediction_table.h"
 #include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -36,10 +37,10 @@ static char *path_of(const char *folder, const char *output)
     return path.s;
 }
 
-static bool ends_in_npy(const char *path)
+static bool ends_in(const char *path, const char *ending)
 {
-    size_t n = strlen(path);
-    return n > 4 && !strcmp(path + n - 4, ".npy");
+    size_t n = strlen(path), m = strlen(ending);
+    return n > m && !strcmp(path + n - m, ending);
 }
 
 /* Where outputs go: one file, or a folder of them. */
@@ -49,11 +50,16 @@ static int choose_paths(const og__run *run, prediction *p, int n)
     const char *path = given ? given : n == 1 ? "predictions.npy" : "predictions";
     struct stat info;
     bool is_folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-    if (ends_in_npy(path) && !is_folder) {
+    if ((ends_in(path, ".npy") || ends_in(path, ".csv")) && !is_folder) {
         if (n > 1)
             return og__say_error(
                 run->command, OG__EXIT_USAGE,
                 "--output %s is one file, but the model has %d outputs; name a folder", path, n);
+        if (ends_in(path, ".csv") && p[0].info.rank > 2)
+            return og__say_error(run->command, OG__EXIT_USAGE,
+                                 "--output %s: a table has rows and columns, but output \"%s\" has "
+                                 "%d axes; name a .npy file",
+                                 path, p[0].info.name, p[0].info.rank);
         p[0].path = strdup(path);
         return p[0].path ? og__run_check_writable(run, "--output", path)
                          : og__say_error(run->command, OG__EXIT_FAILED, "out of memory");
@@ -123,43 +129,98 @@ static int run_batches(og__run *run, og__feed *feed, prediction *p, int n, void 
     return OG__EXIT_DONE;
 }
 
-static int write_all(const og__run *run, const prediction *p, int n)
+/* The names of the samples that have a row, in *names, which the caller frees; NULL where samples
+ * have no names. */
+static int name_rows(const og__run *run, const og__feed *feed, const char ***names)
 {
-    for (int i = 0; i < n; i++) {
-        og_error error = {0};
-        if (og_npy_write(p[i].path, p[i].info.dtype, p[i].info.rank, p[i].info.dims, p[i].data,
-                         &error) != OG_OK)
-            return og__say_failure(run->command, &error);
-        og_text shape = {0};
-        og__shape_text(&shape, &p[i].info);
-        if (!run->quiet)
-            og__say("%s: output %s %s %s", p[i].path, p[i].info.name, shape.s ? shape.s : "",
-                    og_dtype_name(p[i].info.dtype));
-        og_text_free(&shape);
-    }
+    const og_pairing *pairs = &run->data.pairing;
+    int64_t n = 0;
+    *names = NULL;
+    if (!pairs->names)
+        return OG__EXIT_DONE;
+    const char **rows = malloc(((size_t)pairs->samples + 1) * sizeof *rows);
+    if (!rows)
+        return og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the names");
+    for (int64_t i = 0; i < pairs->samples; i++)
+        if (!og_dataset_is_unreadable(feed->set, i))
+            rows[n++] = pairs->names[i];
+    *names = rows;
     return OG__EXIT_DONE;
 }
 
-/* Which row is which sample: names beside the outputs, a line each; nothing where samples have no
- * names. */
-static int write_names(const og__run *run, const og__feed *feed, const prediction *p)
+static int write_output(const og__run *run, const prediction *p, const char *const *names,
+                        const og__class_names *classes)
 {
-    const og_pairing *pairs = &run->data.pairing;
-    og_text names = {0}, path = {0};
-    const char *dot = strrchr(p[0].path, '.');
-    if (!pairs->names)
-        return OG__EXIT_DONE;
-    for (int64_t i = 0; i < pairs->samples; i++)
-        if (!og_dataset_is_unreadable(feed->set, i))
-            og_text_printf(&names, "%s\n", pairs->names[i]);
-    og_text_printf(&path, "%.*s.names.txt", (int)(dot - p[0].path), p[0].path);
-    int status = path.s && !names.failed
-                     ? og__write_file(run->command, &names, path.s)
+    og_error error = {0};
+    if (ends_in(p->path, ".csv")) {
+        og_text table = {0};
+        og__prediction_table(&p->info, p->data, names, classes, &table);
+        int status = table.failed ? og__say_error(run->command, OG__EXIT_FAILED,
+                                                  "out of memory for %s", p->path)
+                                  : og__write_file(run->command, &table, p->path);
+        og_text_free(&table);
+        OG__TRY(status);
+    } else if (og_npy_write(p->path, p->info.dtype, p->info.rank, p->info.dims, p->data, &error) !=
+               OG_OK) {
+        return og__say_failure(run->command, &error);
+    }
+    og_text shape = {0};
+    og__shape_text(&shape, &p->info);
+    if (!run->quiet)
+        og__say("%s: output %s %s %s", p->path, p->info.name, shape.s ? shape.s : "",
+                og_dtype_name(p->info.dtype));
+    og_text_free(&shape);
+    return OG__EXIT_DONE;
+}
+
+/* A name a line, to PATH.ENDING instead of PATH.npy. */
+static int write_lines(const og__run *run, const char *npy, const char *ending,
+                       const char *const *names, int64_t n, const char *what)
+{
+    og_text lines = {0}, path = {0};
+    for (int64_t i = 0; i < n; i++)
+        og_text_printf(&lines, "%s\n", names[i]);
+    og_text_printf(&path, "%.*s.%s", (int)(strrchr(npy, '.') - npy), npy, ending);
+    int status = path.s && !lines.failed
+                     ? og__write_file(run->command, &lines, path.s)
                      : og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the names");
     if (status == OG__EXIT_DONE && !run->quiet)
-        og__say("%s: the samples' names, a line a row", path.s);
-    og_text_free(&names);
+        og__say("%s: the %s", path.s, what);
+    og_text_free(&lines);
     og_text_free(&path);
+    return status;
+}
+
+/* Beside .npy: which row is which sample, where samples have names, and which column is which
+ * class, where the model names them. */
+static int write_all(const og__run *run, const prediction *p, int n, const char *const *names,
+                     const og__class_names *classes)
+{
+    for (int i = 0; i < n; i++)
+        OG__TRY(write_output(run, &p[i], names, classes));
+    if (n == 0 || ends_in(p[0].path, ".csv"))
+        return OG__EXIT_DONE;
+    if (names)
+        OG__TRY(write_lines(run, p[0].path, "names.txt", names, p[0].info.dims[0],
+                            "samples' names, a line a row"));
+    for (int i = 0; i < n; i++)
+        if (og__has_classes(&p[i].info, classes))
+            OG__TRY(write_lines(run, p[i].path, "classes.txt", classes->names, classes->n,
+                                "classes' names, a line a column"));
+    return OG__EXIT_DONE;
+}
+
+static int write_predictions(const og__run *run, const og__feed *feed, const prediction *p, int n)
+{
+    const char **names;
+    og__class_names classes;
+    int status = name_rows(run, feed, &names);
+    if (!og__class_names_read(run->model, &classes) && status == OG__EXIT_DONE)
+        status = og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the classes");
+    if (status == OG__EXIT_DONE)
+        status = write_all(run, p, n, names, &classes);
+    og__class_names_free(&classes);
+    free(names);
     return status;
 }
 
@@ -179,8 +240,7 @@ static int predict(og__run *run, og__feed *feed, prediction *p, int n, void **bu
     }
     OG__TRY(run_batches(run, feed, p, n, buffers));
     og__feed_say_unreadable(feed, "and have no row");
-    OG__TRY(write_all(run, p, n));
-    OG__TRY(write_names(run, feed, p));
+    OG__TRY(write_predictions(run, feed, p, n));
     og__next next = {0};
     og__next_line(&next, "inspect", run->arguments->model);
     og__next_say(&next, run->quiet);

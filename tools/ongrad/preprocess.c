@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/ongrad/as_trained.h"
+#include "tools/ongrad/class_names.h"
 #include "tools/ongrad/say.h"
 
 /* What is kept in the model's metadata, as ongrad.NAME. */
@@ -94,19 +96,14 @@ static int keep(og__run *run, const char *key, const char *value)
                                                                   : og__run_failed(run);
 }
 
-/* A line a class. */
 static int keep_classes(og__run *run)
 {
     for (int t = 0; t < run->data.n_targets; t++) {
         int n;
         const char *const *classes = og_source_classes(run->data.targets[t].source, &n);
-        og_text text = {0};
-        for (int i = 0; i < n; i++)
-            og_text_printf(&text, "%s%s", i ? "\n" : "", classes[i]);
-        int status = n ? keep(run, "ongrad.classes", text.s ? text.s : "") : OG__EXIT_DONE;
-        og_text_free(&text);
         if (n)
-            return status;
+            return og__class_names_keep(run->model, classes, n) ? OG__EXIT_DONE
+                                                                : og__run_failed(run);
     }
     return OG__EXIT_DONE;
 }
@@ -119,17 +116,6 @@ int og__preprocess_keep(og__run *run)
         snprintf(key, sizeof key, "ongrad.%s", kept[i]);
         OG__TRY(keep(run, key, value_of(run, kept[i], &where)));
     }
-    for (int i = 0; i < run->data.n_inputs; i++) {
-        const og__binding *b = &run->data.inputs[i];
-        og_text rate = {0}, name = {0};
-        if (!b->source || b->options.rate <= 0)
-            continue;
-        og_text_printf(&name, "ongrad.rate.%s", b->name);
-        og_text_printf(&rate, "%g", b->options.rate);
-        int status = keep(run, name.s ? name.s : "", rate.s ? rate.s : "");
-        og_text_free(&name);
-        og_text_free(&rate);
-        OG__TRY(status);
-    }
+    OG__TRY(og__as_trained_keep(run));
     return keep_classes(run);
 }

@@ -88,8 +88,9 @@ static void add_source(og_text *out, const og__binding *b)
     (void)og_source_classes(b->source, &classes);
     if (classes)
         og_text_printf(out, ", %d classes", classes);
-    if (b->scaled)
-        og_text_printf(out, " x %g %+g", b->scale, b->shift);
+    if (b->scaled || b->scaled_as_trained)
+        og_text_printf(out, " x %g %+g%s", b->scale, b->shift,
+                       b->scaled_as_trained ? " (as the model was trained)" : "");
     if (*og_source_note(b->source))
         og_text_printf(out, " (%s)", og_source_note(b->source));
 }
@@ -114,8 +115,12 @@ void og__report_stored_values(const og__bindings *b, const og_tensor_info *input
         const og__binding *source = &b->inputs[i];
         bool is_float = inputs[i].dtype == OG_FLOAT || inputs[i].dtype == OG_DOUBLE ||
                         inputs[i].dtype == OG_FLOAT16 || inputs[i].dtype == OG_BFLOAT16;
-        if (source->source && !source->scaled && is_float &&
-            !og_source_is_pictures(source->source) && og_source_dtype(source->source) == OG_UINT8)
+        if (source->scaled_as_trained && strcmp(b->command, "train") != 0)
+            og__say("  %-11s %s: x %g %+g (as the model was trained)", "", source->name,
+                    source->scale, source->shift);
+        else if (source->source && !source->scaled && !source->scaled_as_trained && is_float &&
+                 !og_source_is_pictures(source->source) &&
+                 og_source_dtype(source->source) == OG_UINT8)
             og__say("  %-11s %s: values as stored, 0…255; --data %s=%s,scale=255 divides them", "",
                     source->name, source->name, source->path);
     }
