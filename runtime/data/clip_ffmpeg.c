@@ -1,10 +1,18 @@
 /* Frames of a video by FFmpeg. The frame shown at each wanted time is taken: without a rate, the
- * middles of equal parts of the clip; with one, so many a second. Decoding runs forward, and jumps
+ * middles of equal parts of the clip; with one, so many a second. Where clips are padded, those
+ * that end before are shorter. Decoding runs forward, and jumps
  * to a key frame where the next wanted time is far. Files are read through one function, so that
  * no file names another, and time at the disk is told from time decoding. */
 #include "runtime/data/reader.h"
 
 #ifndef OG_HAS_FFMPEG
+og_status og__clip_length(const char *path, const og__want *want, og__scratch *s, int64_t *length,
+                          og_error *error)
+{
+    *length = 0;
+    return og__clip_decode(path, want, s, NULL, error);
+}
+
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *s,
                           og__sample *sample, og_error *error)
 {
@@ -287,19 +295,33 @@ static og_status take_frame(clip *c, const og__want *want, int64_t k, int *width
     return og__ffmpeg_rgb(f, *width, *height, out, c->scratch, error);
 }
 
+/* How many of the wanted frames a clip of that many seconds has: those that begin before its end,
+ * or without a rate each of its own once. */
+static int64_t frames_of(const clip *c, const og__want *want, double duration)
+{
+    double rate = want->rate > 0 ? want->rate : av_q2d(c->stream->avg_frame_rate);
+    bool known =
+        want->rate > 0 || (c->stream->avg_frame_rate.num > 0 && c->stream->avg_frame_rate.den > 0);
+    if (!want->pads || !known || duration <= 0 || duration * rate >= (double)want->frames)
+        return want->frames;
+    int64_t n = (int64_t)(want->rate > 0 ? ceil(duration * rate - 0.5) : rint(duration * rate));
+    return n < 1 ? 1 : n;
+}
+
 static og_status decode_all(clip *c, const og__want *want, og__sample *sample, og_error *error)
 {
     double duration = duration_of(c), held = 0, from = 0, step;
     int width = 0, height = 0, code = 1;
     if (duration <= 0)
         duration = measure(c);
-    step = duration / (double)want->frames;
+    int64_t frames = frames_of(c, want, duration);
+    step = duration / (double)frames;
     if (want->rate > 0) {
         step = 1 / want->rate;
         from = fmax(0, (duration - step * (double)want->frames) * want->geometry->start);
     }
     bool ended = false;
-    for (int64_t k = 0; k < want->frames; k++) {
+    for (int64_t k = 0; k < frames; k++) {
         double at = from + ((double)k + 0.5) * step;
         if (!ended && at - held > far_seconds && key_frame_between(c, held, at) && jump(c, at)) {
             og__ff.av_frame_unref(c->frame);
@@ -316,8 +338,26 @@ static og_status decode_all(clip *c, const og__want *want, og__sample *sample, o
                            duration);
         OG_TRY(take_frame(c, want, k, &width, &height, error));
     }
-    *sample = (og__sample){c->scratch->sample.p, 4, {want->frames, height, width, 3}};
+    *sample = (og__sample){c->scratch->sample.p, 4, {frames, height, width, 3}};
     return OG_OK;
+}
+
+og_status og__clip_length(const char *path, const og__want *want, og__scratch *scratch,
+                          int64_t *length, og_error *error)
+{
+    clip c = {.fd = -1, .scratch = scratch};
+    OG_TRY(og__ffmpeg_open(error));
+    og_status status = open_file(&c, path, error);
+    if (status == OG_OK)
+        status = open_format(&c, error);
+    if (status == OG_OK)
+        status = open_codec(&c, error);
+    if (status == OG_OK) {
+        double duration = duration_of(&c);
+        *length = frames_of(&c, want, duration > 0 ? duration : measure(&c));
+    }
+    close_clip(&c);
+    return status;
 }
 
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *scratch,

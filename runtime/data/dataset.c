@@ -196,10 +196,11 @@ static void return_scratch(const og_dataset *set, og__scratch *s)
 static const char *file_of(const og__field *f, int64_t row)
 {
     int64_t first, count;
-    if (!f->source || !f->source->files)
+    const og_source *s = f->source && f->source->of ? f->source->of : f->source;
+    if (!s || !s->files)
         return NULL;
-    og__source_files(f->source, row, &first, &count);
-    return count > 1 ? f->source->keys[row] : f->source->files[first];
+    og__source_files(s, row, &first, &count);
+    return count > 1 ? s->keys[row] : s->files[first];
 }
 
 /* "FOLDER/FILE: why" */

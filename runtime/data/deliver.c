@@ -147,7 +147,8 @@ og_status og__deliver_pictures(const og_source *source, int64_t row, const og__l
         g = og__geometry_of(m->transforms, m->seed, m->epoch, m->sample, l->height, l->width);
         change = og__color_change_of(m->transforms, m->seed, m->epoch, m->sample);
     }
-    og__want want = {.frames = l->frames, .rate = rate, .geometry = &g, .labels = raw};
+    og__want want = {
+        .frames = l->frames, .rate = rate, .geometry = &g, .pads = source->pads, .labels = raw};
     og__sample s = {0};
     OG_TRY(source->type->read(source, row, &want, scratch, &s, error));
     double start = og__seconds_now();
@@ -164,7 +165,10 @@ og_status og__deliver_pictures(const og_source *source, int64_t row, const og__l
                            error));
     float *frame = scratch->work.p, *to = direct ? out : frame + work;
     og__rect part = og__geometry_part(&g, width, height);
-    for (int64_t k = 0; k < frames; k++) {
+    const double whole[4] = {0, 0, 1, 1};
+    for (int64_t k = s.dims[0]; k < frames; k++)
+        erase(l, whole, to + k * l->frame_step);
+    for (int64_t k = 0; k < frames && k < s.dims[0]; k++) {
         OG_TRY(og__resample(in + k * height * width * 3, height, width, part, g.flip_x, g.flip_y,
                             l->height, l->width, frame, scratch, error));
         og__color_apply(&change, l->height, l->width, frame, frame + 3 * pixels);

@@ -117,10 +117,15 @@ static og_status read_mask(const og_source *s, int64_t index, const og__want *wa
                            og__scratch *scratch, og__sample *sample, og_error *error)
 {
     og__sample of;
-    int64_t steps = s->dims[1];
+    int64_t steps = s->dims[1], length;
     (void)want;
-    OG_TRY(s->of->type->read(s->of, index, NULL, scratch, &of, error));
-    int64_t length = of.rank ? of.dims[0] : 1;
+    if (s->of->type->length) {
+        og__want clip = {.frames = steps, .rate = s->of->options.rate, .pads = s->of->pads};
+        OG_TRY(s->of->type->length(s->of, index, &clip, scratch, &length, error));
+    } else {
+        OG_TRY(s->of->type->read(s->of, index, NULL, scratch, &of, error));
+        length = of.rank ? of.dims[0] : 1;
+    }
     OG_TRY(og__buffer_need(&scratch->rows, (size_t)steps * sizeof(float), "a mask", error));
     float *mask = scratch->rows.p;
     for (int64_t i = 0; i < steps; i++)
@@ -130,6 +135,11 @@ static og_status read_mask(const og_source *s, int64_t index, const og__want *wa
 }
 
 static const og__source_type mask_type = {"mask", false, read_mask};
+
+void og_source_pad(og_source *source)
+{
+    source->pads = true;
+}
 
 og_source *og_source_mask(const og_source *of, int64_t steps, og_error *error)
 {

@@ -69,8 +69,8 @@ static og_status decode_video(const og_source *s, int64_t file, const og__want *
     return status;
 }
 
-/* `count` images as the frames of a clip: spread evenly, or where there are fewer, repeated. Frames
- * of other sizes than the first are errors. */
+/* `count` images as the frames of a clip: spread evenly, or where there are fewer, repeated, or all
+ * there are. Frames of other sizes than the first are errors. */
 static og_status decode_frames(const og_source *s, int64_t first, int64_t count,
                                const og__want *want, og__scratch *scratch, og__sample *sample,
                                og_error *error)
@@ -78,14 +78,14 @@ static og_status decode_frames(const og_source *s, int64_t first, int64_t count,
     og__want one = *want;
     one.frames = 0;
     size_t bytes = 0;
-    for (int64_t k = 0; k < want->frames; k++) {
-        int64_t at = (2 * k + 1) * count / (2 * want->frames);
+    int64_t frames = want->pads && count < want->frames ? count : want->frames;
+    for (int64_t k = 0; k < frames; k++) {
+        int64_t at = (2 * k + 1) * count / (2 * frames);
         OG_TRY(decode_image(s, first + at, &one, scratch, sample, error));
         size_t frame = (size_t)(sample->dims[1] * sample->dims[2] * sample->dims[3]);
         if (k == 0) {
             bytes = frame;
-            OG_TRY(
-                og__buffer_need(&scratch->pixels, bytes * (size_t)want->frames, "a clip", error));
+            OG_TRY(og__buffer_need(&scratch->pixels, bytes * (size_t)frames, "a clip", error));
         } else if (frame != bytes) {
             return og_fail(error, OG_INVALID_DATA,
                            "%s is %" PRId64 " x %" PRId64 ", not the size of the frames before",
@@ -94,7 +94,7 @@ static og_status decode_frames(const og_source *s, int64_t first, int64_t count,
         memcpy((char *)scratch->pixels.p + (size_t)k * bytes, sample->data, bytes);
     }
     sample->data = scratch->pixels.p;
-    sample->dims[0] = want->frames;
+    sample->dims[0] = frames;
     return OG_OK;
 }
 
@@ -113,4 +113,17 @@ static og_status read_pictures(const og_source *s, int64_t index, const og__want
     return decode_image(s, first + count / 2, want, scratch, sample, error);
 }
 
-const og__source_type og__picture_files = {"pictures", true, read_pictures};
+static og_status count_frames(const og_source *s, int64_t index, const og__want *want,
+                              og__scratch *scratch, int64_t *length, og_error *error)
+{
+    char path[OG__PATH_BYTES];
+    int64_t first, count;
+    og__source_files(s, index, &first, &count);
+    *length = want->pads && count < want->frames ? count : want->frames;
+    if (count > 1 || !is_video(s->files[first]))
+        return OG_OK;
+    OG_TRY(og__file_path(s, first, path, error));
+    return og__clip_length(path, want, scratch, length, error);
+}
+
+const og__source_type og__picture_files = {"pictures", true, read_pictures, count_frames};

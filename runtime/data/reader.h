@@ -43,6 +43,7 @@ typedef struct og__want {
     int64_t frames; /* of a clip; 0: one image */
     double rate;    /* frames a second; 0: spread over the clip */
     const og__geometry *geometry;
+    bool pads; /* a clip with fewer frames is shorter; else some are taken twice */
     bool
         labels; /* a picture whose gray or palette values are class labels: [1, height, width, 1] */
 } og__want;
@@ -55,6 +56,10 @@ typedef struct og__source_type {
      * the geometry uses stays large enough. `want` is NULL for what are no pictures. Any thread. */
     og_status (*read)(const og_source *source, int64_t index, const og__want *want,
                       og__scratch *scratch, og__sample *sample, og_error *error);
+    /* How many frames of want->frames a read with want->pads gives. NULL: as many as the first axis
+     * of what is read has. */
+    og_status (*length)(const og_source *source, int64_t index, const og__want *want,
+                        og__scratch *scratch, int64_t *length, og_error *error);
 } og__source_type;
 
 struct og_source {
@@ -76,6 +81,7 @@ struct og_source {
     const char *columns; /* of CSV: og_source_columns */
     og_array *array;     /* owned; NULL: read sample by sample */
     const og_source *of; /* of a mask */
+    bool pads;           /* og_source_pad */
     og_text note;
 };
 
@@ -109,7 +115,9 @@ typedef struct og__decoder {
                         og__sample *sample, og_error *error);
 } og__decoder;
 extern const og__decoder og__jpeg_decoder, og__ffmpeg_decoder;
-/* want->frames frames of a video file. */
+/* want->frames frames of a video file; how many of them there are where it pads. */
+og_status og__clip_length(const char *path, const og__want *want, og__scratch *scratch,
+                          int64_t *length, og_error *error);
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *scratch,
                           og__sample *sample, og_error *error);
 void og__scaler_free(void *scaler);

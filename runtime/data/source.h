@@ -53,8 +53,11 @@ og_source *og_source_of_folders(const og_source *source, og_error *error);
  * that is not among them is an error. */
 og_status og_source_set_classes(og_source *source, const char *const *classes, int n,
                                 og_error *error);
-/* float32 [steps] a sample: 1 where `of` has an element of its first axis, 0 where it is padded.
- * `of` is not owned. NULL on error. */
+/* From here on a clip with fewer frames than are asked for, or that ends before the last of them at
+ * its rate, is followed by zeros; before, frames are taken twice. Nothing for other sources. */
+void og_source_pad(og_source *source);
+/* float32 [steps] a sample: 1 where `of` has an element of its first axis, or a clip that pads a
+ * frame, 0 where it is padded. `of` is not owned. NULL on error. */
 og_source *og_source_mask(const og_source *of, int64_t steps, og_error *error);
 
 /* A folder of images of one source that goes by the name of a sample of another becomes one

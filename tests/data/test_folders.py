@@ -440,6 +440,43 @@ def test_a_folder_of_images_is_a_clip(folder):
     assert shown(folder, "--data", "x") == [[1, 4, 7, 10]]  # 10 and 11 stand behind 9
 
 
+def masked(folder, *arguments):
+    """The numbers of the frames of each clip, and where the mask has ones; -1: zeros."""
+    folder.run("predict", "m.onnx", *arguments, "--data", "mask=mask", "--normalize", "none", "-o", "p", "-q")
+    y, z = np.load(folder / "p/y.npy"), np.load(folder / "p/z.npy")
+    blue = y[:, :, 2].mean((2, 3))
+    assert np.array_equal((y == 0).all((2, 3, 4)), z == 0)
+    return np.where(blue == 0, -1, np.rint(y[:, :, 0].mean((2, 3)) / 10)).astype(int).tolist(), z.tolist()
+
+
+@needs_media
+def test_a_mask_says_which_frames_a_clip_has(folder):
+    """With a mask, a clip that is too short is padded; a longer one is as without."""
+    nodes = [helper.make_node("Identity", ["x"], ["y"], "same"), helper.make_node("Identity", ["mask"], ["z"], "mask")]
+    folder.write("m.onnx", model(nodes, [value("x", ["batch", 5, 3, 4, 4]), value("mask", ["batch", 5])],
+                                 [value("y", ["batch", 5, 3, 4, 4]), value("z", ["batch", 5])]))
+    clips = {n: numbered(n) for n in (1, 3, 5, 20)}
+    for n, x in clips.items():
+        x[..., 2] = 255
+        folder.write(f"v/{n:02d}.avi", avi(x))  # 10 frames a second
+        for k in range(n):
+            folder.write(f"f/{n:02d}/{k}.png", png(x[k]))
+    frames = [[0, -1, -1, -1, -1], [0, 1, 2, -1, -1], [0, 1, 2, 3, 4], [2, 6, 10, 14, 18]]
+    masks = [[1, 0, 0, 0, 0], [1, 1, 1, 0, 0], [1] * 5, [1] * 5]
+    assert masked(folder, "--data", "x=v") == (frames, masks)
+    assert masked(folder, "--data", "x=f") == (frames, masks)
+    rated = masked(folder, "--data", "x=v,rate=5")
+    assert rated == ([[0, -1, -1, -1, -1], [1, -1, -1, -1, -1], [1, 3, -1, -1, -1], [6, 8, 10, 12, 14]],
+                     [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1] * 5])
+    folder.write("v/30.avi", b"junk")
+    r = folder.run("predict", "m.onnx", "--data", "x=v", "--data", "mask=mask", "-o", "p")
+    assert "1 sample could not be read" in r.stderr and "v/30.avi" in r.stderr
+    folder.write("m.onnx", model(nodes, [value("x", ["batch", 3, 4, 4]), value("mask", ["batch", 5])],
+                                 [value("y", ["batch", 3, 4, 4]), value("z", ["batch", 5])]))
+    folder.fails("predict", "m.onnx", "--data", "x=v", "--data", "mask=mask", parts=["a mask is of an input that reads a folder of .npy "
+                                                                                     "files, or clips"], status=2)
+
+
 @needs_media
 def test_a_folder_goes_by_the_name_of_a_file_beside_it(folder):
     nodes = [helper.make_node("Identity", [n], [f"y_{n}"], n) for n in ("v", "f")]

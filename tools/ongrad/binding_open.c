@@ -136,7 +136,7 @@ static int find_masked(og__bindings *b, int i)
     for (int k = 0; s->mask && k < b->n_inputs; k++) {
         const og__binding *other = &b->inputs[k];
         bool fits = other->source && !og_source_array(other->source) &&
-                    !og_source_is_pictures(other->source);
+                    (!og_source_is_pictures(other->source) || rank_of_input(b, k) == 5);
         if (fits && (s->mask_of ? og__same_name(s->mask_of, other->name)
                                 : s->masked < 0 || og_source_has_lengths(other->source)))
             s->masked = k;
@@ -144,9 +144,11 @@ static int find_masked(og__bindings *b, int i)
     if (s->mask && s->masked < 0)
         return og__say_error(b->command, OG__EXIT_USAGE,
                              "--%s %s=mask%s%s: a mask is of an input that reads a folder of .npy "
-                             "files",
+                             "files, or clips",
                              b->data_option, s->name, s->mask_of ? ":" : "",
                              s->mask_of ? s->mask_of : "");
+    if (s->mask)
+        og_source_pad(b->inputs[s->masked].source);
     return OG__EXIT_DONE;
 }
 
