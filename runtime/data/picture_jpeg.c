@@ -44,7 +44,9 @@ static og_status decompress(tjhandle handle, og__bytes file, const og__want *wan
     OG_TRY(og__check_picture_size(width, height, error));
     if (space == TJCS_CMYK || space == TJCS_YCCK)
         return og__ffmpeg_decoder.decode(file, want, s, sample, error);
-    tjscalingfactor f = choose_factor(og__geometry_scale(want->geometry, width, height));
+    tjscalingfactor f =
+        choose_factor(want->turned ? og__geometry_scale(want->geometry, height, width)
+                                   : og__geometry_scale(want->geometry, width, height));
     width = TJSCALED(width, f);
     height = TJSCALED(height, f);
     OG_TRY(og__buffer_need(&s->sample, (size_t)width * (size_t)height * 3, "a picture", error));

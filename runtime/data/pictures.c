@@ -45,11 +45,16 @@ static og_status decode_image(const og_source *s, int64_t file, const og__want *
         if (decoders[i]->takes(bytes))
             decoder = decoders[i];
     double start = og__seconds_now();
+    int orientation = status == OG_OK ? og__orientation(bytes) : 1;
+    og__want upright = *want;
+    upright.turned = orientation > 4;
     if (decoder)
-        status = decoder->decode(bytes, want, scratch, sample, &own);
+        status = decoder->decode(bytes, &upright, scratch, sample, &own);
     else if (status == OG_OK)
         status = og_fail(&own, OG_INVALID_DATA,
                          "not an image: JPEG, PNG, WebP, BMP, TIFF and PNM are read");
+    if (status == OG_OK)
+        status = og__turn(orientation, scratch, sample, &own);
     scratch->decode += og__seconds_now() - start;
     if (status != OG_OK && s->first)
         og_error_prefix(&own, "%s", s->files[file]);

@@ -43,7 +43,8 @@ typedef struct og__want {
     int64_t frames; /* of a clip; 0: one image */
     double rate;    /* frames a second; 0: spread over the clip */
     const og__geometry *geometry;
-    bool pads; /* a clip with fewer frames is shorter; else some are taken twice */
+    bool turned; /* height and width change places once it is decoded (orientation.c) */
+    bool pads;   /* a clip with fewer frames is shorter; else some are taken twice */
     bool
         labels; /* a picture whose gray or palette values are class labels: [1, height, width, 1] */
 } og__want;
@@ -121,6 +122,10 @@ og_status og__clip_length(const char *path, const og__want *want, og__scratch *s
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *scratch,
                           og__sample *sample, og_error *error);
 void og__scaler_free(void *scaler);
+/* 1 (as it is) to 8, by the EXIF of a JPEG; 1 where it says nothing, or of any other file. */
+int og__orientation(og__bytes file);
+/* The picture that lies in scratch->sample, upright; it still does. */
+og_status og__turn(int orientation, og__scratch *scratch, og__sample *sample, og_error *error);
 /* Refuses sizes that no picture has, before anything is allocated. */
 og_status og__check_picture_size(int64_t width, int64_t height, og_error *error);
 

@@ -1,5 +1,5 @@
-"""Files of data for tests, written without any package but numpy: PNG, BMP, uncompressed AVI, .npy folders; and the command
-run in a folder of its own. Images and videos need a build with FFmpeg's libraries: `needs_media` skips where it has none.
+"""Files of data for tests, written without any package but numpy: PNG, JPEG, BMP, uncompressed AVI, .npy folders; and the
+command run in a folder of its own. Images and videos need a build with FFmpeg's libraries: `needs_media` skips where it has none.
 """
 import os
 import struct
@@ -26,6 +26,66 @@ def png(pixels):
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+ZIGZAG = sorted(((y, x) for y in range(8) for x in range(8)), key=lambda p: (p[0] + p[1], p[(p[0] + p[1] + 1) % 2]))
+COSINES = np.sqrt((1 + (np.arange(8)[:, None] > 0)) / 8) * np.cos(np.pi / 16 * np.arange(8)[:, None] * (2 * np.arange(8) + 1))
+
+
+def segment(marker, data):
+    return bytes([0xff, marker]) + struct.pack(">H", len(data) + 2) + data
+
+
+def jpeg(pixels, extra=b""):
+    """uint8 [height, width, 3], multiples of 8, as the bytes of a baseline JPEG with next to no loss; extra: segments behind
+    its beginning. Codes are of 4 bits for the sizes of DC, of 8 for all (run, size) of AC."""
+    pixels = np.asarray(pixels, float)
+    height, width = pixels.shape[:2]
+    ycc = pixels @ np.array([[.299, -.168736, .5], [.587, -.331264, -.418688], [.114, .5, -.081312]]) - [128, 0, 0]
+    symbols = [16 * run + size for run in range(16) for size in range(1, 11)] + [0, 0xf0]
+    code = {s: i for i, s in enumerate(symbols)}
+    bits, dc = [], [0, 0, 0]
+
+    def put(value, length):
+        if length:
+            bits.append(format(int(value) & ((1 << length) - 1), f"0{length}b"))
+
+    def number(v):
+        size = int(abs(v)).bit_length()
+        return size, v if v >= 0 else v + (1 << size) - 1
+
+    for y in range(0, height, 8):
+        for x in range(0, width, 8):
+            for c in range(3):
+                block = np.rint(COSINES @ ycc[y:y + 8, x:x + 8, c] @ COSINES.T).astype(int)
+                values = [block[p] for p in ZIGZAG]
+                size, value = number(values[0] - dc[c])
+                dc[c] = values[0]
+                put(size, 4)
+                put(value, size)
+                run = 0
+                for v in values[1:]:
+                    if v == 0:
+                        run += 1
+                        continue
+                    while run > 15:
+                        put(code[0xf0], 8)
+                        run -= 16
+                    size, value = number(v)
+                    put(code[16 * run + size], 8)
+                    put(value, size)
+                    run = 0
+                if run:
+                    put(code[0], 8)
+    text = "".join(bits)
+    text += "1" * (-len(text) % 8)
+    data = bytes(int(text[i:i + 8], 2) for i in range(0, len(text), 8)).replace(b"\xff", b"\xff\0")
+    dc_table = b"\0" + bytes([0, 0, 0, 12] + [0] * 12) + bytes(range(12))
+    ac_table = b"\x10" + bytes([0] * 7 + [len(symbols)] + [0] * 8) + bytes(symbols)
+    return (b"\xff\xd8" + extra + segment(0xdb, b"\0" + b"\1" * 64) +
+            segment(0xc0, struct.pack(">BHHB", 8, height, width, 3) + b"\1\x11\0\2\x11\0\3\x11\0") +
+            segment(0xc4, dc_table) + segment(0xc4, ac_table) + segment(0xda, b"\3\1\0\2\0\3\0\0\x3f\0") + data +
+            b"\xff\xd9")
 
 
 def dib(pixels):
