@@ -48,6 +48,8 @@ typedef struct clip {
     AVPacket *packet;
     AVFrame *frame, *held; /* the newest decoded, and the one shown before it */
     bool drained;
+    int64_t wanted; /* the time of the frame that is looked for, in the stream's units */
+    int64_t newest; /* of those given to the decoder that are not behind it, the latest */
 } clip;
 
 static int read_bytes(void *user, uint8_t *buffer, int size)
@@ -156,6 +158,18 @@ static og_status open_codec(clip *c, og_error *error)
     return code < 0 ? og__ffmpeg_fail(error, "cannot decode it", code) : OG_OK;
 }
 
+/* A frame that another one is shown after, not behind the wanted time, is not the one: where no
+ * other is made from it, the decoder need not make it. */
+static void choose_skipping(clip *c)
+{
+    int64_t pts = c->packet->pts;
+    bool known = pts != AV_NOPTS_VALUE;
+    c->codec->skip_frame =
+        known && c->newest > pts && pts <= c->wanted ? AVDISCARD_NONREF : AVDISCARD_DEFAULT;
+    if (known && pts <= c->wanted && pts > c->newest)
+        c->newest = pts;
+}
+
 /* The next frame in c->frame: 1, 0 at the end, else an error of FFmpeg. */
 static int next_frame(clip *c)
 {
@@ -178,6 +192,7 @@ static int next_frame(clip *c)
             c->drained = true;
             code = og__ff.avcodec_send_packet(c->codec, NULL);
         } else {
+            choose_skipping(c);
             code = og__ff.avcodec_send_packet(c->codec, c->packet);
             og__ff.av_packet_unref(c->packet);
         }
@@ -238,6 +253,7 @@ static bool jump(clip *c, double seconds)
         return false;
     og__ff.avcodec_flush_buffers(c->codec);
     c->drained = false;
+    c->newest = INT64_MIN;
     return true;
 }
 
@@ -262,6 +278,7 @@ static double measure(clip *c)
  */
 static bool show(clip *c, double seconds, double *held, int *code)
 {
+    c->wanted = pts_of(c, seconds);
     for (;;) {
         double at = c->frame->width ? seconds_of(c, c->frame) : NAN;
         if (c->frame->width && (isnan(at) || at <= seconds + 1e-6 || !c->held->width)) {
@@ -345,7 +362,7 @@ static og_status decode_all(clip *c, const og__want *want, og__sample *sample, o
 og_status og__clip_length(const char *path, const og__want *want, og__scratch *scratch,
                           int64_t *length, og_error *error)
 {
-    clip c = {.fd = -1, .scratch = scratch};
+    clip c = {.fd = -1, .scratch = scratch, .newest = INT64_MIN};
     OG_TRY(og__ffmpeg_open(error));
     og_status status = open_file(&c, path, error);
     if (status == OG_OK)
@@ -363,7 +380,7 @@ og_status og__clip_length(const char *path, const og__want *want, og__scratch *s
 og_status og__clip_decode(const char *path, const og__want *want, og__scratch *scratch,
                           og__sample *sample, og_error *error)
 {
-    clip c = {.fd = -1, .scratch = scratch};
+    clip c = {.fd = -1, .scratch = scratch, .newest = INT64_MIN};
     if (want->labels)
         return og_fail(error, OG_INVALID_DATA, "a video cannot hold labels");
     OG_TRY(og__ffmpeg_open(error));
