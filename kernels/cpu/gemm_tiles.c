@@ -4,7 +4,8 @@
  *
  * A tile of A is 16 rows of 32 elements of k, a tile of B 16 rows of pairs of k for 16 columns.
  * Both are packed, so that a tile is 1 KiB without gaps: A by panels of 32 rows, B by panels of 32
- * columns, filled up with zeros. The inner kernel keeps 2 × 2 tiles of C in registers. DEPTH of a
+ * columns, filled up with zeros. The inner kernel keeps 2 × 2 tiles of C in registers; what the one
+ * before it has summed goes to C meanwhile, which the tiles' units do not notice. DEPTH of a
  * panel of B at a time stays in the first cache while all rows of a block of A, which stays in the
  * second, pass by. An element is summed in the order of k whatever the block it falls into, in
  * float, and rounded to less once. */
@@ -36,12 +37,12 @@ static size_t packed_bytes(int64_t n, int64_t k)
     return (size_t)(og__gemm_packed_groups(n) * GROUP * filled(k)) * sizeof(uint16_t);
 }
 
-/* Packed rows of A, and of the result those of one panel of B. */
+/* Packed rows of A, and sums as `panel` takes them. */
 static size_t rows_bytes(const og__gemm *g)
 {
     int64_t rows = block_rows(g->m, g->k);
     return (size_t)(rows * filled(g->k)) * sizeof(uint16_t) +
-           (size_t)(rows * PANEL) * sizeof(float);
+           (size_t)((rows + PANEL) * PANEL) * sizeof(float);
 }
 
 #define TARGET OG__TARGET(",avx512bf16,amx-tile,amx-bf16")
@@ -99,27 +100,37 @@ static TARGET void pack(const og__gemm *g, const void *b, void *packed, int64_t 
     }
 }
 
-/* m rows of A: 16 at a time, but columns, in which 32 are a cache line, both tiles of a panel. */
+/* A tile of A: 16 rows from `row` on of the m, 32 of k from p on. */
+INLINE void pack_tile(const og__gemm *g, const uint16_t *a, int64_t m, int64_t row, int64_t p,
+                      uint16_t *to)
+{
+    pairs v[LANES];
+    load_square(v, a + row * g->a_row + p * g->a_column, m - row, g->k - p, g->a_row, g->a_column);
+    for (int64_t r = 0; r < LANES; r++)
+        *(pairs *)(to + r * 32) = v[r];
+}
+
+/* m rows of A, along what lies together: rows 16 at a time; of columns, in which 32 are a cache
+ * line, the two tiles of a panel, and one panel after the other. */
 static TARGET void pack_a(const og__gemm *g, const uint16_t *a, int64_t m, uint16_t *to)
 {
-    int64_t k = filled(g->k), step = g->a_row == 1 ? PANEL : LANES;
-    for (int64_t i = 0; i < m; i += step) {
-        int64_t tiles = m - i / PANEL * PANEL > LANES ? 2 : 1; /* of this panel */
-        uint16_t *panel = to + i / PANEL * PANEL * k + i % PANEL / LANES * TILE;
-        for (int64_t p = 0; p < k; p += 32) {
-            if (step == PANEL)
-                for (int64_t r = 0; r < 32; r++)
-                    __builtin_prefetch(a + i + (p + 32 + r) * g->a_column);
-            for (int64_t t = 0; t < og__min(step / LANES, tiles); t++) {
-                pairs v[LANES];
-                int64_t row = i + t * LANES;
-                load_square(v, a + row * g->a_row + p * g->a_column, m - row, g->k - p, g->a_row,
-                            g->a_column);
-                for (int64_t r = 0; r < LANES; r++)
-                    *(pairs *)(panel + (p / 32 * tiles + t) * TILE + r * 32) = v[r];
-            }
+    int64_t k = filled(g->k);
+    if (g->a_row != 1) {
+        for (int64_t i = 0; i < m; i += LANES) {
+            int64_t tiles = m - i / PANEL * PANEL > LANES ? 2 : 1; /* of this panel */
+            uint16_t *panel = to + i / PANEL * PANEL * k + i % PANEL / LANES * TILE;
+            for (int64_t p = 0; p < k; p += 32)
+                pack_tile(g, a, m, i, p, panel + p / 32 * tiles * TILE);
         }
+        return;
     }
+    for (int64_t p = 0; p < k; p += 32)
+        for (int64_t i = 0; i < m; i += PANEL) {
+            int64_t tiles = m - i > LANES ? 2 : 1;
+            uint16_t *panel = to + i * k + p / 32 * tiles * TILE;
+            for (int64_t t = 0; t < tiles; t++)
+                pack_tile(g, a, m, i + t * LANES, p, panel + t * TILE);
+        }
 }
 
 /* ---- the product */
@@ -136,74 +147,6 @@ static const tile_config whole_tiles = {
     .column_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
     .rows = {16, 16, 16, 16, 16, 16, 16, 16},
 };
-
-/* What the kernel of one panel of A fetches of the next part of B, while it multiplies. */
-typedef struct fetch {
-    const char *from;
-    int64_t lines; /* of each tile pair's 32 */
-} fetch;
-
-/* c [16 down × 16 wide tiles, rows `row` floats apart] = or += a b over `tiles` tiles of k. */
-INLINE void kernel(int down, int wide, int64_t tiles, const uint16_t *a, const uint16_t *b,
-                   float *c, int64_t row, bool add, fetch next)
-{
-    int64_t bytes = row * (int64_t)sizeof(float);
-    __asm__ volatile("" ::: "memory"); /* tiles are read from memory behind the compiler's back */
-    if (add) {
-        _tile_loadd(0, c, bytes);
-        if (wide > 1)
-            _tile_loadd(1, c + LANES, bytes);
-        if (down > 1)
-            _tile_loadd(2, c + LANES * row, bytes);
-        if (down > 1 && wide > 1)
-            _tile_loadd(3, c + LANES * row + LANES, bytes);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    for (int64_t p = 0; p < tiles; p++) {
-        _tile_loadd(6, b, LINE);
-        if (wide > 1)
-            _tile_loadd(7, b + TILE, LINE);
-        _tile_stream_loadd(4, a, LINE);
-        _tile_dpbf16ps(0, 4, 6);
-        if (wide > 1)
-            _tile_dpbf16ps(1, 4, 7);
-        if (down > 1) {
-            _tile_stream_loadd(5, a + TILE, LINE);
-            _tile_dpbf16ps(2, 5, 6);
-            if (wide > 1)
-                _tile_dpbf16ps(3, 5, 7);
-        }
-        for (int64_t l = 0; l < next.lines; l++)
-            __builtin_prefetch(next.from + l * LINE, 0, 2);
-        next.from += 2 * TILE * sizeof(uint16_t);
-        a += down * TILE;
-        b += 2 * TILE;
-    }
-    _tile_stored(0, c, bytes);
-    if (wide > 1)
-        _tile_stored(1, c + LANES, bytes);
-    if (down > 1)
-        _tile_stored(2, c + LANES * row, bytes);
-    if (down > 1 && wide > 1)
-        _tile_stored(3, c + LANES * row + LANES, bytes);
-}
-
-static TARGET void kernel_of(int64_t rows, int64_t columns, int64_t tiles, const uint16_t *a,
-                             const uint16_t *b, float *c, int64_t row, bool add, fetch next)
-{
-    if (rows > LANES && columns > LANES)
-        kernel(2, 2, tiles, a, b, c, row, add, next);
-    else if (rows > LANES)
-        kernel(2, 1, tiles, a, b, c, row, add, next);
-    else if (columns > LANES)
-        kernel(1, 2, tiles, a, b, c, row, add, next);
-    else
-        kernel(1, 1, tiles, a, b, c, row, add, next);
-}
 
 /* C, from its block on that a panel of B makes. */
 typedef struct target {
@@ -236,8 +179,7 @@ INLINE void store_floats(char *to, const float *from, __mmask16 some, bool add, 
 }
 
 /* Part of C from sums [rows, PANEL]. */
-static TARGET void store(const og__gemm *g, const float *sums, int64_t rows, int64_t columns,
-                         target c)
+INLINE void store(const og__gemm *g, const float *sums, int64_t rows, int64_t columns, target c)
 {
     __mmask32 some = columns < PANEL ? (1u << columns) - 1 : ~0u;
     for (int64_t i = 0; i < rows; i++, sums += PANEL, c.to += c.row) {
@@ -251,6 +193,99 @@ static TARGET void store(const og__gemm *g, const float *sums, int64_t rows, int
     }
 }
 
+/* Sums [rows, PANEL] on their way to C, which they take while the next kernel multiplies. */
+typedef struct outgoing {
+    const float *sums;
+    int64_t rows, columns;
+    target c;
+} outgoing;
+
+INLINE void send(const og__gemm *g, outgoing *o, int64_t most)
+{
+    int64_t n = og__min(most, o->rows);
+    store(g, o->sums, n, o->columns, o->c);
+    o->sums += n * PANEL;
+    o->rows -= n;
+    o->c.to += n * o->c.row;
+}
+
+/* What the kernel of one panel of A fetches of the next part of B, while it multiplies. */
+typedef struct fetch {
+    const char *from;
+    int64_t lines; /* of each tile pair's 32 */
+} fetch;
+
+/* Where a kernel's 16 down × 16 wide tiles begin, and where they end; NULL: at 0. */
+typedef struct place {
+    const float *from;
+    float *to;
+    int64_t row; /* floats */
+} place;
+
+/* c.to = c.from + a b over `tiles` tiles of k, while what is outgoing leaves. */
+INLINE void kernel(int down, int wide, int64_t tiles, const uint16_t *a, const uint16_t *b, place c,
+                   fetch next, const og__gemm *g, outgoing *o)
+{
+    int64_t row = c.row, bytes = row * (int64_t)sizeof(float);
+    int64_t each = (o->rows + tiles - 1) / tiles;
+    __asm__ volatile("" ::: "memory"); /* tiles are read from memory behind the compiler's back */
+    if (c.from) {
+        _tile_loadd(0, c.from, bytes);
+        if (wide > 1)
+            _tile_loadd(1, c.from + LANES, bytes);
+        if (down > 1)
+            _tile_loadd(2, c.from + LANES * row, bytes);
+        if (down > 1 && wide > 1)
+            _tile_loadd(3, c.from + LANES * row + LANES, bytes);
+    } else {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int64_t p = 0; p < tiles; p++) {
+        _tile_loadd(6, b, LINE);
+        if (wide > 1)
+            _tile_loadd(7, b + TILE, LINE);
+        _tile_stream_loadd(4, a, LINE);
+        _tile_dpbf16ps(0, 4, 6);
+        if (wide > 1)
+            _tile_dpbf16ps(1, 4, 7);
+        if (down > 1) {
+            _tile_stream_loadd(5, a + TILE, LINE);
+            _tile_dpbf16ps(2, 5, 6);
+            if (wide > 1)
+                _tile_dpbf16ps(3, 5, 7);
+        }
+        for (int64_t l = 0; l < next.lines; l++)
+            __builtin_prefetch(next.from + l * LINE, 0, 2);
+        next.from += 2 * TILE * sizeof(uint16_t);
+        send(g, o, each);
+        a += down * TILE;
+        b += 2 * TILE;
+    }
+    _tile_stored(0, c.to, bytes);
+    if (wide > 1)
+        _tile_stored(1, c.to + LANES, bytes);
+    if (down > 1)
+        _tile_stored(2, c.to + LANES * row, bytes);
+    if (down > 1 && wide > 1)
+        _tile_stored(3, c.to + LANES * row + LANES, bytes);
+}
+
+static TARGET void kernel_of(int64_t rows, int64_t columns, int64_t tiles, const uint16_t *a,
+                             const uint16_t *b, place c, fetch next, const og__gemm *g, outgoing *o)
+{
+    if (rows > LANES && columns > LANES)
+        kernel(2, 2, tiles, a, b, c, next, g, o);
+    else if (rows > LANES)
+        kernel(2, 1, tiles, a, b, c, next, g, o);
+    else if (columns > LANES)
+        kernel(1, 2, tiles, a, b, c, next, g, o);
+    else
+        kernel(1, 1, tiles, a, b, c, next, g, o);
+}
+
 static target target_of(const og__gemm *g, char *c, int64_t columns)
 {
     target t = {c, g->c_row * (int64_t)og__size(g->result), false, false};
@@ -260,28 +295,40 @@ static target target_of(const og__gemm *g, char *c, int64_t columns)
     return t;
 }
 
-/* m packed rows of A with one panel of B, `columns` of which C has. more: another one follows it.
- */
-static TARGET void panel(const og__gemm *g, int64_t m, const uint16_t *a, const uint16_t *b,
-                         int64_t columns, target c, float *sums, bool more)
+/* Of k, in parts of at most DEPTH that are about equal. */
+static int64_t depth_of(int64_t k)
 {
-    int64_t k = filled(g->k), panels = (m + PANEL - 1) / PANEL;
-    for (int64_t p = 0; p < k; p += DEPTH) {
-        int64_t depth = og__min(DEPTH, k - p);
+    int64_t parts = og__max(1, (k + DEPTH - 1) / DEPTH);
+    return filled((k + parts - 1) / parts);
+}
+
+/* m packed rows of A with one panel of B, `columns` of which C has. sums: of all rows, then
+ * those of one panel of A. more: another panel of B follows it. */
+static TARGET void panel(const og__gemm *g, int64_t m, const uint16_t *a, const uint16_t *b,
+                         int64_t columns, target c, float *sums, bool more, outgoing *o)
+{
+    int64_t k = filled(g->k), panels = (m + PANEL - 1) / PANEL, most = depth_of(k);
+    for (int64_t p = 0; p < k; p += most) {
+        int64_t depth = og__min(most, k - p);
         const uint16_t *part = b + p * PANEL, *after = part + depth * PANEL;
         for (int64_t i = 0; i < m; i += PANEL) {
             int64_t rows = og__min(PANEL, m - i), q = i / PANEL;
             int64_t first = PANEL * q / panels, end = PANEL * (q + 1) / panels;
             fetch next = {(const char *)after + first * LINE,
                           more || p + depth < k ? end - first : 0};
+            bool direct = c.direct && rows % LANES == 0, last = p + depth == k;
+            float *sum = sums + i * PANEL;
+            place at = {p > 0 ? sum : NULL, sum, PANEL};
             target to = c;
             to.to += i * c.row;
-            to.direct = c.direct && rows % LANES == 0;
-            float *sum = to.direct ? (float *)(void *)to.to : sums + i * PANEL;
+            if (direct)
+                at = (place){NULL, (float *)(void *)to.to, g->c_row};
+            else if (last)
+                at.to = sums + panels * PANEL * PANEL;
             kernel_of(rows, columns, depth / 32, a + i * k + p * (rows > LANES ? PANEL : LANES),
-                      part, sum, to.direct ? g->c_row : PANEL, p > 0, next);
-            if (!to.direct && p + depth == k)
-                store(g, sum, rows, columns, to);
+                      part, at, next, g, o);
+            if (!direct && last)
+                *o = (outgoing){at.to, rows, columns, to};
         }
     }
 }
@@ -292,6 +339,7 @@ static TARGET void multiply(const og__gemm *g, const void *a, const void *packed
     int64_t most = block_rows(g->m, g->k), size = (int64_t)og__size(g->result);
     uint16_t *rows = workspace;
     float *sums = (float *)(void *)(rows + most * filled(g->k));
+    outgoing o = {0};
     _tile_loadconfig(&whole_tiles);
     for (int64_t i = 0; i < g->m; i += most) {
         int64_t m = og__min(most, g->m - i);
@@ -300,9 +348,10 @@ static TARGET void multiply(const og__gemm *g, const void *a, const void *packed
             int64_t columns = og__min(PANEL, g->n - j);
             target to = target_of(g, (char *)c + (i * g->c_row + j) * size, columns);
             panel(g, m, rows, (const uint16_t *)packed + j * filled(g->k), columns, to, sums,
-                  j + PANEL < g->n);
+                  j + PANEL < g->n, &o);
         }
     }
+    send(g, &o, PANEL);
     _tile_release();
     _mm_sfence(); /* what went past the caches is there when the call is over */
 }
