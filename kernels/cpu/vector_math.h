@@ -70,4 +70,25 @@ static inline float og__exp_float(float x)
     return x < -87.0f ? 0.0f : y;
 }
 
+/* erf x to a unit in the last place of float or two, without calls: for z = |x| up to 4, where it
+ * is 1 in float,
+ *     erf z = 1 - exp(z p(z)),   z p(z) ≈ log erfc z
+ * p fitted to log(erfc z) / z on [0, 4] for the least relative error of erf, 4e-9. */
+static inline float og__erf_float(float x)
+{
+    float z = fabsf(x), rest;
+    z = z > 4.0f ? 4.0f : z;
+    float p = 0x1.3696f6p-17f;
+    p = p * z - 0x1.ed6c9ep-14f;
+    p = p * z + 0x1.4bca0ap-11f;
+    p = p * z - 0x1.b5006ap-10f;
+    p = p * z + 0x1.5060b2p-13f;
+    p = p * z + 0x1.39cdc6p-6f;
+    p = p * z - 0x1.a4fa5ep-4f;
+    p = p * z - 0x1.45f2fap-1f;
+    p = p * z - 0x1.20dd76p+0f;
+    float scale = og__exp_parts(z * p, &rest);
+    return copysignf((1.0f - scale) - scale * rest, x);
+}
+
 #endif
