@@ -4,7 +4,7 @@
 #include "ops/common.h"
 
 /* AdamStep: w, g, m, v of one type; finite bool; factor, decay, rate, root of w's type: scalars
- * → w, m, v */
+ * → w, m, v, and if asked for w in the type that attribute half names */
 static bool adam_infer(og_infer *i)
 {
     const og_type *w = &i->x[0]->type;
@@ -20,6 +20,8 @@ static bool adam_infer(og_infer *i)
     }
     for (int k = 0; k < i->ny; k++)
         i->y[k] = *w;
+    if (i->ny > 3)
+        i->y[3].dtype = (og_dtype)og_attr_int(i->node, "half", OG_BFLOAT16);
     return true;
 }
 
@@ -37,6 +39,15 @@ static og_val blend(double a, og_val old, og_val x)
 static void adam_expand(og_expand *e)
 {
     og_val w = e->x[0], m = e->x[2], v = e->x[3], finite = e->x[4];
+    if (e->node->n_out > 3) { /* where the kernel at hand has no copy */
+        og_outs n =
+            og_ops_like(OG_HERE, OG_DOMAIN "::AdamStep", 3,
+                        In(w, e->x[1], m, v, finite, e->x[5], e->x[6], e->x[7], e->x[8]), e->node);
+        for (int k = 0; k < 3; k++)
+            e->y[k] = n.y[k];
+        e->y[3] = Cast(n.y[0], (og_dtype)og_attr_int(e->node, "half", OG_BFLOAT16));
+        return;
+    }
     og_val g = Mul(e->x[1], e->x[5]);
     double l2 = og_attr_float(e->node, "l2", 0);
     if (l2 != 0)
@@ -51,7 +62,7 @@ static void adam_expand(og_expand *e)
 }
 
 const og_op og_ops_optimizer[] = {
-    {"AdamStep", OG_DOMAIN, 9, 9, 3, 3, adam_infer, .expand = adam_expand, .diff = OG_DIFF_NEVER,
+    {"AdamStep", OG_DOMAIN, 9, 9, 3, 4, adam_infer, .expand = adam_expand, .diff = OG_DIFF_NEVER,
      .precision = OG_PRECISION_FLOAT},
     {0},
 };

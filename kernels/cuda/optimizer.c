@@ -16,6 +16,8 @@ typedef struct functions {
 
 static bool supports(const og_call *call)
 {
+    if (call->ny != OUTPUTS)
+        return false;
     for (int i = 0; i < INPUTS; i++)
         if (i != 4 && call->x[i].type.dtype != OG_FLOAT)
             return false;

@@ -39,23 +39,33 @@ static void renew_scale(og__update *u, og_val scale)
     og_graph_set_state(u->g, clean, Where(And(u->finite, Not(full)), count, Zero(count)));
 }
 
-/* Half copies follow their parameters. */
-static void renew_copies(og__update *u)
+og_val og__half_copy_of(og__update *u, og_val w)
 {
+    int of = og_value_of(w)->storage;
     for (int i = 0; i < u->storages->n; i++) {
         const og_storage s = u->storages->items[i];
-        if (s.kind != OG_STORAGE_HALF || s.slab >= 0)
-            continue;
-        for (int k = 0; k < u->g->n_states; k++) {
-            const og_state *w = &u->g->states[k];
-            if (w->storage != s.of || w->out < 0)
-                continue;
-            og_val renewed = Cast(og_val_of(u->g, w->out), s.type.dtype);
-            og_graph_set_state(
-                u->g, og_storage_state(u->g, u->storages, s.kind, s.name, &s.type, NULL, 0),
-                renewed);
-            break;
-        }
+        if (s.kind == OG_STORAGE_HALF && s.slab < 0 && s.of == of)
+            return og_storage_state(u->g, u->storages, s.kind, s.name, &s.type, NULL, 0);
+    }
+    return OG_NONE;
+}
+
+static bool is_renewed(const og_graph *g, og_val state)
+{
+    for (int k = 0; k < g->n_states; k++)
+        if (g->states[k].in == state.id)
+            return g->states[k].out >= 0;
+    return false;
+}
+
+/* Half copies follow their parameters, where the rule has not seen to that. */
+static void renew_copies(og__update *u)
+{
+    for (int k = 0, n = u->g->n_states; k < n; k++) {
+        const og_state w = u->g->states[k];
+        og_val half = w.out >= 0 ? og__half_copy_of(u, og_val_of(u->g, w.in)) : OG_NONE;
+        if (half.g && !is_renewed(u->g, half))
+            og_graph_set_state(u->g, half, Cast(og_val_of(u->g, w.out), DType(half)));
     }
 }
 

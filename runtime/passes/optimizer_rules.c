@@ -81,16 +81,19 @@ static og_val sgd(og__update *u, og_val w, og_val g)
 }
 
 /* One AdamStep, with l2 w added to the gradient and w multiplied by decay. It keeps the states of a
- * skipped step itself. */
+ * skipped step itself, and renews w's half copy. */
 static og_val adam_step(og__update *u, og_val w, og_val decay, double l2)
 {
     og_val m = moment(u, "exp_avg", w), v = moment(u, "exp_avg_sq", w);
     og_val rate = og__as(Div(u->lr, bias_correction(u, u->o->beta1)), w);
     og_val root = og__as(Reciprocal(Sqrt(bias_correction(u, u->o->beta2))), w);
-    og_outs n =
-        Ops(OG_DOMAIN "::AdamStep", 3,
-            In(w, u->sum, m, v, u->finite, og__as(u->factor, w), decay, rate, root),
-            F("beta1", u->o->beta1), F("beta2", u->o->beta2), F("epsilon", u->o->eps), F("l2", l2));
+    og_val half = og__half_copy_of(u, w);
+    og_outs n = Ops(OG_DOMAIN "::AdamStep", half.g ? 4 : 3,
+                    In(w, u->sum, m, v, u->finite, og__as(u->factor, w), decay, rate, root),
+                    F("beta1", u->o->beta1), F("beta2", u->o->beta2), F("epsilon", u->o->eps),
+                    F("l2", l2), half.g ? I("half", DType(half)) : (og_attr){0});
+    if (half.g)
+        og_graph_set_state(u->g, half, n.y[3]);
     og_graph_set_state(u->g, m, n.y[1]);
     og_graph_set_state(u->g, v, n.y[2]);
     og_graph_set_state(u->g, w, n.y[0]);

@@ -24,6 +24,8 @@ og__rule *og__find_rule(const char *name);
 
 /* The state's new value, kept old when the step is skipped. */
 void og__commit(og__update *u, og_val state, og_val value);
+/* The half copy of parameter w; null if it has none. */
+og_val og__half_copy_of(og__update *u, og_val w);
 /* x in the element type of `like`. */
 og_val og__as(og_val x, og_val like);
 
