@@ -450,6 +450,19 @@ static const conv_case pointwise_cases[] = {
     {"one axis", 1, 3, 32, 48, 1, {65}, {1}, {1}, {1}, {0, 0}},
 };
 
+/* Few pixels, many channels */
+static const conv_case matrix_cases[] = {
+    {"last layer", 2, 4, 40, 64, 1, {2, 2}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+    {"strides", 2, 5, 33, 50, 1, {7, 6}, {3, 3}, {2, 2}, {1, 1}, {1, 1, 1, 1}},
+    {"dilation", 2, 2, 32, 48, 1, {6, 7}, {3, 2}, {1, 1}, {2, 3}, {2, 1, 0, 1}},
+    {"uneven", 2, 4, 48, 32, 1, {8, 5}, {4, 2}, {3, 2}, {1, 2}, {0, 1, 3, 0}},
+    {"one axis", 1, 3, 64, 64, 1, {17}, {5}, {2}, {1}, {4, 0}},
+    {"volume", 3, 2, 32, 64, 1, {3, 4, 3}, {2, 3, 1}, {1, 2, 1}, {1, 1, 1}, {1, 0, 0, 0, 1, 0}},
+    {"one tap", 2, 9, 64, 32, 1, {5, 4}, {1, 1}, {2, 2}, {1, 1}, {0, 0, 0, 0}},
+    {"rest of a stride", 2, 5, 32, 40, 1, {6, 6}, {2, 2}, {3, 3}, {1, 1}, {0, 0, 0, 0}},
+    {"many", 2, 16, 96, 128, 1, {4, 4}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
+};
+
 /* One filter a channel. */
 static const conv_case depthwise_cases[] = {
     {"3 x 3", 2, 3, 70, 70, 70, {9, 8}, {3, 3}, {1, 1}, {1, 1}, {1, 1, 1, 1}},
@@ -690,6 +703,22 @@ TEST(conv_pointwise)
     check_cases(pointwise_cases, n, WIDE_WEIGHTS, "bfloat16", OG_BFLOAT16, 2, 3e-6, true);
 }
 
+TEST(conv_matrix)
+{
+    if (!og__has_matrix_tiles())
+        SKIP("this processor does not multiply tiles");
+    static const char *const ops[] = {"Conv", "ConvGradData", "ConvGradWeights"};
+    size_t n = sizeof matrix_cases / sizeof *matrix_cases;
+    for (int to = 0; to < 3; to++) {
+        char half[64], wide[64];
+        snprintf(half, sizeof half, "%s%s", to ? "ai.ongrad::" : "", ops[to]);
+        snprintf(wide, sizeof wide, "ai.ongrad::Wide%s", ops[to]);
+        check_cases(matrix_cases, n, wide, "matrix", OG_BFLOAT16, to, 1e-5, true);
+        for (size_t i = 0; i < n; i++) /* one by one: without the bias of every second */
+            check_cases(&matrix_cases[i], 1, half, "matrix", OG_BFLOAT16, to, 4e-3, true);
+    }
+}
+
 TEST(conv_depthwise)
 {
     size_t n = sizeof depthwise_cases / sizeof *depthwise_cases;
@@ -699,11 +728,14 @@ TEST(conv_depthwise)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(conv_pointwise),  TEST_ROW(conv_depthwise),     TEST_ROW(matmul_float),
-    TEST_ROW(matmul_double),   TEST_ROW(matmul_half),        TEST_ROW(matmul_onednn),
-    TEST_ROW(matmul_bfloat16), TEST_ROW(matmul_bfloat),      TEST_ROW(matmul_bfloat_special),
-    TEST_ROW(matmul_cut),      TEST_ROW(matmul_integers),    TEST_ROW(matmul_threads),
-    TEST_ROW(conv_float),      TEST_ROW(conv_double),        TEST_ROW(conv_half),
-    TEST_ROW(conv_onednn),     TEST_ROW(conv_channels_last),
+    TEST_ROW(conv_pointwise), TEST_ROW(conv_matrix),
+    TEST_ROW(conv_depthwise), TEST_ROW(matmul_float),
+    TEST_ROW(matmul_double),  TEST_ROW(matmul_half),
+    TEST_ROW(matmul_onednn),  TEST_ROW(matmul_bfloat16),
+    TEST_ROW(matmul_bfloat),  TEST_ROW(matmul_bfloat_special),
+    TEST_ROW(matmul_cut),     TEST_ROW(matmul_integers),
+    TEST_ROW(matmul_threads), TEST_ROW(conv_float),
+    TEST_ROW(conv_double),    TEST_ROW(conv_half),
+    TEST_ROW(conv_onednn),    TEST_ROW(conv_channels_last),
 };
 TEST_MAIN(tests)
