@@ -13,6 +13,9 @@ rm -rf "$prefix" program train
 cmake --install "$build" --prefix "$prefix" >install.log
 LD_LIBRARY_PATH=$(dirname "$(find "$prefix" -name libongrad.so)")
 export LD_LIBRARY_PATH
+for file in man/man1/ongrad-train.1 bash-completion/completions/ongrad zsh/site-functions/_ongrad fish/vendor_completions.d/ongrad.fish; do
+    test -s "$prefix/share/$file" || { echo "share/$file is not installed"; exit 1; }
+done
 
 case $way in
 pkg_config)

@@ -26,7 +26,10 @@ enum {
     OG__DEVICES = 1 << 7,
     OG__NEW = 1 << 8,
     OG__DATA = 1 << 9,
-    OG__ALL = (1 << 10) - 1
+    OG__ALL = (1 << 10) - 1,
+    /* subcommands about the command itself: of all options only --help is theirs, unless named */
+    OG__MAN = 1 << 12,
+    OG__COMPLETION = 1 << 13
 };
 
 struct og__arguments;
@@ -44,6 +47,8 @@ typedef struct og__command {
 extern const og__command og__command_table[];
 /* NULL: no such subcommand. */
 const og__command *og__command_find(const char *name);
+/* Says that there is no subcommand `name`, and the nearest; command: who says it, NULL: ongrad. */
+int og__unknown_command(const char *command, const char *name);
 
 int og__command_train(const struct og__arguments *arguments);
 int og__command_eval(const struct og__arguments *arguments);
@@ -55,6 +60,8 @@ int og__command_export(const struct og__arguments *arguments);
 int og__command_new(const struct og__arguments *arguments);
 int og__command_data(const struct og__arguments *arguments);
 int og__command_devices(const struct og__arguments *arguments);
+int og__command_man(const struct og__arguments *arguments);
+int og__command_completion(const struct og__arguments *arguments);
 
 /* Return from the calling function where a step failed; it has said why. */
 #define OG__TRY(call)                   \

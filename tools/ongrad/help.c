@@ -4,6 +4,15 @@
 #include "tools/ongrad/options.h"
 #include "tools/ongrad/say.h"
 
+const char og__help_spelling[] =
+    "`_` and `-` read the same, --name=VALUE and --name VALUE too; every switch has a --no_ form. "
+    "--INPUT_dir PATH is --data INPUT=PATH.";
+const char og__help_statuses[] =
+    "0 done, 1 failed, 2 wrong usage, 75 stopped by a signal after saving.";
+const char og__help_types[] =
+    "ongrad new TYPE --help lists the options of one type with its defaults. The file is in "
+    "training mode: Dropout drops; ongrad train and ongrad export write models for inference.";
+
 enum { COLUMNS = 100, HELP_COLUMN = 34 };
 
 /* Columns that UTF-8 text takes, one a character. */
@@ -42,26 +51,42 @@ static void add_wrapped(og_text *out, int at, int indent, const char *s)
     og_text_add(out, "\n");
 }
 
+const char *og__help_negated(const og__row *row)
+{
+    const og_option_info *info = &row->info;
+    bool on = info->kind == OG_OPTION_FLAG && info->fallback && !strcmp(info->fallback, "on");
+    return on ? "[no_]" : "";
+}
+
+void og__help_value(og_text *out, const og__row *row)
+{
+    const og_option_info *info = &row->info;
+    if (info->kind != OG_OPTION_FLAG)
+        og_text_printf(out, " %s", info->argument ? info->argument : "VALUE");
+    else if (info->argument)
+        og_text_printf(out, "[=%s]", info->argument);
+}
+
+void og__help_meaning(og_text *out, const og__row *row)
+{
+    const og_option_info *info = &row->info;
+    og_text_add(out, info->help);
+    if (info->kind == OG_OPTION_LIST)
+        og_text_add(out, "; repeatable");
+    if (info->fallback && (info->kind != OG_OPTION_FLAG || *og__help_negated(row)))
+        og_text_printf(out, " (%s)", info->fallback);
+}
+
 static void add_row(og_text *out, const og__row *row)
 {
     og_text left = {0}, right = {0};
-    const og_option_info *info = &row->info;
-    bool flag = info->kind == OG_OPTION_FLAG,
-         on = flag && info->fallback && !strcmp(info->fallback, "on");
     if (row->letter)
         og_text_printf(&left, "  -%c, ", row->letter);
     else
         og_text_add(&left, "      ");
-    og_text_printf(&left, "--%s%s", on ? "[no_]" : "", info->name);
-    if (!flag)
-        og_text_printf(&left, " %s", info->argument ? info->argument : "VALUE");
-    else if (info->argument)
-        og_text_printf(&left, "[=%s]", info->argument);
-    og_text_add(&right, info->help);
-    if (info->kind == OG_OPTION_LIST)
-        og_text_add(&right, "; repeatable");
-    if (info->fallback && (!flag || on))
-        og_text_printf(&right, " (%s)", info->fallback);
+    og_text_printf(&left, "--%s%s", og__help_negated(row), row->info.name);
+    og__help_value(&left, row);
+    og__help_meaning(&right, row);
     og_text_add(out, left.s ? left.s : "");
     add_wrapped(out, columns(left.s ? left.s : "", left.length), HELP_COLUMN,
                 right.s ? right.s : "");
@@ -79,10 +104,7 @@ static void add_types(og_text *out)
         add_wrapped(out, 6 + (int)strlen(type->name), HELP_COLUMN, type->summary);
     }
     og_text_add(out, "\n");
-    add_wrapped(out, 0, 0,
-                "ongrad new TYPE --help lists the options of one type with its defaults. The file "
-                "is in training mode: Dropout drops; ongrad train and ongrad export write models "
-                "for inference.");
+    add_wrapped(out, 0, 0, og__help_types);
     og_text_add(out, "\n");
 }
 
@@ -107,15 +129,9 @@ int og__help_command(const og__command *command, const og__row *rows, int n_rows
     og_text_add(&out, "\n");
     if (command->bit == OG__NEW)
         add_types(&out);
-    if (command->bit & ~(unsigned)OG__DEVICES) {
-        add_wrapped(
-            &out, 0, 0,
-            "`_` and `-` read the same, --name=VALUE and --name VALUE too; every switch has a "
-            "--no_ form. --INPUT_dir PATH is --data INPUT=PATH.");
-    }
-    og_text_add(
-        &out,
-        "Exit status: 0 done, 1 failed, 2 wrong usage, 75 stopped by a signal after saving.\n");
+    if (command->bit & OG__ALL & ~(unsigned)OG__DEVICES)
+        add_wrapped(&out, 0, 0, og__help_spelling);
+    og_text_printf(&out, "Exit status: %s\n", og__help_statuses);
     return og__write_stdout(command->name, &out);
 }
 
@@ -127,7 +143,7 @@ int og__help_overview(void)
     for (const og__command *c = og__command_table; c->name; c++) {
         int at = 4 + (int)strlen(c->name);
         og_text_printf(&out, "    %s", c->name);
-        add_wrapped(&out, at, 14, c->summary);
+        add_wrapped(&out, at, 16, c->summary);
     }
     og_text_add(&out, "\n    ongrad SUBCOMMAND --help   its options\n"
                       "    ongrad --version           the version\n\n"

@@ -36,6 +36,12 @@ const og__command og__command_table[] = {
      "ongrad new resnet --depth 34 --num_classes 10 -o model.onnx", og__command_new},
     {"devices", OG__DEVICES, "", "List the devices that can train.", "ongrad devices --json",
      og__command_devices},
+    {"completion", OG__COMPLETION, "SHELL",
+     "Print what makes bash, zsh or fish complete ongrad's subcommands and options.",
+     "eval \"$(ongrad completion bash)\"", og__command_completion},
+    {"man", OG__MAN, "[SUBCOMMAND]",
+     "Print a manual page of ongrad, or write them all to a folder.", "ongrad man train | man -l -",
+     og__command_man},
     {NULL, 0, NULL, NULL, NULL, NULL},
 };
 
@@ -47,7 +53,7 @@ const og__command *og__command_find(const char *name)
     return NULL;
 }
 
-static int unknown_command(const char *name)
+int og__unknown_command(const char *command, const char *name)
 {
     const char *nearest = NULL;
     int best = 3;
@@ -59,9 +65,9 @@ static int unknown_command(const char *name)
         }
     }
     if (nearest)
-        return og__say_error(NULL, OG__EXIT_USAGE, "unknown subcommand \"%s\"; did you mean %s?",
+        return og__say_error(command, OG__EXIT_USAGE, "unknown subcommand \"%s\"; did you mean %s?",
                              name, nearest);
-    return og__say_error(NULL, OG__EXIT_USAGE, "unknown subcommand \"%s\"; see ongrad --help",
+    return og__say_error(command, OG__EXIT_USAGE, "unknown subcommand \"%s\"; see ongrad --help",
                          name);
 }
 
@@ -112,7 +118,7 @@ int main(int argc, char **argv)
                              "unknown option \"%s\" before the subcommand; see ongrad --help",
                              name);
     if (!command)
-        return unknown_command(name);
+        return og__unknown_command(NULL, name);
     char *help_option = (char[]){"--help"};
     return help ? run(command, 1, &help_option) : run(command, argc - 2, argv + 2);
 }

@@ -173,9 +173,9 @@ static const og__row own_rows[] = {
      output},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
       "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
-      "predictions.npy (one output; FILE.csv: a table with the names of samples and classes) or "
-      "predictions/ (several)"},
-     OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW,
+       "predictions.npy (one output; FILE.csv: a table with the names of samples and classes) or "
+       "predictions/ (several); man: the folder that every page is written to"},
+     OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW | OG__MAN,
      output,
      0,
      'o'},
@@ -269,7 +269,11 @@ static const og__row own_rows[] = {
      0,
      'q'},
     {{"verbose", OG_OPTION_FLAG, "off", NULL, "the library's own messages, too"}, OG__ALL, general},
-    {{"help", OG_OPTION_FLAG, "off", NULL, "this text"}, OG__ALL, general, 0, 'h'},
+    {{"help", OG_OPTION_FLAG, "off", NULL, "this text"},
+     OG__ALL | OG__MAN | OG__COMPLETION,
+     general,
+     0,
+     'h'},
 };
 
 /* Where the library's rows belong; one that is not named here goes to every subcommand with a

@@ -272,15 +272,26 @@ static int parse_short(og__arguments *a, int argc, char **argv, int *at)
     return add_setting(a, "--", row, value, false);
 }
 
+/* What the argument that is no option is. */
+static const char *positional(const og__command *command)
+{
+    return strstr(command->arguments, "MODEL")   ? "model"
+           : strstr(command->arguments, "TYPE")  ? "model's type"
+           : strstr(command->arguments, "SHELL") ? "shell"
+                                                 : "subcommand";
+}
+
 static int add_positional(og__arguments *a, const char *text)
 {
     if (!*a->command->arguments)
         return og__say_error(a->command->name, OG__EXIT_USAGE, "unexpected argument \"%s\"", text);
     if (a->model)
         return og__say_error(a->command->name, OG__EXIT_USAGE,
-                             "unexpected argument \"%s\": the model is %s already", text, a->model);
+                             "unexpected argument \"%s\": the %s is %s already", text,
+                             positional(a->command), a->model);
     if (!*text)
-        return og__say_error(a->command->name, OG__EXIT_USAGE, "the model's path is empty");
+        return og__say_error(a->command->name, OG__EXIT_USAGE, "the %s is empty",
+                             positional(a->command));
     a->model = text;
     return OG__EXIT_DONE;
 }
@@ -319,8 +330,8 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
     bool optional = *command->arguments == '[';
     if (*command->arguments && !optional && !a->model)
         return og__say_error(command->name, OG__EXIT_USAGE,
-                             "no model given: ongrad %s %s …; see ongrad %s --help", command->name,
-                             command->arguments, command->name);
+                             "no %s given: ongrad %s %s …; see ongrad %s --help",
+                             positional(command), command->name, command->arguments, command->name);
     return OG__EXIT_DONE;
 }
 

@@ -79,6 +79,14 @@ bool og__same_name(const char *a, const char *b);
 /* help.c */
 int og__help_overview(void);
 int og__help_command(const og__command *command, const og__row *rows, int n_rows);
+/* "[no_]" where the switch is on by default, "" otherwise. */
+const char *og__help_negated(const og__row *row);
+/* What stands behind the name: " N", "[=FILE.json]" of a switch, "". */
+void og__help_value(og_text *out, const og__row *row);
+/* The sentence of the row, with "repeatable" and the default. */
+void og__help_meaning(og_text *out, const og__row *row);
+/* How options are written, and the exit statuses: a paragraph each. */
+extern const char og__help_spelling[], og__help_statuses[], og__help_types[];
 
 /* config.c: the settings of a YAML file, behind those of the command line. */
 int og__config_read(og__arguments *a, const char *path);
