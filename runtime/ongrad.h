@@ -379,6 +379,11 @@ OG_API og_status og_session_get_parameter(og_session *session, const char *name,
 OG_API og_status og_session_set_parameter(og_session *session, const char *name, const void *data,
                                           size_t bytes);
 
+/* With option ema: until it is turned off again, or the next step or checkpoint, evaluation,
+ * prediction, parameters and saving are of the averages in place of the weights. Nothing happens
+ * without the option. */
+OG_API og_status og_session_use_ema(og_session *session, bool on);
+
 /* The original model with the trained weights, in inference mode. The file appears whole or not at
  * all. */
 OG_API og_status og_session_save(og_session *session, const char *path);
@@ -403,6 +408,8 @@ typedef struct og_note {
 OG_API og_status og_session_checkpoint(og_session *session, const char *path, int keep,
                                        const og_note *notes, int n_notes);
 
+/* Metadata that a model has if it is a checkpoint. */
+#define OG_CHECKPOINT_KEY "ai.ongrad.checkpoint.session"
 typedef struct og_checkpoint og_checkpoint;
 /* A file that is damaged, cut short or no checkpoint is OG_INVALID_MODEL. NULL on error. */
 OG_API og_checkpoint *og_checkpoint_open(og_context *context, const char *path);
@@ -429,6 +436,12 @@ typedef struct og_restored {
  * saved. */
 OG_API og_status og_session_restore(og_session *session, const og_checkpoint *checkpoint,
                                     og_restored *restored);
+
+/* For a session that only evaluates or saves, of the model in the same file: the weights that are
+ * not in the model itself (adapters), and with `averages` the averages of option ema in place of
+ * all. A checkpoint of a run without averages is an error then. */
+OG_API og_status og_session_restore_weights(og_session *session, const og_checkpoint *checkpoint,
+                                            bool averages);
 
 typedef struct og_memory_report {
     /* bytes, as the device reports them; budget = min(memory_fraction × total, available,

@@ -46,7 +46,8 @@ og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int
 {
     const og_storage parent = s->items[of];
     char *name = og_arena_printf(g->arena, "%s.%s", parent.name, suffix);
-    const void *initial = kind == OG_STORAGE_STAGED ? parent.initial : NULL;
+    bool same = kind == OG_STORAGE_STAGED || kind == OG_STORAGE_AVERAGE;
+    const void *initial = same ? parent.initial : NULL;
     og_val v =
         name ? og_storage_state(g, s, kind, name, &parent.type, initial, 0) : (og_val){NULL, -1};
     if (v.g)
@@ -167,8 +168,8 @@ bool og_storage_is_weight(const og_storages *s, const og_state *state)
 
 const char *og_storage_kind_name(og_storage_kind kind)
 {
-    static const char *const names[] = {"parameters",           "buffers", "staged statistics",
-                                        "gradient sums",        "moments", "half copies",
-                                        "derived from weights", "scalars"};
+    static const char *const names[] = {
+        "parameters", "buffers",     "staged statistics",    "gradient sums", "moments",
+        "averages",   "half copies", "derived from weights", "scalars"};
     return names[kind];
 }

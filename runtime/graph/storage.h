@@ -12,6 +12,7 @@ typedef enum og_storage_kind {
     OG_STORAGE_STAGED,    /* running statistics of the micro-batches since the last update */
     OG_STORAGE_GRADIENT,  /* sums over micro-batches */
     OG_STORAGE_MOMENT,    /* the optimizer's */
+    OG_STORAGE_AVERAGE,   /* of a parameter over its updates */
     OG_STORAGE_HALF,      /* a parameter's copy in half precision: update renews it */
     OG_STORAGE_KEPT,      /* what a plan keeps of values that depend on weights alone */
     OG_STORAGE_SCALAR     /* counters, loss and weight sums, the loss scale */
@@ -45,7 +46,7 @@ int og_storage_get(og_storages *s, og_storage_kind kind, const char *name, const
 og_val og_storage_state(og_graph *g, og_storages *s, og_storage_kind kind, const char *name,
                         const og_type *type, const void *initial, double fill);
 /* The state of that kind that belongs to storage `of`, named NAME.suffix, of its type; staged
- * statistics begin with its content, others with zeros. */
+ * statistics and averages begin with its content, others with zeros. */
 og_val og_storage_derived(og_graph *g, og_storages *s, og_storage_kind kind, int of,
                           const char *suffix);
 /* Gathers the storages of a kind that belong to others (gradient sums to parameters, staged

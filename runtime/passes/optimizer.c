@@ -87,6 +87,26 @@ static void commit_statistics(og__update *u)
     }
 }
 
+/* The exponential moving average of a parameter: e ← d e + (1 − d) w, of the parameter after the
+ * step. With warm-up d grows with the steps t to its value, min(d, (1 + t) / (10 + t)), as in
+ * TensorFlow's ExponentialMovingAverage. */
+static void renew_average(og__update *u, og_val w)
+{
+    int stepped = -1;
+    if (u->o->ema == 0)
+        return;
+    for (int i = 0; i < u->g->n_states; i++)
+        if (u->g->states[i].in == w.id)
+            stepped = u->g->states[i].out;
+    og_val decay = Scalar(u->t, u->o->ema);
+    if (u->o->ema_warmup)
+        decay = Min(decay, Div(Add(u->t, One(u->t)), Add(u->t, Scalar(u->t, 10))));
+    og_val d = og__as(decay, w), rest = og__as(Sub(One(decay), decay), w);
+    og_val average =
+        og_storage_derived(u->g, u->storages, OG_STORAGE_AVERAGE, og_value_of(w)->storage, "ema");
+    og__commit(u, average, Add(Mul(d, average), Mul(rest, og_val_of(u->g, stepped))));
+}
+
 /* The rule's parameter and its gradient sum, storage `index`, under their group's rates. */
 static void step_parameter(const og__update *update, int index)
 {
@@ -107,6 +127,7 @@ static void step_parameter(const og__update *update, int index)
     og_val stepped = og__find_rule(own.name)(&u, w, Mul(sum, og__as(u.factor, sum)));
     if (stepped.g)
         og__commit(&u, w, stepped);
+    renew_average(&u, w);
     if (own.accumulation > 1)
         og_graph_set_state(u.g, sum, og_full(u.g, &s.type, 0));
 }

@@ -99,8 +99,8 @@ static og_status name_state(listing *l, const og_session *s, int i)
     static const char *const kinds[] = {
         [OG_STORAGE_PARAMETER] = "parameter", [OG_STORAGE_BUFFER] = "statistic",
         [OG_STORAGE_STAGED] = "staged",       [OG_STORAGE_GRADIENT] = "gradient",
-        [OG_STORAGE_MOMENT] = "moment",       [OG_STORAGE_HALF] = "half",
-        [OG_STORAGE_SCALAR] = "scalar"};
+        [OG_STORAGE_MOMENT] = "moment",       [OG_STORAGE_AVERAGE] = "average",
+        [OG_STORAGE_HALF] = "half",           [OG_STORAGE_SCALAR] = "scalar"};
     const og_storage *item = &l->twin.storages.items[i];
     l->at[i] = find_data(s, &l->twin.storages, i);
     l->names[i] = model_name(s, item);
@@ -282,6 +282,7 @@ og_status og_session_checkpoint(og_session *s, const char *path, int keep, const
 {
     listing l = {0};
     OG_TRY(og__session_begin(s, 1));
+    OG_TRY(og__use_weights(s));
     OG_TRY(og_device_finish(s->context->device, &s->context->error));
     og_status status = save(s, &l, path, keep, notes, n_notes);
     og_arena_free(l.arena);
@@ -400,4 +401,43 @@ og_status og_session_restore(og_session *s, const og_checkpoint *c, og_restored 
         return status;
     og__weights_changed(s);
     return og__renew_half_copies(s, -1);
+}
+
+/* ---- the weights of one, for use */
+
+static const void *find_weight(og_session *s, const og_checkpoint *c, const og_storage *item,
+                               bool average)
+{
+    og_text name = {0};
+    og_text_printf(&name, average ? "ai.ongrad/average/%s.ema" : "ai.ongrad/parameter/%s",
+                   item->name);
+    const void *data = name.failed ? NULL : og_onnx_saved_state(c->saved, name.s, &item->type);
+    if (name.failed)
+        og_fail_memory(&s->context->error, strlen(item->name), "a checkpoint");
+    og_text_free(&name);
+    return data;
+}
+
+og_status og_session_restore_weights(og_session *s, const og_checkpoint *c, bool averages)
+{
+    OG_TRY(og__session_begin(s, 1));
+    int found = 0;
+    for (int i = 0; i < s->storages.n; i++) {
+        const og_storage *item = &s->storages.items[i];
+        if (item->kind != OG_STORAGE_PARAMETER)
+            continue;
+        const void *data = averages ? find_weight(s, c, item, true) : NULL;
+        found += data != NULL;
+        if (!data)
+            data = find_weight(s, c, item, false);
+        if (s->context->error.status != OG_OK)
+            return s->context->error.status;
+        if (data)
+            OG_TRY(
+                og_session_set_parameter(s, item->name, data, (size_t)og_type_bytes(&item->type)));
+    }
+    if (averages && !found)
+        return og_fail(&s->context->error, OG_INVALID_ARGUMENT,
+                       "the checkpoint has no averages: its run was without option ema");
+    return OG_OK;
 }

@@ -45,6 +45,7 @@ static void count_states(og_session *s)
             m->gradients += bytes;
             break;
         case OG_STORAGE_MOMENT:
+        case OG_STORAGE_AVERAGE:
             m->optimizer += bytes;
             break;
         case OG_STORAGE_KEPT:
@@ -91,6 +92,8 @@ static og_status fill_state(og_session *s, int storage)
     og_error *error = &s->context->error;
     char *at = og__state_at(s, storage);
     size_t bytes = (size_t)og_type_bytes(&st->type);
+    if (st->kind == OG_STORAGE_AVERAGE)
+        return OG_OK; /* copied when its parameter is there */
     if (st->initial) {
         OG_TRY(og_device_upload(d, at, st->initial, bytes, error));
         og__session_forget(s, st->initial, bytes);
@@ -226,6 +229,7 @@ static og_status fill_resident(og_session *s)
         for (int i = 0; i < s->storages.n; i++)
             if ((s->storages.items[i].slab >= 0) == in_slab)
                 OG_TRY(fill_state(s, i));
+    OG_TRY(og__begin_averages(s));
     return og__renew_half_copies(s, -1);
 }
 

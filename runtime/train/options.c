@@ -41,6 +41,12 @@ static const og_option_info table[] = {
      "adagrad: what the sums of squares begin with"},
     {"max_norm", OG_OPTION_FLOAT, "1.0", "X",
      "clip the norm of all gradients together; 0 turns it off"},
+    {"ema", OG_OPTION_FLOAT, NULL, "DECAY",
+     "keep an exponential moving average of the trained tensors, e = DECAY e + (1 - DECAY) w after "
+     "each optimizer step, such as 0.999: it is what is validated and saved; running statistics "
+     "are those of the last step"},
+    {"ema_warmup", OG_OPTION_FLAG, "off", NULL,
+     "ema: after step t the decay is at most (1 + t) / (10 + t)"},
     {"gradient_accumulation_steps", OG_OPTION_INT, "1", "N",
      "micro-batches summed for one optimizer step"},
     {"seed", OG_OPTION_INT, "0", "N", "of random ops, such as Dropout, and of new weights"},

@@ -48,6 +48,7 @@ og_status og_session_set_parameter(og_session *s, const char *name, const void *
     for (int k = 0; k < s->storages.n; k++)
         if (s->storages.items[k].kind == OG_STORAGE_STAGED && s->storages.items[k].of == i)
             OG_TRY(og_device_upload(d, og__state_at(s, k), data, bytes, error));
+    OG_TRY(og__set_average(s, i, data));
     og__weights_changed(s);
     return og__renew_half_copies(s, i);
 }

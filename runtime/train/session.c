@@ -54,11 +54,17 @@ static og_status parse_optimizer(og_session *s)
     opt->nesterov = og__option_flag(o, "nesterov");
     opt->centered = og__option_flag(o, "centered");
     opt->max_norm = og__option_float(o, "max_norm");
+    opt->ema = float_or(o, "ema", 0);
+    opt->ema_warmup = og__option_flag(o, "ema_warmup");
     for (int i = 0; not_negative[i]; i++)
         if (og__option_float(o, not_negative[i]) < 0)
             return invalid(s, not_negative[i], "a number that is not negative");
     if (!(opt->alpha >= 0 && opt->alpha <= 1))
         return invalid(s, "alpha", "a number from 0 to 1");
+    if (og_options_is_set(o, "ema") && !(opt->ema > 0 && opt->ema < 1))
+        return invalid(s, "ema", "a number between 0 and 1, such as 0.999");
+    if (opt->ema_warmup && opt->ema == 0)
+        return invalid(s, "ema_warmup", "off, unless ema is given");
     if (opt->nesterov && opt->momentum <= 0)
         return invalid(s, "nesterov", "off, unless momentum is above 0");
     s->lr = og__option_float(o, "lr");

@@ -64,6 +64,7 @@ static bool was_skipped(const og_session *s)
 /* Queues the update. */
 static og_status update(og_session *s)
 {
+    OG_TRY(og__use_weights(s));
     og_status status = og__set_lr_input(s);
     if (status == OG_OK)
         status = og__run_plan(s, s->update, s->profile, NULL);
@@ -111,6 +112,7 @@ static og_status train_step(og_session *s, const void *const *inputs, const void
     OG_TRY(og__session_begin(s, samples));
     if (s->losses.n == 0)
         return og_fail(error, OG_INVALID_ARGUMENT, "this session has no loss: it only predicts");
+    OG_TRY(og__use_weights(s));
     if (!targets && s->losses.n_targets)
         return og_fail(error, OG_INVALID_ARGUMENT, "no targets were given; the losses take %d",
                        s->losses.n_targets);

@@ -196,6 +196,7 @@ struct og_session {
     bool check_memory;
     og_profile *profile; /* NULL: nothing is timed */
     int n_profile_rows;  /* of its last report */
+    bool averaged;       /* averages and parameters have changed places */
     bool broken;         /* an error left states half written */
 };
 
@@ -256,6 +257,11 @@ og_status og__schedule_check(const og_options *options, og_error *error);
  * `storage` renewed, -1: of all. */
 og_status og__parse_precision(og_session *s);
 og_status og__renew_half_copies(og_session *s, int storage);
+/* average.c: averages of parameters (option ema). Their first content; that of the average of
+ * parameter `storage`, if it has one; parameters and averages where they belong. */
+og_status og__begin_averages(og_session *s);
+og_status og__set_average(og_session *s, int storage, const void *data);
+og_status og__use_weights(og_session *s);
 /* After an update: the context's error where it was skipped and skipping more would not help. */
 og_status og__check_update(og_session *s, const og_step_result *result);
 

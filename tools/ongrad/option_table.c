@@ -249,6 +249,11 @@ static const og__row own_rows[] = {
     {{"tolerance", OG_OPTION_FLOAT, "1e-3", "X", "largest relative difference that passes"},
      OG__CHECK,
      run},
+    {{"ema", OG_OPTION_FLAG, "off", NULL,
+      "of a checkpoint, the averages that train --ema keeps in place of the weights"},
+     OG__EVAL | OG__PREDICT | OG__EXPORT,
+     tuning,
+     .apart = true},
     {{"device", OG_OPTION_TEXT, "auto", "NAME",
       "cpu, cuda:0 (see `ongrad devices`; it has run on no GPU yet), or auto: cpu"},
      WITH_SESSION,
@@ -299,6 +304,8 @@ static const struct {
     {"lr_decay", OG__TRAIN | OG__PLAN, optimizer},
     {"initial_accumulator_value", OG__TRAIN | OG__PLAN, optimizer},
     {"max_norm", OG__TRAIN | OG__PLAN | OG__CHECK, optimizer},
+    {"ema", OG__TRAIN | OG__PLAN, optimizer},
+    {"ema_warmup", OG__TRAIN | OG__PLAN, optimizer},
     {"gradient_accumulation_steps", OG__TRAIN | OG__PLAN, optimizer},
     {"use_scheduler", OG__TRAIN | OG__PLAN, schedule},
     {"scheduler", OG__TRAIN | OG__PLAN, schedule},
@@ -354,7 +361,7 @@ static const struct {
     {"o", "output"},
 };
 
-static const char *const future[] = {"ema", "tensorboard"};
+static const char *const future[] = {"tensorboard"};
 
 bool og__same_name(const char *a, const char *b)
 {
@@ -412,7 +419,7 @@ og__row *og__option_rows(int *n)
         row.own = true;
         /* An option of both is one row. */
         for (size_t k = 0; k < n_library; k++)
-            row.library |= og__same_name(library[k].name, row.info.name);
+            row.library |= !row.apart && og__same_name(library[k].name, row.info.name);
         if (row.info.kind == OG_OPTION_INT && !strcmp(row.info.name, "seed"))
             row.least = INT64_MIN;
         rows[(*n)++] = row;
@@ -420,7 +427,7 @@ og__row *og__option_rows(int *n)
     for (size_t k = 0; k < n_library; k++) {
         bool shared = false;
         for (size_t i = 0; i < n_own; i++)
-            shared |= og__same_name(library[k].name, own_rows[i].info.name);
+            shared |= !own_rows[i].apart && og__same_name(library[k].name, own_rows[i].info.name);
         if (!shared)
             rows[(*n)++] = library_row(&library[k]);
     }

@@ -14,11 +14,13 @@
 
 const og__row *og__arguments_row(const og__arguments *a, const char *name)
 {
+    const og__row *found = NULL;
     name = og__option_alias(name);
     for (int i = 0; i < a->n_rows; i++)
-        if (og__same_name(name, a->rows[i].info.name))
-            return &a->rows[i];
-    return NULL;
+        if (og__same_name(name, a->rows[i].info.name) &&
+            (!found || (a->rows[i].commands & a->command->bit)))
+            found = &a->rows[i];
+    return found;
 }
 
 static const og__row *find_letter(const og__arguments *a, char letter)

@@ -15,6 +15,7 @@ typedef struct og__row {
     char letter;       /* -o; 0: none */
     bool library;      /* set with og_options_set */
     bool own;          /* read here, too */
+    bool apart;        /* the library's option of this name is another one, of other subcommands */
 } og__row;
 
 /* option_table.c: ends with NULL. */

@@ -246,6 +246,10 @@ static void say_optimizer(const og__run *run)
         og_text_add(&text, ", no clipping");
     og__say("  %-11s %s", "optimizer", text.s ? text.s : "");
     og_text_free(&text);
+    if (og_options_is_set(o, "ema"))
+        og__say("  %-11s decay %s%s: averages of the weights are what is validated and saved",
+                "ema", og_options_get(o, "ema"),
+                og__argument_flag(run->arguments, "ema_warmup") ? ", with warm-up" : "");
 }
 
 /* What mixed precision saves of memory; nothing where it does not. */

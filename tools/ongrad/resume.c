@@ -1,4 +1,4 @@
-/* The command line of a checkpoint: "name=value" lines, values with %XX for what is not plain. */
+/* The command line of a checkpoint (stored.h) becomes that of the run. */
 #include "tools/ongrad/resume.h"
 
 #include <errno.h>
@@ -10,6 +10,7 @@
 #include "tools/ongrad/builtin.h"
 #include "tools/ongrad/checkpoint.h"
 #include "tools/ongrad/say.h"
+#include "tools/ongrad/stored.h"
 
 /* Options of which the one given on the command line keeps out the other of the checkpoint. */
 static const char *const rivals[][2] = {
@@ -28,42 +29,13 @@ static bool is_own(const char *name)
     return og__is_model_option(name);
 }
 
-/* ---- text */
-
-void og__add_escaped(og_text *text, const char *value)
-{
-    for (; *value; value++) {
-        unsigned char c = (unsigned char)*value;
-        if (c < 0x20 || c >= 0x7f || c == '%')
-            og_text_printf(text, "%%%02X", c);
-        else
-            og_text_addn(text, value, 1);
-    }
-}
-
-static void unescape(char *text)
-{
-    char *to = text;
-    for (unsigned code; *text; to++) {
-        if (*text == '%' && sscanf(text + 1, "%2x", &code) == 1 && text[1] && text[2]) {
-            *to = (char)code;
-            text += 3;
-        } else {
-            *to = *text++;
-        }
-    }
-    *to = '\0';
-}
-
 void og__settings_text(const og__arguments *a, og_text *text)
 {
     for (int i = 0; i < a->n_settings; i++) {
         const og__setting *s = &a->settings[i];
         if (is_own(s->row->info.name))
             continue;
-        og_text_printf(text, "%s=", s->row->info.name);
-        og__add_escaped(text, s->value);
-        og_text_add(text, "\n");
+        og__stored_add(text, s->row->info.name, s->value);
     }
 }
 
@@ -148,15 +120,7 @@ static int add_settings(og__arguments *a, char *text, const char *path)
 {
     int n_given = a->n_settings, status = OG__EXIT_DONE;
     og_text before = {0};
-    for (char *line = text, *next; *line && status == OG__EXIT_DONE; line = next) {
-        size_t n = strcspn(line, "\n");
-        next = line + n + (line[n] == '\n');
-        line[n] = '\0';
-        char *value = strchr(line, '=');
-        if (!value)
-            continue;
-        *value++ = '\0';
-        unescape(value);
+    for (char *line, *value; status == OG__EXIT_DONE && og__stored_next(&text, &line, &value);) {
         const og__row *row = og__arguments_row(a, line);
         if (!row || is_own(row->info.name))
             continue;
@@ -165,7 +129,7 @@ static int add_settings(og__arguments *a, char *text, const char *path)
             continue;
         }
         og_text_printf(&before, "%s%s", before.length ? ", " : "", value);
-        bool same = *next && strncmp(next, line, strlen(line)) == 0 && next[strlen(line)] == '=';
+        bool same = strncmp(text, line, strlen(line)) == 0 && text[strlen(line)] == '=';
         if (!same) {
             say_override(a, row, n_given, before.s ? before.s : "");
             og_text_free(&before);
@@ -199,7 +163,7 @@ static int take_model(og__arguments *a, const og_checkpoint *c, char *path)
     a->origin = strdup(origin ? origin : "");
     if (!a->origin)
         return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
-    unescape(a->origin);
+    og__unescape(a->origin);
     if (a->model && strcmp(a->model, a->origin) != 0)
         return og__say_error(a->command->name, OG__EXIT_USAGE,
                              "%s is a checkpoint of %s, not of %s; leave out the model, or resume "

@@ -9,7 +9,6 @@
  * it has none of its own; differences are told. An exit status. */
 int og__resume_arguments(og__arguments *a);
 /* The settings that a resumed run takes over, a line each. */
-void og__add_escaped(og_text *text, const char *value); /* plain ASCII, %XX for all else */
 void og__settings_text(const og__arguments *a, og_text *text);
 
 #endif

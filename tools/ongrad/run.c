@@ -9,6 +9,7 @@
 #include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
+#include "tools/ongrad/stored.h"
 
 enum { MOST_THREADS = 1024 };
 
@@ -101,12 +102,47 @@ static int open_model(og__run *run)
     return run->model ? OG__EXIT_DONE : og__run_failed(run);
 }
 
+/* Of the run that a checkpoint is of: the adapters, which are not in its model. */
+static int take_adapters(og__run *run)
+{
+    const char *options = og_checkpoint_note(run->checkpoint, "options");
+    char *text = strdup(options ? options : ""), *at = text, *name, *value;
+    int status =
+        text ? OG__EXIT_DONE : og__say_error(run->command, OG__EXIT_FAILED, "out of memory");
+    while (status == OG__EXIT_DONE && og__stored_next(&at, &name, &value))
+        if (!strcmp(name, "lora") && og_options_set(run->options, name, value) != OG_OK)
+            status = og__run_failed(run);
+    free(text);
+    return status;
+}
+
+/* A model that is a checkpoint: its weights are those of the run then. */
+static int open_checkpoint(og__run *run)
+{
+    bool uses = run->arguments->command->bit & (OG__EVAL | OG__PREDICT | OG__EXPORT),
+         averages = uses && og__argument_flag(run->arguments, "ema");
+    if (uses && run->arguments->model && og_model_metadata(run->model, OG_CHECKPOINT_KEY)) {
+        run->checkpoint = og_checkpoint_open(run->context, run->arguments->model);
+        return run->checkpoint ? take_adapters(run) : og__run_failed(run);
+    }
+    if (averages)
+        return og__say_error(run->command, OG__EXIT_USAGE,
+                             "--ema is of checkpoints, and %s is none; a model that train --ema "
+                             "wrote is of the averages already",
+                             run->model_name);
+    return OG__EXIT_DONE;
+}
+
 /* What fine-tuning changes; train tells it in its report. */
 static int adapt_model(og__run *run)
 {
     const char *resumed = run->arguments->resumed;
-    run->checkpoint = resumed ? og_checkpoint_open(run->context, resumed) : NULL;
-    if (resumed && (!run->checkpoint || og_model_restore(run->model, run->checkpoint) != OG_OK))
+    if (resumed)
+        run->checkpoint = og_checkpoint_open(run->context, resumed);
+    else
+        OG__TRY(open_checkpoint(run));
+    if ((resumed || run->checkpoint) &&
+        (!run->checkpoint || og_model_restore(run->model, run->checkpoint) != OG_OK))
         return og__run_failed(run);
     if (og_model_adapt(run->model, run->options) != OG_OK)
         return og__run_failed(run);
@@ -228,6 +264,10 @@ int og__run_start(og__run *run)
             og__say_remedies(run);
         return status;
     }
+    if (run->checkpoint && !run->arguments->resumed &&
+        og_session_restore_weights(run->session, run->checkpoint,
+                                   og__argument_flag(run->arguments, "ema")) != OG_OK)
+        return og__run_failed(run);
     if (!run->targets)
         OG__TRY(allocate_targets(run, run->losses.n_targets));
     for (int t = 0; t < run->n_targets; t++)

@@ -23,7 +23,8 @@ typedef struct og__run {
     og_tensor_info *targets; /* before the session: as their files are, NULL where there are none;
                                 after: as it wants them */
     og_session *session;
-    og_checkpoint *checkpoint; /* that --resume goes on from, until it did; NULL: none */
+    og_checkpoint *checkpoint; /* that --resume goes on from, until it did, or that eval, predict
+                                  and export use; NULL: none */
 } og__run;
 
 /* Context and options. An exit status; og__run_close in any case. */

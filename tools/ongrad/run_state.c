@@ -10,6 +10,7 @@
 #include "runtime/base/checksum.h"
 #include "tools/ongrad/resume.h"
 #include "tools/ongrad/say.h"
+#include "tools/ongrad/stored.h"
 #include "tools/ongrad/trainer.h"
 
 /* ---- the data */

@@ -49,7 +49,7 @@ static int failed(og__trainer *t)
     return status;
 }
 
-static int validate(og__trainer *t, int64_t epoch)
+static int validate_as_it_is(og__trainer *t, int64_t epoch)
 {
     int status = og__evaluate(&t->run, &t->validation_feed, &t->metrics, og__signals_stopped);
     if (status != OG__EXIT_DONE || og__signals_stopped())
@@ -76,6 +76,17 @@ static int validate(og__trainer *t, int64_t epoch)
             og__metrics_loss(&t->metrics), text.s ? text.s : "");
     og_text_free(&text);
     return og__monitor_see(t);
+}
+
+/* With --ema of the averages, as is what becomes the output. */
+static int validate(og__trainer *t, int64_t epoch)
+{
+    if (og_session_use_ema(t->run.session, true) != OG_OK)
+        return og__run_failed(&t->run);
+    int status = validate_as_it_is(t, epoch);
+    if (og_session_use_ema(t->run.session, false) != OG_OK && status == OG__EXIT_DONE)
+        status = og__run_failed(&t->run);
+    return status;
 }
 
 /* What reduce_lr_on_plateau watches without validation: the epoch's mean. */

@@ -237,6 +237,8 @@ static int save(og__trainer *t, int trained)
     double seconds = og__seconds() - t->start;
     og__progress_clear(&t->progress);
     OG__TRY(og__preprocess_keep(&t->run));
+    if (og_session_use_ema(t->run.session, true) != OG_OK) /* to the end: that is what is saved */
+        return og__run_failed(&t->run);
     if (t->dry)
         return try_saving(t);
     bool best = t->monitor.best_step > 0; /* the output is that one already */
