@@ -388,6 +388,17 @@ OG_API og_status og_session_use_ema(og_session *session, bool on);
  * all. */
 OG_API og_status og_session_save(og_session *session, const char *path);
 OG_API og_status og_session_save_to(og_session *session, og_write_fn *write, void *user);
+/* In what form a model is written. */
+typedef struct og_export {
+    const char *const *dims; /* "NAME=N" fixes a symbolic dim, "NAME=OTHER" renames it */
+    int n_dims;
+    int opset;        /* 0: as it is */
+    og_dtype half;    /* OG_FLOAT16: computes in it, but for inputs, outputs and what needs more
+                         range or digits (softmax, norms, reductions); OG_UNDEFINED: as it is */
+    bool single_file; /* tensors in the file, whatever its size; from 2 GiB on an error */
+} og_export;
+/* og_session_save in another form. */
+OG_API og_status og_session_export(og_session *session, const char *path, const og_export *how);
 /* The loss model of loss `index` with its trained weights. */
 OG_API og_status og_session_save_loss(og_session *session, int index, const char *path);
 

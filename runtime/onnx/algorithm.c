@@ -52,7 +52,7 @@ static bool is_reduction(const char *op)
 static og_status too_new(og__writer *w, const og_node *n, int since)
 {
     char text[256];
-    return og_fail(w->error, OG_UNSUPPORTED, "%s needs opset %d, the model has %d",
+    return og_fail(w->error, OG_UNSUPPORTED, "%s needs opset %d, which is to be %d",
                    og_node_text(text, n), since, w->base_opset);
 }
 

@@ -21,8 +21,9 @@ typedef struct og__writer {
     int n_domains;
     const og_onnx *base; /* the model whose algorithm is written (algorithm.c); NULL: none */
     bool *shared;        /* by value id: the base's own input or initializer */
-    int base_opset;
-    og__external *lend; /* gets the data of large initializers; NULL: it is part of the bytes */
+    int base_opset;      /* that nodes must be of; 0: the newest */
+    bool framed;         /* inputs and outputs are declared by what the graph was loaded from */
+    og__external *lend;  /* gets the data of large initializers; NULL: it is part of the bytes */
 } og__writer;
 
 og_status og__writer_no_memory(og__writer *w);
@@ -47,6 +48,10 @@ og_status og__writer_put_output(og__writer *w, const char *wish, int id, bool *g
                                 const char **name);
 /* All outputs of the graph. *given: by value id, for more of them (og__writer_put_output). */
 og_status og__writer_put_outputs(og__writer *w, bool **given);
+
+/* Names, constants and nodes. */
+og_status og__writer_put_body(og__writer *w);
+void og__writer_put_opset(og__writer *w, og__out *model, const char *domain, int version);
 
 /* algorithm.c: the node as it was written before the base's opset; an error where that is not
  * possible. *axes: an input that becomes attribute "axes"; -1: none. */

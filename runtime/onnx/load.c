@@ -335,6 +335,23 @@ og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
     return NULL;
 }
 
+/* A model whose bytes were made of `base`'s, where `status` says that they were; it owns base then.
+ */
+static og_onnx *made_of(og_onnx *onnx, og_onnx *base, og_status status, og_error *own,
+                        og_error *error)
+{
+    if (status == OG_OK)
+        status = load(onnx, own);
+    if (status == OG_OK) {
+        onnx->base = base;
+        return onnx;
+    }
+    onnx->external = NULL;
+    og_onnx_free(onnx);
+    og_error_move(error, own);
+    return NULL;
+}
+
 og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error)
 {
     og_onnx *onnx = og__onnx_new(error);
@@ -343,16 +360,29 @@ og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error
     og_error own = {0};
     onnx->external = base->external;
     og_status status = og__edit_bytes(base, edit, onnx->arena, &onnx->bytes, &onnx->size, &own);
-    if (status == OG_OK)
-        status = load(onnx, &own);
-    if (status == OG_OK) {
-        onnx->base = base;
-        return onnx;
-    }
-    onnx->external = NULL;
-    og_onnx_free(onnx);
-    og_error_move(error, &own);
-    return NULL;
+    return made_of(onnx, base, status, &own, error);
+}
+
+og_onnx *og_onnx_formed(og_onnx *base, const og_onnx_form *form, og_error *error)
+{
+    og_onnx *onnx = og__onnx_new(error);
+    if (!onnx)
+        return NULL;
+    og_error own = {0};
+    onnx->external = base->external;
+    og_status status = og__form_bytes(base, form, onnx->arena, &onnx->bytes, &onnx->size, &own);
+    return made_of(onnx, base, status, &own, error);
+}
+
+og_onnx *og_onnx_at_opset(og_onnx *base, int opset, og_error *error)
+{
+    og_onnx *onnx = og__onnx_new(error);
+    if (!onnx)
+        return NULL;
+    og_error own = {0};
+    onnx->external = base->external;
+    og_status status = og__opset_bytes(base, opset, onnx->arena, &onnx->bytes, &onnx->size, &own);
+    return made_of(onnx, base, status, &own, error);
 }
 
 og_onnx_repair og_onnx_repaired(const og_onnx *onnx, og_repair what)

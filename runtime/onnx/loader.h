@@ -54,6 +54,13 @@ og_status og__graph_bytes(const og_graph *g, og__external *lend, og_arena *arena
 og_status og__edit_bytes(const og_onnx *base, const og_onnx_edit *edit, og_arena *arena,
                          const uint8_t **bytes, size_t *size, og_error *error);
 
+/* ---- models in another form (form.c, opset.c) */
+
+og_status og__form_bytes(const og_onnx *base, const og_onnx_form *form, og_arena *arena,
+                         const uint8_t **bytes, size_t *size, og_error *error);
+og_status og__opset_bytes(const og_onnx *base, int opset, og_arena *arena, const uint8_t **bytes,
+                          size_t *size, og_error *error);
+
 /* ---- report (report.c) */
 
 typedef struct og__unknown_op {

@@ -78,6 +78,26 @@ typedef struct og_onnx_edit {
 og_onnx *og_onnx_edited(og_onnx *onnx, const og_onnx_edit *edit, og_error *error);
 og_onnx *og_onnx_base(const og_onnx *onnx); /* NULL: it was not made by a change */
 
+/* A symbolic dim of declared shapes by another name; other NULL: of a fixed length. */
+typedef struct og_onnx_dim {
+    const char *name, *other;
+    int64_t length;
+} og_onnx_dim;
+
+/* What a model is written as; nothing of it changes what it computes but for rounding. */
+typedef struct og_onnx_form {
+    const og_onnx_dim *dims;
+    int n_dims;
+    const og_dtype *dtypes; /* not NULL: in float16 (form_half.c); by value of og_onnx_graph, those
+                               not known OG_UNDEFINED */
+} og_onnx_form;
+
+/* The model in another form, which owns `onnx` from here on, as og_onnx_edited has it. */
+og_onnx *og_onnx_formed(og_onnx *onnx, const og_onnx_form *form, og_error *error);
+/* The same, with its graph in the form of that opset and functions inlined. A node that it cannot
+ * say is OG_UNSUPPORTED. */
+og_onnx *og_onnx_at_opset(og_onnx *onnx, int opset, og_error *error);
+
 const og_graph *og_onnx_graph(const og_onnx *onnx);
 int64_t og_onnx_ir_version(const og_onnx *onnx);
 int og_onnx_opset(const og_onnx *onnx); /* of ONNX's own domain */
@@ -118,8 +138,10 @@ typedef struct og_onnx_weight {
 /* Bytes go to a callback (which returns false to stop), or to a file: written to a temporary file
  * in the same folder, then renamed, so that what was there survives a failure. Above
  * `external_above` bytes of tensors (0: never) tensors go to PATH.data beside it.
+ * OG_ONNX_SINGLE: never, and a model of 2 GiB is an error.
  * BatchNormalization and Dropout are written in inference mode. metadata: extra key/values
  * (n_metadata pairs), replacing equal keys. */
+#define OG_ONNX_SINGLE UINT64_MAX
 og_status og_onnx_save(const og_onnx *onnx, const char *path, const og_onnx_weight *weights,
                        int n_weights, const og_metadata *metadata, int n_metadata,
                        uint64_t external_above, og_error *error);

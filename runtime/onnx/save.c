@@ -160,9 +160,16 @@ static og_status save(og__rewrite *r, const char *path, uint64_t external_above)
         goto cleanup;
     }
     snprintf(data_path, n, "%s.data", path);
+    bool single = external_above == OG_ONNX_SINGLE;
     if (external_above && tensor_bytes(r->onnx) > external_above)
         r->location = og__path_base(data_path);
     OG_TRY_CLEANUP(og__rewrite_run(r));
+    if (r->out.size > INT32_MAX && single) {
+        status = og_fail(r->error, OG_UNSUPPORTED,
+                         "the model has %llu bytes in a single file, ONNX files end at 2 GiB",
+                         (unsigned long long)r->out.size);
+        goto cleanup;
+    }
     if (r->out.size > INT32_MAX && !r->location) {
         r->location = og__path_base(data_path);
         OG_TRY_CLEANUP(og__rewrite_run(r));

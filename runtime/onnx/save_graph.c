@@ -281,7 +281,7 @@ og_status og__writer_put_node(og__writer *w, const og_node *n)
     og__out out = og__out_in(w->arena);
     int axes = -1;
     OG_TRY(note_op(w, n));
-    if (w->base)
+    if (w->base_opset)
         OG_TRY(og__algorithm_check_node(w, n, &axes));
     for (int i = 0; i < n->n_in; i++)
         if (i != axes)
@@ -299,7 +299,7 @@ og_status og__writer_put_node(og__writer *w, const og_node *n)
         const og_attr *a = axes_attribute(w, n, axes);
         OG_TRY(a ? put_attribute(w, &out, n, a) : og__writer_no_memory(w));
     }
-    if (n->origin)
+    if (n->origin && (w->base || !w->base_opset))
         og__out_text(&out, NODE_DOC, og_node_text(text, n));
     og__out_message(&w->out, GRAPH_NODE, &out);
     return OG_OK;
@@ -321,7 +321,8 @@ og_status og__writer_put_output(og__writer *w, const char *wish, int id, bool *g
     } else {
         *given = true;
     }
-    og__writer_put_value_info(w, GRAPH_OUTPUT, name, &w->g->values[id]->type);
+    if (!w->framed)
+        og__writer_put_value_info(w, GRAPH_OUTPUT, name, &w->g->values[id]->type);
     *made = name;
     return OG_OK;
 }
@@ -358,7 +359,7 @@ static og_status put_outputs(og__writer *w)
 
 /* ---- the model */
 
-static og_status put_graph(og__writer *w)
+og_status og__writer_put_body(og__writer *w)
 {
     const og_graph *g = w->g;
     OG_TRY(name_values(w));
@@ -367,6 +368,13 @@ static og_status put_graph(og__writer *w)
     OG_TRY(og__writer_put_constants(w));
     for (int i = 0; i < g->n_nodes; i++)
         OG_TRY(og__writer_put_node(w, g->nodes[i]));
+    return OG_OK;
+}
+
+static og_status put_graph(og__writer *w)
+{
+    const og_graph *g = w->g;
+    OG_TRY(og__writer_put_body(w));
     for (int i = 0; i < g->n_inputs; i++)
         og__writer_put_value_info(w, GRAPH_INPUT, w->names[g->inputs[i]],
                                   &g->values[g->inputs[i]]->type);
@@ -381,7 +389,7 @@ static og_status put_graph(og__writer *w)
     return w->out.failed ? og__writer_no_memory(w) : OG_OK;
 }
 
-static void put_opset(og__writer *w, og__out *model, const char *domain, int version)
+void og__writer_put_opset(og__writer *w, og__out *model, const char *domain, int version)
 {
     og__out opset = og__out_in(w->arena);
     og__out_text(&opset, 1, domain);
@@ -396,9 +404,9 @@ static og_status put_model(og__writer *w, og__out *model)
     og__out_text(model, MODEL_PRODUCER, "ongrad");
     og__out_text(model, MODEL_PRODUCER_VERSION, og_version());
     og__out_message(model, MODEL_GRAPH, &w->out);
-    put_opset(w, model, "", w->opset);
+    og__writer_put_opset(w, model, "", w->opset);
     for (int i = 0; i < w->n_domains; i++)
-        put_opset(w, model, w->domain_list[i], OTHER_OPSET);
+        og__writer_put_opset(w, model, w->domain_list[i], OTHER_OPSET);
     for (int i = 0; i < w->g->n_metadata; i++) {
         og__out entry = og__out_in(w->arena);
         og__out_text(&entry, 1, w->g->metadata[i].key);

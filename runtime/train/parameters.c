@@ -61,7 +61,7 @@ static bool read_state(void *user, void *to, const void *from, size_t bytes)
 
 /* The trained tensors and running statistics of one part, under the names they have in its file. */
 static og_status save(og_session *s, int part, const og_onnx *onnx, const char *path,
-                      og_write_fn *write, void *user)
+                      uint64_t external_above, og_write_fn *write, void *user)
 {
     og_error *error = &s->context->error;
     int n = 0;
@@ -89,24 +89,29 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
     int n_metadata = part == 0 ? s->model->n_metadata : 0;
     og_status status = merges ? og__merges_begin(s, &merged, weights, &n) : OG_OK;
     if (status == OG_OK)
-        status = path ? og_onnx_save(onnx, path, weights, n, metadata, n_metadata,
-                                     OG__EXTERNAL_ABOVE, error)
-                      : og_onnx_write(onnx, write, user, weights, n, metadata, n_metadata, error);
+        status =
+            path ? og_onnx_save(onnx, path, weights, n, metadata, n_metadata, external_above, error)
+                 : og_onnx_write(onnx, write, user, weights, n, metadata, n_metadata, error);
     og__merges_free(merged);
     free(weights);
     return status;
 }
 
+og_status og__session_save(og_session *s, const char *path, uint64_t external_above)
+{
+    return save(s, 0, s->model->onnx, path, external_above, NULL, NULL);
+}
+
 og_status og_session_save(og_session *s, const char *path)
 {
     og__context_begin(s->context);
-    return save(s, 0, s->model->onnx, path, NULL, NULL);
+    return og__session_save(s, path, OG__EXTERNAL_ABOVE);
 }
 
 og_status og_session_save_to(og_session *s, og_write_fn *write, void *user)
 {
     og__context_begin(s->context);
-    return save(s, 0, s->model->onnx, NULL, write, user);
+    return save(s, 0, s->model->onnx, NULL, 0, write, user);
 }
 
 og_status og_session_save_loss(og_session *s, int index, const char *path)
@@ -118,5 +123,5 @@ og_status og_session_save_loss(og_session *s, int index, const char *path)
         part += s->losses.sources[i].path != NULL;
     if (index < 0 || index >= s->losses.n || !s->losses.sources[index].path)
         return og_fail(error, OG_INVALID_ARGUMENT, "loss %d is not a model", index);
-    return save(s, part, s->losses.sources[index].onnx, path, NULL, NULL);
+    return save(s, part, s->losses.sources[index].onnx, path, OG__EXTERNAL_ABOVE, NULL, NULL);
 }

@@ -328,6 +328,8 @@ og_status og__results_push(og_session *s, const og__update_record *update);
 /* The oldest that is due, or with `all` the oldest; *result is left alone if there is none. */
 og_status og__results_take(og_session *s, bool all, og_step_result *result);
 
+/* parameters.c: og_session_save, and tensors beside it from so many bytes on. */
+og_status og__session_save(og_session *s, const char *path, uint64_t external_above);
 /* lora.c: the merged weights of a session's adapters as weights to save in model->unadapted, added
  * to the n there are; og__merges_free in any case, after saving. */
 typedef struct og__merges og__merges;

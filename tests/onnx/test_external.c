@@ -187,9 +187,30 @@ TEST(models_are_regular_files)
     remove_folders();
 }
 
+/* Zeros that take no room on the disk; nothing is written. */
+TEST(more_than_a_single_file_holds)
+{
+    int64_t n = ((int64_t)1 << 29) + 1;
+    char length[32];
+    og_error error = {0};
+    snprintf(length, sizeof length, "%lld", (long long)n * 4);
+    CHECK(make_folders() && write_file("in/w.data", "", 0) &&
+          write_model("in/m.onnx", model(n, "w.data", "0", length)));
+    CHECK_INT(truncate(path_of("in/w.data"), n * 4), 0);
+    og_onnx *onnx = og_onnx_load(path_of("in/m.onnx"), &error);
+    CHECK(onnx);
+    CHECK_INT(og_onnx_save(onnx, path_of("out/m.onnx"), NULL, 0, NULL, 0, OG_ONNX_SINGLE, &error),
+              OG_UNSUPPORTED);
+    CHECK_TEXT(og_error_text(&error), "in a single file, ONNX files end at 2 GiB");
+    CHECK(access(path_of("out/m.onnx"), F_OK) != 0);
+    og_error_clear(&error);
+    og_onnx_free(onnx);
+    remove_folders();
+}
+
 static const og_test tests[] = {
     TEST_ROW(reads_tensors_beside_the_model), TEST_ROW(follows_links_as_model_caches_make_them),
     TEST_ROW(refuses_what_leads_elsewhere),   TEST_ROW(memory_needs_a_folder),
-    TEST_ROW(models_are_regular_files),
+    TEST_ROW(models_are_regular_files),       TEST_ROW(more_than_a_single_file_holds),
 };
 TEST_MAIN(tests)

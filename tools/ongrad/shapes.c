@@ -106,6 +106,13 @@ static int read_dim(shapes *s, const char *text)
     char *end = NULL, *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
     long long value = equals ? strtoll(equals + 1, &end, 10) : 0;
     int status = OG__EXIT_DONE;
+    /* There they are of the file; one that is renamed, or the batch, is not bound here. */
+    if (s->arguments->command->bit == OG__EXPORT &&
+        (!name || !end || *end || !has_symbol(s, name) ||
+         (s->batch_symbol && !strcmp(name, s->batch_symbol)))) {
+        free(name);
+        return OG__EXIT_DONE;
+    }
     if (!equals || !end || end == equals + 1 || *end || value < 1 || value > INT32_MAX)
         status =
             og__say_error(command, OG__EXIT_USAGE,
