@@ -42,6 +42,9 @@ bool og_source_holds_floats(const og_source *source);
 bool og_source_is_pictures(const og_source *source);
 /* Do samples differ in the length of their first axis? */
 bool og_source_has_lengths(const og_source *source);
+/* What it holds in 64 bits; of large arrays and many files a part is looked into. The same wherever
+ * and however often it is copied. */
+uint64_t og_source_fingerprint(const og_source *source);
 const char *og_source_kind(const og_source *source); /* "array", "CSV", "folder of .npy" … */
 /* What was passed over when it was opened ("3 other files"), "" if nothing. */
 const char *og_source_note(const og_source *source);

@@ -49,13 +49,21 @@ int og__loss_files_save(const og__run *run, const char *output)
         if (path_of(run, i, output, &path)) {
             if (og_session_save_loss(run->session, i, path.s) != OG_OK)
                 status = og__run_failed(run);
-            else if (!run->quiet)
-                og__say("    its loss model %s was trained, too; wrote %s",
-                        run->losses.items[i].loss, path.s);
         }
         og_text_free(&path);
     }
     return status;
+}
+
+void og__loss_files_say(const og__run *run, const char *output)
+{
+    for (int i = 0; i < run->losses.n && !run->quiet; i++) {
+        og_text path = {0};
+        if (path_of(run, i, output, &path))
+            og__say("    its loss model %s was trained, too; wrote %s", run->losses.items[i].loss,
+                    path.s);
+        og_text_free(&path);
+    }
 }
 
 void og__loss_files_next(og__next *next, const og__run *run, const char *output)

@@ -7,8 +7,9 @@
 
 /* May they be written for this output? An exit status. */
 int og__loss_files_check(const og__run *run, const char *output);
-/* Write them, and say so. An exit status. */
+/* Write them; say that they were written. An exit status. */
 int og__loss_files_save(const og__run *run, const char *output);
+void og__loss_files_say(const og__run *run, const char *output);
 /* The --loss options of a command that takes what was trained: written loss models instead of those
  * that were read. */
 void og__loss_files_next(og__next *next, const og__run *run, const char *output);

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tools/ongrad/preprocess.h"
+#include "tools/ongrad/loss_files.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/trainer.h"
 
@@ -61,8 +61,8 @@ int og__monitor_see(og__trainer *t)
         return OG__EXIT_DONE;
     m->best = value;
     m->best_step = t->last.step;
-    OG__TRY(og__preprocess_keep(&t->run));
+    OG__TRY(og__keep_run(t));
     if (og_session_save(t->run.session, t->output) != OG_OK)
         return og__run_failed(&t->run);
-    return OG__EXIT_DONE;
+    return og__loss_files_save(&t->run, t->output);
 }

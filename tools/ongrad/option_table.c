@@ -226,6 +226,11 @@ static const og__row own_rows[] = {
       "the one where this run would write its own, if there is one"},
      OG__TRAIN,
      run},
+    {{"like", OG_OPTION_TEXT, NULL, "TRAINED.onnx",
+      "the run that trained this model once more, with its model, data and options unless others "
+      "are given"},
+     OG__TRAIN,
+     run},
     {{"profile", OG_OPTION_FLAG, "off", "FILE.json",
       "time every kernel call, and print where the time of a step goes; the file is a trace of "
       "three steps for chrome://tracing or Perfetto"},

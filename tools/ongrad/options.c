@@ -329,6 +329,8 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
     if ((og__arguments_row(a, "resume")->commands & command->bit) &&
         og__argument_is_set(a, "resume"))
         OG__TRY(og__resume_arguments(a));
+    if ((og__arguments_row(a, "like")->commands & command->bit) && og__argument_is_set(a, "like"))
+        OG__TRY(og__like_arguments(a));
     bool optional = *command->arguments == '[';
     if (*command->arguments && !optional && !a->model)
         return og__say_error(command->name, OG__EXIT_USAGE,
@@ -345,6 +347,9 @@ void og__arguments_free(og__arguments *a)
     free(a->rows);
     free(a->resumed);
     free(a->origin);
+    free(a->made);
+    free(a->like);
+    free(a->like_data);
     og_text_free(&a->found);
     *a = (og__arguments){0};
 }

@@ -36,6 +36,9 @@ typedef struct og__arguments {
     int n_settings;
     const char *model; /* the argument that is no option; NULL: none */
     char *resumed;     /* the checkpoint that --resume found; NULL: none. It is the model then */
+    char *made;        /* settings that made its model, as they are stored; NULL: none */
+    char *like;        /* the model of the run that --like repeats; NULL: none */
+    char *like_data;   /* what its data looked like */
     char *origin;      /* the model that the run began with, as it was given there; or NULL */
     bool help;
     og_text found; /* what the data decided, a line each */

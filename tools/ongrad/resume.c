@@ -16,27 +16,53 @@
 static const char *const rivals[][2] = {
     {"steps", "epochs"}, {"warmup_steps", "warmup_ratio"}, {"min_lr", "min_lr_rate"}};
 
-/* Options of this run alone, and those whose work is in the saved model. */
-static const char *const own[] = {"init_from",  "reinit",  "config",      "help",    "resume",
-                                  "quiet",      "verbose", "overwrite",   "profile", "threads",
-                                  "profile_by", "dry_run", "pin_threads", "device"};
+/* Options of one run alone. */
+static const char *const own[] = {"config",  "help",        "resume",    "like",      "quiet",
+                                  "verbose", "profile",     "threads",   "overwrite", "dry_run",
+                                  "device",  "pin_threads", "profile_by"};
+/* Those that say where it writes and when: of checkpoints, not of what is trained. */
+static const char *const written[] = {"output", "log",         "checkpoint", "checkpoint_every",
+                                      "keep",   "tensorboard", "json"};
+
+static bool is_listed(const char *name, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (og__same_name(name, list[i]))
+            return true;
+    return false;
+}
+
+/* Has its work been done when the model is there? */
+static bool makes_model(const char *name)
+{
+    static const char *const makers[] = {"init_from", "reinit"};
+    return is_listed(name, makers, sizeof makers / sizeof *makers) || og__is_model_option(name);
+}
 
 static bool is_own(const char *name)
 {
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (og__same_name(name, own[i]))
-            return true;
-    return og__is_model_option(name);
+    return is_listed(name, own, sizeof own / sizeof *own);
 }
 
-void og__settings_text(const og__arguments *a, og_text *text)
+static bool is_stored(const char *name, og__stored_for what)
 {
-    for (int i = 0; i < a->n_settings; i++) {
-        const og__setting *s = &a->settings[i];
-        if (is_own(s->row->info.name))
-            continue;
-        og__stored_add(text, s->row->info.name, s->value);
+    return !is_own(name) && makes_model(name) == (what == OG__OF_MODEL) &&
+           !(what == OG__OF_TRAINED && is_listed(name, written, sizeof written / sizeof *written));
+}
+
+void og__settings_text(const og__arguments *a, og__stored_for what, og_text *text)
+{
+    if (what == OG__OF_MODEL && a->made) {
+        og_text_add(text, a->made);
+        return;
     }
+    if (what == OG__OF_TRAINED)
+        og__settings_text(a, OG__OF_MODEL, text);
+    /* In the table's order, whatever the order they were given in. */
+    for (int r = 0; r < a->n_rows; r++)
+        for (int i = 0; i < a->n_settings; i++)
+            if (a->settings[i].row == &a->rows[r] && is_stored(a->rows[r].info.name, what))
+                og__stored_add(text, a->rows[r].info.name, a->settings[i].value);
 }
 
 /* ---- which checkpoint */
@@ -105,37 +131,38 @@ static void values_given(const og__arguments *a, const og__row *row, int n_given
             og_text_printf(out, "%s%s", out->length ? ", " : "", a->settings[i].value);
 }
 
-static void say_override(const og__arguments *a, const og__row *row, int n_given,
-                         const char *before)
+static void say_override(const og__arguments *a, const char *option, const og__row *row,
+                         int n_given, const char *before)
 {
     og_text now = {0};
     values_given(a, row, n_given, &now);
     if (now.s && strcmp(now.s, before) != 0 && !og__argument_flag(a, "quiet"))
-        og__say("resume: --%s %s, which was %s", row->info.name, now.s, before);
+        og__say("%s: --%s %s, which was %s", option, row->info.name, now.s, before);
     og_text_free(&now);
 }
 
-/* The lines of the checkpoint that the command line leaves open; the others are compared. */
-static int add_settings(og__arguments *a, char *text, const char *path)
+int og__take_settings(og__arguments *a, char *text, const char *option, const char *path)
 {
     int n_given = a->n_settings, status = OG__EXIT_DONE;
-    og_text before = {0};
+    og_text before = {0}, where = {0};
+    og_text_printf(&where, "--%s: ", option);
     for (char *line, *value; status == OG__EXIT_DONE && og__stored_next(&text, &line, &value);) {
         const og__row *row = og__arguments_row(a, line);
-        if (!row || is_own(row->info.name))
+        if (!row || is_own(row->info.name) || (a->resumed && makes_model(row->info.name)))
             continue;
         if (!is_given(a, row, n_given)) {
-            status = og__arguments_add_from_file(a, "--resume: ", line, value);
+            status = og__arguments_add_from_file(a, where.s ? where.s : "", line, value);
             continue;
         }
         og_text_printf(&before, "%s%s", before.length ? ", " : "", value);
         bool same = strncmp(text, line, strlen(line)) == 0 && text[strlen(line)] == '=';
         if (!same) {
-            say_override(a, row, n_given, before.s ? before.s : "");
+            say_override(a, option, row, n_given, before.s ? before.s : "");
             og_text_free(&before);
         }
     }
     og_text_free(&before);
+    og_text_free(&where);
     return status == OG__EXIT_DONE
                ? status
                : og__say_error(a->command->name, status, "the options of %s cannot be used", path);
@@ -188,8 +215,11 @@ static int read_checkpoint(og__arguments *a, og_context *context, const char *as
         const char *options = og_checkpoint_note(c, "options");
         char *text = strdup(options ? options : "");
         drop_model_options(a);
-        status = text ? add_settings(a, text, a->resumed)
-                      : og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
+        const char *made = og_checkpoint_note(c, "made");
+        a->made = strdup(made ? made : "");
+        status = text && a->made
+                     ? og__take_settings(a, text, "resume", a->resumed)
+                     : og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory");
         free(text);
     }
     og_checkpoint_free(c);

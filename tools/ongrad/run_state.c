@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "runtime/base/checksum.h"
+#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/resume.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/stored.h"
@@ -15,49 +15,11 @@
 
 /* ---- the data */
 
-enum { SAMPLES = 64, STRETCH = 4096 };
-
-static void add_shape(og_checksum *sum, og_dtype dtype, int rank, const int64_t *dims)
-{
-    int32_t known[] = {(int32_t)dtype, rank};
-    og_checksum_add(sum, known, sizeof known);
-    og_checksum_add(sum, dims, (size_t)rank * sizeof *dims);
-}
-
-/* Of 256 KiB spread over the whole. */
-static void add_elements(og_checksum *sum, const og_array *array)
-{
-    const char *data = og_array_data(array);
-    size_t bytes = (size_t)og_dtype_bits(og_array_dtype(array)) / 8;
-    for (int i = 0; i < og_array_rank(array); i++)
-        bytes *= (size_t)og_array_dims(array)[i];
-    size_t step = bytes / SAMPLES > STRETCH ? bytes / SAMPLES : STRETCH;
-    for (size_t at = 0; at < bytes; at += step)
-        og_checksum_add(sum, data + at, bytes - at < STRETCH ? bytes - at : STRETCH);
-}
-
-/* Of shape and type, and what an array holds or the names in a folder. */
-static uint64_t fingerprint(const og_source *source)
-{
-    og_checksum sum = og_checksum_start();
-    const og_array *array = og_source_array(source);
-    int64_t dims[OG_MAX_RANK];
-    int rank = og_source_dims(source, dims);
-    add_shape(&sum, og_source_dtype(source), rank, dims);
-    if (array)
-        add_elements(&sum, array);
-    for (int64_t i = 0; !array && i < og_source_samples(source); i++) {
-        const char *key = og_source_key(source, i);
-        if (key)
-            og_checksum_add(&sum, key, strlen(key) + 1);
-    }
-    return og_checksum_value(&sum);
-}
-
 static void add_source(const og__binding *b, const char *role, og_text *out)
 {
     if (b->source)
-        og_text_printf(out, "%s %s %016" PRIx64 "\n", role, b->name, fingerprint(b->source));
+        og_text_printf(out, "%s %s %016" PRIx64 "\n", role, b->name,
+                       og_source_fingerprint(b->source));
 }
 
 /* A line a source; the data is looked at once. NULL: there is none. */
@@ -74,15 +36,14 @@ static const char *known_data(og__trainer *t)
     return t->data.s;
 }
 
-static void compare_data(og__trainer *t, const char *before)
+static void compare_data(og__trainer *t, const char *before, const char *when)
 {
     for (const char *line = known_data(t); line && *line;) {
         int n = (int)strcspn(line, "\n");
         char *whole = strndup(line, (size_t)n + 1);
         if (whole && before && !strstr(before, whole))
-            og__say_warning(t->run.command,
-                            "the data of %.*s is not what it was when the checkpoint was made",
-                            n - 17, line);
+            og__say_warning(t->run.command, "the data of %.*s is not what it was when %s", n - 17,
+                            line, when);
         free(whole);
         line += n + (line[n] == '\n');
     }
@@ -97,6 +58,7 @@ static void place_text(const og__trainer *t, og_text *out)
     og_text_printf(out, "validation_due=%d\n", t->validation_due);
     og_text_printf(out, "samples=%" PRId64 "\nepoch_losses=%a\nepoch_steps=%" PRId64 "\n",
                    t->samples, t->epoch_losses, t->epoch_steps);
+    og_text_printf(out, "loss=%a\n", t->last.loss);
     og_text_printf(out, "best=%a\nbest_step=%" PRId64 "\nbad=%" PRId64 "\n", t->monitor.best,
                    t->monitor.best_step, t->monitor.bad);
     og_text_printf(out,
@@ -142,6 +104,7 @@ static void take_place(og__trainer *t, const char *text)
     t->samples = whole(text, "samples");
     t->epoch_losses = number(text, "epoch_losses");
     t->epoch_steps = whole(text, "epoch_steps");
+    t->last.loss = number(text, "loss");
     t->monitor.best = number(text, "best");
     t->monitor.best_step = whole(text, "best_step");
     t->monitor.bad = whole(text, "bad");
@@ -173,6 +136,8 @@ int og__resume(og__trainer *t)
     const char *path = t->run.arguments->resumed;
     og_restored restored = {0};
     t->plateau = og_plateau_start();
+    if (!path && t->run.arguments->like)
+        compare_data(t, t->run.arguments->like_data, "that model was trained");
     if (!path)
         return OG__EXIT_DONE;
     set_aside(t);
@@ -189,7 +154,7 @@ int og__resume(og__trainer *t)
         t->begun = t->resumed_at = restored.step;
         t->last.step = restored.step;
         take_place(t, place);
-        compare_data(t, og_checkpoint_note(c, "data"));
+        compare_data(t, og_checkpoint_note(c, "data"), "the checkpoint was made");
         if (restored.missing)
             og__say_warning(t->run.command,
                             "%d states of the optimizer are not in %s and begin anew",
@@ -206,23 +171,28 @@ int og__resume(og__trainer *t)
 
 /* ---- saving */
 
+/* The model that the run began with; "": a built-in one. */
+static const char *origin_of(const og__trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    return a->resumed ? a->origin : a->model ? a->model : "";
+}
+
 int og__save_checkpoint(og__trainer *t)
 {
     og__checkpoints *c = &t->checkpoints;
     const char *data = known_data(t);
-    og_text options = {0}, place = {0}, model_text = {0};
-    og__settings_text(t->run.arguments, &options);
+    og_text options = {0}, place = {0}, model_text = {0}, made = {0};
+    og__settings_text(t->run.arguments, OG__OF_CHECKPOINT, &options);
+    og__settings_text(t->run.arguments, OG__OF_MODEL, &made);
     place_text(t, &place);
-    const char *model = t->run.arguments->resumed ? t->run.arguments->origin
-                        : t->run.arguments->model ? t->run.arguments->model
-                                                  : "";
-    og__add_escaped(&model_text, model);
-    const og_note notes[] = {{"options", options.s ? options.s : ""},
-                             {"place", place.s ? place.s : ""},
-                             {"data", data ? data : ""},
-                             {"model", model_text.s ? model_text.s : ""},
-                             {"version", og_version()}};
+    og__add_escaped(&model_text, origin_of(t));
+    const og_note notes[] = {
+        {"options", options.s ? options.s : ""},     {"made", made.s ? made.s : ""},
+        {"place", place.s ? place.s : ""},           {"data", data ? data : ""},
+        {"model", model_text.s ? model_text.s : ""}, {"version", og_version()}};
     bool good = !options.failed && !place.failed && !t->data.failed && !model_text.failed &&
+                !made.failed &&
                 og_session_checkpoint(t->run.session, c->path, c->keep, notes,
                                       sizeof notes / sizeof *notes) == OG_OK;
     const char *why = og_error_message(t->run.context);
@@ -237,5 +207,51 @@ int og__save_checkpoint(og__trainer *t)
     og_text_free(&options);
     og_text_free(&place);
     og_text_free(&model_text);
+    og_text_free(&made);
     return good ? OG__EXIT_DONE : OG__EXIT_FAILED;
+}
+
+static int keep(og__trainer *t, const char *key, const og_text *value)
+{
+    if (value->failed)
+        return og__say_error(t->run.command, OG__EXIT_FAILED, "out of memory");
+    return og_model_set_metadata(t->run.model, key, value->s ? value->s : "") == OG_OK
+               ? OG__EXIT_DONE
+               : og__run_failed(&t->run);
+}
+
+/* {"step": 120, "loss": 0.31, "val_loss": …} of the model that is saved. */
+static void metrics_text(const og__trainer *t, og_text *out)
+{
+    og_json json = {.out = out};
+    og_json_open(&json, NULL, '{');
+    og_json_int(&json, "step", t->last.step);
+    og_json_double(&json, "loss", t->last.loss);
+    if (t->validated) {
+        og_json_double(&json, "val_loss", og__metrics_loss(&t->metrics));
+        og__metrics_json(&t->metrics, "val_", &json);
+    }
+    og_json_close(&json, '}');
+}
+
+int og__keep_run(og__trainer *t)
+{
+    const char *data = known_data(t);
+    og_text options = {0}, metrics = {0}, model = {0};
+    og__settings_text(t->run.arguments, OG__OF_TRAINED, &options);
+    metrics_text(t, &metrics);
+    og__add_escaped(&model, origin_of(t));
+    int status = og__preprocess_keep(&t->run);
+    if (status == OG__EXIT_DONE)
+        status = keep(t, "ongrad.options", &options);
+    if (status == OG__EXIT_DONE)
+        status = keep(t, "ongrad.model", &model);
+    if (status == OG__EXIT_DONE)
+        status = keep(t, "ongrad.metrics", &metrics);
+    if (status == OG__EXIT_DONE && data)
+        status = keep(t, "ongrad.data", &t->data);
+    og_text_free(&options);
+    og_text_free(&metrics);
+    og_text_free(&model);
+    return status;
 }

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "tools/ongrad/loss_files.h"
-#include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/profile.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -236,7 +235,7 @@ static int save(og__trainer *t, int trained)
 {
     double seconds = og__seconds() - t->start;
     og__progress_clear(&t->progress);
-    OG__TRY(og__preprocess_keep(&t->run));
+    OG__TRY(og__keep_run(t));
     if (og_session_use_ema(t->run.session, true) != OG_OK) /* to the end: that is what is saved */
         return og__run_failed(&t->run);
     if (t->dry)
@@ -262,7 +261,9 @@ static int save(og__trainer *t, int trained)
         og__say("Trained %" PRId64 " steps in %.1f s (%.0f samples/s): loss %.4f; wrote %s",
                 t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,
                 t->output);
-    OG__TRY(og__loss_files_save(&t->run, t->output));
+    if (!best)
+        OG__TRY(og__loss_files_save(&t->run, t->output));
+    og__loss_files_say(&t->run, t->output);
     og__feed_say_unreadable(&t->feed, "and others stood in for them");
     if (t->validates)
         og__feed_say_unreadable(&t->validation_feed, "and were left out of validation");

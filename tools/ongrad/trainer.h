@@ -69,6 +69,8 @@ bool og__monitor_is_due(const og__trainer *t, bool last);
 
 /* resume.c: everything is open; the session and the place in the run become the checkpoint's. */
 int og__resume(og__trainer *t);
+/* Options, data and metrics of the run, which are saved with its model. */
+int og__keep_run(og__trainer *t);
 /* A checkpoint of the run as it is now; the device was waited for. */
 int og__save_checkpoint(og__trainer *t);
 
