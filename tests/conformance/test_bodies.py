@@ -14,6 +14,7 @@ ort = pytest.importorskip("onnxruntime")
 
 from onnx import parser  # noqa: E402
 
+import node_cases  # noqa: E402
 import test_node  # noqa: E402
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -78,7 +79,7 @@ CASES = {
 def run(tmp_path, name, model, inputs, outputs):
     case = type("Case", (), {"name": name, "model": model, "rtol": 1e-6, "atol": 1e-7,
                              "data_sets": [(list(inputs.values()), outputs)]})
-    assert test_node.write_case(case, tmp_path / name)
+    assert node_cases.write_case(case, tmp_path / name)
     done = subprocess.run([test_node.program("run_node"), "planned", str(tmp_path), name], stdout=subprocess.PIPE,
                           text=True, check=True)
     _, word, text = done.stdout.rstrip("\n").split("\t")

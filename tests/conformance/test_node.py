@@ -9,18 +9,13 @@ The lists beside this file say what passes: a listed test that does not pass fai
 differs.txt names the few whose expected values we do not match, each with the reason. Tests that pass and are not listed
 are printed, and --update adds them. What the library does not support is counted by op."""
 import argparse
-import collections
-import fnmatch
 import os
 import pathlib
-import subprocess
 import sys
-import warnings
 
 import pytest
+from node_cases import HERE, read_list, report, run, write_cases
 
-HERE = pathlib.Path(__file__).resolve().parent
-AGAIN = 9  # exit status of a program whose device failed: what is left needs another process
 OUTPUTS = ["folded", "planned"]  # modes of run_node
 
 
@@ -29,102 +24,6 @@ def program(name):
     if not os.environ.get("ONGRAD") or not os.access(path, os.X_OK):
         pytest.skip("set ONGRAD to the command of a build with tests")
     return str(path)
-
-
-def tensors(arrays, letter):
-    """TensorProtos, or None where one is no tensor of numbers."""
-    import numpy
-    from onnx import TensorProto, numpy_helper
-    protos = []
-    for i, array in enumerate(arrays):
-        if isinstance(array, (numpy.ndarray, numpy.generic)) and array.dtype.kind not in "OUS":
-            proto = numpy_helper.from_array(numpy.asarray(array))
-        elif isinstance(array, TensorProto) and array.data_type != TensorProto.STRING:
-            proto = TensorProto.FromString(array.SerializeToString())
-        else:
-            return None
-        proto.name = f"{letter}{i}"
-        protos.append(proto)
-    return protos
-
-
-def write_case(case, folder):
-    """model.onnx and data.onnx, as node_case.h describes them; False for sequences, optionals and strings."""
-    import onnx
-    from onnx import helper
-    inputs, outputs = case.data_sets[0]
-    inputs, outputs = tensors(inputs, "i"), tensors(outputs, "o")
-    if inputs is None or outputs is None:
-        return False
-    every = inputs + outputs
-    values = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in every]
-    data = helper.make_model(helper.make_graph([], "data", [], values, every))
-    helper.set_model_props(data, {"rtol": str(case.rtol), "atol": str(case.atol)})
-    folder.mkdir(parents=True, exist_ok=True)
-    onnx.save(case.model, folder / "model.onnx")
-    onnx.save(data, folder / "data.onnx")
-    return True
-
-
-def write_cases(root, only="*"):
-    """NAME → op of the cases written to `root`, and how many there are in all."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from onnx.backend.test.case.node import collect_testcases
-        cases = [c for c in collect_testcases(None) if fnmatch.fnmatch(c.name, only)]
-        ops = {}
-        for case in cases:
-            nodes = case.model.graph.node
-            if write_case(case, root / case.name):
-                ops[case.name] = nodes[0].op_type if len(nodes) == 1 else "several nodes"
-    return ops, len(cases)
-
-
-def run(command, root, names):
-    """NAME → (verdict, text). A test that brings the program down is a "crash"; the rest goes on after it."""
-    results = {}
-    names = sorted(names)
-    while names:
-        done = subprocess.run([*command, str(root), *names], stdout=subprocess.PIPE, text=True, check=False)
-        for line in done.stdout.splitlines():
-            name, word, text = line.split("\t", 2)
-            results[name] = (word, text)
-        differs = read_list(HERE / "differs.txt")
-        results = {name: ("differs", text) if word == "fail" and name in differs else (word, text)
-                   for name, (word, text) in results.items()}
-        rest = [name for name in names if name not in results]
-        if rest and done.returncode != AGAIN:
-            results[rest.pop(0)] = ("crash", f"exit status {done.returncode}")
-        names = rest
-    return results
-
-
-def read_list(path):
-    """Names, one a line; the rest of a line after # is a comment."""
-    if not path.exists():
-        return set()
-    return {line.split("#")[0].strip() for line in path.read_text().splitlines()} - {""}
-
-
-def report(title, results, ops, listed, only="*", verbose=False):
-    """Prints what came out. The listed tests that were run and did not pass, and the tests that pass and are not
-    listed."""
-    passed = {name for name, (word, _) in results.items() if word == "pass"}
-    words = collections.Counter(word for word, _ in results.values())
-    print(f"{title}: " + ", ".join(f"{n} {word}" for word, n in sorted(words.items())))
-    for word in sorted(set(words) - {"pass"}):
-        by_op = collections.Counter(ops[name] for name, r in results.items() if r[0] == word)
-        print(f"  {word} by op: " + ", ".join(f"{op} {n}" for op, n in sorted(by_op.items())))
-    for name, (word, text) in sorted(results.items()):
-        if word in ("fail", "crash") or (verbose and word != "pass"):
-            print(f"  {word} {name}: {text}")
-    lost = sorted(name for name in listed - passed if fnmatch.fnmatch(name, only) and name in results)
-    new = sorted(passed - listed)
-    if lost:
-        print(f"  listed, and no longer passing: {' '.join(lost)}")
-    if new:
-        print(f"  {len(new)} pass and are not listed (--update): {' '.join(new)}")
-    return lost, new
 
 
 def suites(ops):

@@ -6,7 +6,8 @@ ONNX's node tests (test_node.py) have few of the combinations. Weights, biases a
 run_gradients moves each of them."""
 import pytest
 
-from test_node import program, run
+from node_cases import run
+from test_node import program
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")

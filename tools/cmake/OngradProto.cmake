@@ -1,21 +1,26 @@
-# The ONNX schema: onnx.proto (Debian's libonnx-dev, or ONGRAD_ONNX_PROTO) compiled by protobuf-c's compiler.
+# The ONNX schema: onnx.proto (Debian's libonnx-dev, or ONGRAD_ONNX_PROTO) compiled by protobuf-c's compiler, or as it is in
+# ONGRAD_PACK.
 set(ONGRAD_ONNX_PROTO "" CACHE FILEPATH "onnx.proto to compile; empty: the one installed")
 function(ongrad_proto target)
-    set(proto ${ONGRAD_ONNX_PROTO})
-    if(NOT proto)
-        find_file(ONGRAD_ONNX_PROTO_FOUND onnx/onnx.proto PATHS /usr/include /usr/local/include)
-        set(proto ${ONGRAD_ONNX_PROTO_FOUND})
+    if(ONGRAD_PACK)
+        set(out ${ONGRAD_PACK}/schema)
+    else()
+        set(proto ${ONGRAD_ONNX_PROTO})
+        if(NOT proto)
+            find_file(ONGRAD_ONNX_PROTO_FOUND onnx/onnx.proto PATHS /usr/include /usr/local/include)
+            set(proto ${ONGRAD_ONNX_PROTO_FOUND})
+        endif()
+        if(NOT proto OR NOT EXISTS ${proto})
+            message(FATAL_ERROR "onnx.proto not found: install libonnx-dev, or set ONGRAD_ONNX_PROTO")
+        endif()
+        find_program(PROTOC_C NAMES protoc-c REQUIRED)
+        set(out ${CMAKE_BINARY_DIR}/schema)
+        file(MAKE_DIRECTORY ${out})
+        add_custom_command(OUTPUT ${out}/onnx.pb-c.c ${out}/onnx.pb-c.h
+            COMMAND ${CMAKE_COMMAND} -E copy ${proto} ${out}/onnx.proto
+            COMMAND ${PROTOC_C} --c_out=${out} --proto_path=${out} onnx.proto
+            DEPENDS ${proto} VERBATIM)
     endif()
-    if(NOT proto OR NOT EXISTS ${proto})
-        message(FATAL_ERROR "onnx.proto not found: install libonnx-dev, or set ONGRAD_ONNX_PROTO")
-    endif()
-    find_program(PROTOC_C NAMES protoc-c REQUIRED)
-    set(out ${CMAKE_BINARY_DIR}/schema)
-    file(MAKE_DIRECTORY ${out})
-    add_custom_command(OUTPUT ${out}/onnx.pb-c.c ${out}/onnx.pb-c.h
-        COMMAND ${CMAKE_COMMAND} -E copy ${proto} ${out}/onnx.proto
-        COMMAND ${PROTOC_C} --c_out=${out} --proto_path=${out} onnx.proto
-        DEPENDS ${proto} VERBATIM)
     add_library(${target} OBJECT ${out}/onnx.pb-c.c)
     target_include_directories(${target} PUBLIC ${out})
     target_link_libraries(${target} PUBLIC PkgConfig::PROTOBUF_C)
