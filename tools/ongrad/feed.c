@@ -132,7 +132,7 @@ static bool becomes_probabilities(const og__binding *target, const og_tensor_inf
 {
     int64_t dims[OG_MAX_RANK];
     return info->dtype == OG_FLOAT && info->rank == 2 && og_source_array(target->source) &&
-           og_source_dims(target->source, dims) == 1 && og_source_dtype(target->source) == OG_INT64;
+           og_source_dims(target->source, dims) == 1 && !og_source_holds_floats(target->source);
 }
 
 static int bind_fields(og__feed *feed, const og__bindings *b, const og_tensor_info *inputs,

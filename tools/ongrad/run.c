@@ -239,8 +239,8 @@ int og__run_bind_data(og__run *run, bool with_targets, og__bindings *part)
     OG__TRY(allocate_targets(run, run->data.n_targets));
     OG__TRY(og__shapes_of_inputs(run->arguments, run->model, &run->data, &run->transforms,
                                  run->batch_size, 0, run->inputs));
-    og__shapes_of_targets(&run->data, &run->transforms, run->inputs, run->batch_size, run->targets);
-    return OG__EXIT_DONE;
+    return og__shapes_of_targets(&run->data, &run->transforms, run->inputs, run->batch_size,
+                                 run->targets);
 }
 
 int og__run_bind_shapes(og__run *run, int64_t batch, int64_t fallback)

@@ -280,8 +280,54 @@ static void picture_target(const og__bindings *b, int t, const og_tensor_info *i
     }
 }
 
-void og__shapes_of_targets(const og__bindings *b, const og_transforms *transforms,
-                           const og_tensor_info *inputs, int64_t batch, og_tensor_info *targets)
+/* How many classes an output [samples, classes] has, for these inputs; 0: it has another shape, or
+ * one that is not known before training. */
+static int64_t classes_of(const og__bindings *b, const og_loss_info *loss,
+                          const og_tensor_info *inputs)
+{
+    og_tensor_info output;
+    og_node_info node;
+    if (og_model_output(b->model, loss->output, &output) != OG_OK)
+        return 0;
+    int n = output.rank < 0 ? og_model_inspect(b->model, inputs) : 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = og_model_node_output(b->model, i, 0);
+        if (name && !strcmp(name, output.name) && og_model_node(b->model, i, &node) == OG_OK)
+            output = node.output;
+    }
+    return output.rank == 2 && output.dims[1] > 0 ? output.dims[1] : 0;
+}
+
+static bool is_float(og_dtype dtype)
+{
+    return dtype == OG_FLOAT || dtype == OG_DOUBLE || dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
+}
+
+/* Where samples are mixed labels become probabilities. Numbers are mixed as they are; parts of
+ * pictures are exchanged in targets that are pictures, too. */
+static int mix_target(const og__bindings *b, int t, const og_transforms *transforms,
+                      const og_tensor_info *inputs, og_tensor_info *target)
+{
+    const og_loss_info *loss = og__losses_of_target(b->losses, t);
+    bool labels = !is_float(target->dtype), cut = transforms->cutmix > 0;
+    bool pictures = og_source_is_pictures(b->targets[t].source) && !labels;
+    if ((transforms->mixup <= 0 && !cut) || (!labels && (!cut || pictures)))
+        return OG__EXIT_DONE;
+    int64_t classes =
+        labels && loss && loss->classes && target->rank == 1 ? classes_of(b, loss, inputs) : 0;
+    if (!classes)
+        return og__say_error(b->command, OG__EXIT_FAILED,
+                             "--%s cannot mix target \"%s\": it needs one class label a sample, "
+                             "and an output [samples, classes] of a loss of classes",
+                             cut ? "cutmix" : "mixup", target->name);
+    target->dtype = OG_FLOAT;
+    target->rank = 2;
+    target->dims[1] = classes;
+    return OG__EXIT_DONE;
+}
+
+int og__shapes_of_targets(const og__bindings *b, const og_transforms *transforms,
+                          const og_tensor_info *inputs, int64_t batch, og_tensor_info *targets)
 {
     for (int t = 0; t < b->n_targets; t++) {
         const og_source *source = b->targets[t].source;
@@ -295,17 +341,10 @@ void og__shapes_of_targets(const og__bindings *b, const og_transforms *transform
                  og_model_output(b->model, loss->output, &output) == OG_OK && output.rank > 1 &&
                  output.dims[1] > 0)
             targets[t].dims[1] = output.dims[1];
-        /* Mixed labels are probabilities. */
-        if ((transforms->mixup > 0 || transforms->cutmix > 0) && loss && loss->classes &&
-            targets[t].rank == 1 && targets[t].dtype == OG_INT64 &&
-            og_model_output(b->model, loss->output, &output) == OG_OK && output.rank == 2 &&
-            output.dims[1] > 0) {
-            targets[t].dtype = OG_FLOAT;
-            targets[t].rank = 2;
-            targets[t].dims[1] = output.dims[1];
-        }
+        OG__TRY(mix_target(b, t, transforms, inputs, &targets[t]));
         targets[t].dims[0] = batch;
     }
+    return OG__EXIT_DONE;
 }
 
 void og__shape_text(og_text *out, const og_tensor_info *info)

@@ -14,8 +14,8 @@ int og__shapes_of_inputs(const og__arguments *a, og_model *model, const og__bind
                          const og_transforms *transforms, int64_t batch, int64_t fallback,
                          og_tensor_info *inputs);
 /* Targets as their files have them, or as transforms make them, `batch` samples each. */
-void og__shapes_of_targets(const og__bindings *bindings, const og_transforms *transforms,
-                           const og_tensor_info *inputs, int64_t batch, og_tensor_info *targets);
+int og__shapes_of_targets(const og__bindings *bindings, const og_transforms *transforms,
+                          const og_tensor_info *inputs, int64_t batch, og_tensor_info *targets);
 /* "[32, 3, 224, 224]"; symbols by name, "?" where there is none. */
 void og__shape_text(og_text *out, const og_tensor_info *info);
 /* Elements; -1 where a dim is not a number or they overflow. */
