@@ -48,15 +48,17 @@ size_t og__stem_length(const char *name)
     return kind_of(name) == OTHER ? strlen(name) : (size_t)(strrchr(name, '.') - name);
 }
 
+/* A link that leads nowhere counts as a file, so that reading it says what is wrong. */
 static bool is_folder(const char *path, const struct dirent *entry, bool *regular)
 {
     struct stat info;
     *regular = entry->d_type == DT_REG;
     if (entry->d_type == DT_REG || entry->d_type == DT_DIR)
         return entry->d_type == DT_DIR;
-    if (stat(path, &info) != 0)
+    bool exists = stat(path, &info) == 0;
+    *regular = !exists || S_ISREG(info.st_mode);
+    if (!exists)
         return false;
-    *regular = S_ISREG(info.st_mode);
     return S_ISDIR(info.st_mode);
 }
 

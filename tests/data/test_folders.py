@@ -4,12 +4,14 @@
 """
 import json
 import os
+import shutil
 import struct
+import subprocess
 
 import make_b_frames
 import numpy as np
 import pytest
-from media import INT64, Folder, avi, bmp, classifier, ffmpeg, helper, identity, model, needs_media, png, tensor, value
+from media import INT64, ONGRAD, Folder, avi, bmp, classifier, ffmpeg, helper, identity, model, needs_media, png, tensor, value
 
 LOSS = ["--loss", "cross_entropy"]
 
@@ -115,13 +117,38 @@ def test_folders_that_hold_nothing(folder):
     folder.fails("predict", "m.onnx", "--data", "nowhere", parts=["nowhere", "No such file"])
 
 
-def test_a_folder_that_cannot_be_read(folder):
-    if os.geteuid() == 0:
-        pytest.skip("root may read every folder")
-    folder.save("x/a.npy", np.zeros(4, np.float32))
-    os.mkdir(folder / "x/closed", 0)
+def test_what_may_not_be_read(folder):
+    """A folder is an error, of files those that can be read are used."""
+    command = []
+    if os.geteuid() == 0:  # who may read everything, but for this
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+        if shutil.which("setpriv") is None or subprocess.run([*command, "true"], capture_output=True).returncode:
+            pytest.skip("root may read every folder, and setpriv cannot change it")
+
+    def predict():
+        return subprocess.run([*command, ONGRAD, "predict", "m.onnx", "--data", "x", "-o", "p.npy"], cwd=folder.path,
+                              capture_output=True, text=True)
+
     folder.write("m.onnx", identity((4,)))
-    folder.fails("predict", "m.onnx", "--data", "x", parts=["x/closed", "Permission denied"])
+    for n in "abc":
+        folder.save(f"x/{n}.npy", np.full(4, ord(n), np.float32))
+    os.chmod(folder / "x/b.npy", 0)
+    r = predict()
+    assert r.returncode == 0 and "x/b.npy" in r.stderr and "Permission denied" in r.stderr, r.stderr
+    assert np.load(folder / "p.npy")[:, 0].tolist() == [ord("a"), ord("c")]
+    os.mkdir(folder / "x/closed", 0)
+    r = predict()
+    os.chmod(folder / "x/closed", 0o755)
+    assert r.returncode == 1 and "x/closed" in r.stderr and "Permission denied" in r.stderr, r.stderr
+
+
+def test_a_link_that_leads_nowhere_is_listed(folder):
+    folder.save("x/a.npy", np.zeros(4, np.float32))
+    os.symlink("gone.npy", folder / "x/b.npy")
+    folder.write("m.onnx", identity((4,)))
+    r = folder.run("predict", "m.onnx", "--data", "x", "-o", "p.npy")
+    assert "1 sample could not be read" in r.stderr and "x/b.npy" in r.stderr and "No such file" in r.stderr
+    folder.fails("predict", "m.onnx", "--data", "x", "--strict_data", parts=["x/b.npy", "No such file"])
 
 
 def test_a_link_to_itself_ends(folder):
@@ -140,6 +167,35 @@ def test_a_hundred_thousand_files(folder):
     folder.write("m.onnx", classifier((4,), 100))
     r = folder.run("train", "m.onnx", "--data", "x", "--target", "x", *LOSS, "--steps", 2, "--batch_size", 64)
     assert "[100000, 4]" in r.stderr and "100 classes" in r.stderr
+
+
+# ---- labels that name no class --------------------------------------------------------------------------
+
+def test_more_folders_than_the_model_has_classes(folder):
+    for i in range(12):
+        folder.save(f"x/{'abcd'[i % 4]}/{i}.npy", np.zeros(4, np.float32))
+    folder.write("m.onnx", classifier((4,), 3))
+    run = ["train", "m.onnx", "--data", "x", "--target", "x", *LOSS, "--batch_size", 12]
+    folder.fails(*run, parts=["label 3", "3 classes", "0 to 2"])
+    folder.fails(*run, "--mixup", .4, parts=["label 3", "3 classes"])
+
+
+def test_labels_of_a_table_that_name_no_class(folder):
+    for i in range(6):
+        folder.save(f"x/{i}.npy", np.zeros(4, np.float32))
+    folder.write("t.csv", "file,label\n" + "".join(f"{i},{i}\n" for i in range(6)))
+    folder.write("m.onnx", classifier((4,), 3))
+    folder.fails("train", "m.onnx", "--data", "x", "--target", "t.csv", *LOSS, "--batch_size", 6, parts=["3 classes", "0 to 2"])
+
+
+@needs_media
+def test_a_map_of_labels_that_name_no_class(folder):
+    for i in range(4):
+        folder.write(f"x/{i}.png", png(np.zeros((8, 8, 3))))
+        folder.write(f"t/{i}.png", png(np.full((8, 8), i)))
+    folder.write("m.onnx", model([helper.make_node("Conv", ["x", "w"], ["y"], "conv")], [value("x", ["batch", 3, 8, 8])],
+                                 [value("y", ["batch", 2, 8, 8])], [tensor("w", np.zeros((2, 3, 1, 1), np.float32))]))
+    folder.fails("train", "m.onnx", "--data", "x", "--target", "t", *LOSS, "--batch_size", 4, parts=["2 classes", "0 to 1"])
 
 
 # ---- pairing -------------------------------------------------------------------------------------------
@@ -508,6 +564,20 @@ def test_a_folder_goes_by_the_name_of_a_file_beside_it(folder):
 
 
 @needs_media
+def test_frames_of_two_sizes(folder):
+    for name, size in (("a", 4), ("b", 4), ("c", 4)):
+        for k in range(4):
+            folder.write(f"x/{name}/{k}.png", png(numbered(4, 6 if (name, k) == ("b", 2) else size)[k]))
+    folder.write("x/d/0.png", b"junk")
+    folder.write("x/d/1.png", png(numbered(1)[0]))
+    folder.write("m.onnx", identity((4, 3, 4, 4)))
+    r = folder.run("predict", "m.onnx", "--data", "x", "-o", "p.npy")
+    assert "2 samples could not be read" in r.stderr and np.load(folder / "p.npy").shape[0] == 2
+    for part in ("x/b", "2.png is 6 x 6, not the size of the frames before", "x/d", "0.png: not an image"):
+        assert part in r.stderr, r.stderr
+
+
+@needs_media
 def test_damaged_videos(folder):
     good = avi(numbered(12))
     playlist = b"#EXTM3U\n#EXTINF:1,\ngood.avi\n"
@@ -550,11 +620,34 @@ def test_batches_are_the_same_whatever_the_number_of_workers(folder):
         assert losses(folder, "--num_workers", 0, *mix) == losses(folder, "--num_workers", 3, *mix) != first
 
 
-def test_mixing_wants_labels(folder):
+def test_labels_are_mixed_like_inputs(folder):
+    """Elements of a sample say its class, so that the mixed ones say how much of each class is in it."""
+    for i in range(9):
+        folder.save(f"x/{'abc'[i % 3]}/{i}.npy", np.eye(3, dtype=np.float32)[i % 3])
+    folder.write("m.onnx", classifier((3,), 3))
+
+    def spread(target, *more):
+        out = folder.run("data", "m.onnx", "--data", "x", "--target", target, *LOSS, "--batch_size", 9, *more).stdout
+        return [line[line.index("values"):] for line in out.splitlines() if "std" in line]
+
+    x, t = spread("x", "--mixup", 1)
+    assert x == t != spread("x")[0]  # one-hot they spread more
+    folder.save("t.npy", np.array([0, 0, 0, 1, 1, 1, 2, 2, 2], np.uint8))  # in the order of the folders
+    assert spread("t.npy", "--mixup", 1) == [x, t]
+
+
+def test_what_cannot_be_mixed(folder):
     folder.save("x.npy", np.zeros((6, 4), np.float32))
-    folder.save("t.npy", np.zeros((6, 2), np.float32))
+    folder.save("y.npy", np.zeros((6, 2), np.float32))
+    folder.save("t.npy", np.zeros(6, np.int64))
     folder.write("m.onnx", classifier((4,), 2))
-    folder.run("train", "m.onnx", "--data", "x.npy", "--target", "t.npy", "--loss", "mse", "--mixup", .4, "-q")
+    run = ["train", "m.onnx", "--data", "x.npy", "--target"]
+    folder.run(*run, "y.npy", "--loss", "mse", "--mixup", .4, "-q")  # numbers are mixed as they are
+    folder.fails(*run, "y.npy", "--loss", "mse", "--cutmix", 1, parts=['--cutmix cannot mix target "y"'])
+    nodes = [helper.make_node("Unsqueeze", ["x", "axes"], ["y"], "wide")]
+    folder.write("m.onnx", model(nodes, [value("x", ["batch", 4])], [value("y", ["batch", 4, 1])], [tensor("axes", np.array([2]))]))
+    folder.save("t.npy", np.zeros((6, 1), np.int64))
+    folder.fails(*run, "t.npy", *LOSS, "--mixup", .4, parts=['--mixup cannot mix target "y"', "one class label a sample"])
 
 
 # ---- validation ----------------------------------------------------------------------------------------
