@@ -6,6 +6,7 @@
 #include "runtime/data/convert.h"
 #include "runtime/data/loader.h"
 #include "runtime/data/shuffle.h"
+#include "tests/own_folder.h"
 #include "tests/test.h"
 
 /* ---- conversion */

@@ -5,6 +5,7 @@
 
 #include "runtime/data/data.h"
 #include "tests/data/make_files.h"
+#include "tests/own_folder.h"
 #include "tests/test.h"
 
 static const float six[6] = {1, -2, 0.5f, 3e38f, -0.0f, 7};

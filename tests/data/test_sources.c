@@ -7,6 +7,7 @@
 #include "runtime/data/mix.h"
 #include "runtime/data/sheet.h"
 #include "runtime/data/source.h"
+#include "tests/own_folder.h"
 #include "tests/test.h"
 
 static void write_file(const char *path, const void *bytes, size_t n)

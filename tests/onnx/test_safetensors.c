@@ -1,6 +1,7 @@
 /* Weights of a .safetensors file: read in place, and whatever bytes are wrong nothing outside the
  * file is read (which the sanitizers see). */
 #include "runtime/onnx/onnx.h"
+#include "tests/own_folder.h"
 #include "tests/test.h"
 
 static const char header[] = "{\"__metadata__\":{\"format\":\"pt\"},\"w\":{\"dtype\":\"F32\","
