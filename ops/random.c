@@ -252,11 +252,9 @@ static og_val uniform(const og_expand *e, int rank, const int64_t *dims)
 static og_type random_type(const og_expand *e)
 {
     const int64_t *dims;
-    og_type t;
-    if (e->nx > 0 && Has(e->x[0]))
-        t = *og_type_of(e->x[0]);
-    else
-        t = og_type_make(OG_FLOAT, og_attr_ints(e->node, "shape", &dims), dims);
+    int rank = og_attr_ints(e->node, "shape", &dims);
+    og_type t =
+        e->nx > 0 && Has(e->x[0]) ? *og_type_of(e->x[0]) : og_type_make(OG_FLOAT, rank, dims);
     t.dtype = (og_dtype)og_attr_int(e->node, "dtype", t.dtype);
     return t;
 }

@@ -203,6 +203,13 @@ OG_API void og_model_free(og_model *model);
 /* As it was loaded or made, training mode and all (og_session_save writes trained weights). Tensors
  * of more than 1 GiB together go to PATH.data. The file appears whole or not at all. */
 OG_API og_status og_model_save(const og_model *model, const char *path);
+/* How many training algorithms the file has of its own (ONNX's TrainingInfoProto). */
+OG_API int og_model_own_algorithms(const og_model *model);
+/* From here on sessions train the model by its one algorithm: inputs of the algorithm are behind
+ * the model's, and its first output that is no update is the loss: *loss is its name, which option
+ * loss then is to have, "NAME=output". begin: with the values of its initialization, if it has one.
+ * Before anything else is done with the model. */
+OG_API og_status og_model_use_algorithm(og_model *model, bool begin, const char **loss);
 /* Options that change the model itself, done to it: num_classes (a new head; of a built-in model it
  * is one already), init_from, reinit, lora, in this order. options NULL: they were done to it
  * before it was saved. Once a model, before its first session; after an error the model is only

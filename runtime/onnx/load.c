@@ -385,6 +385,18 @@ og_onnx *og_onnx_at_opset(og_onnx *base, int opset, og_error *error)
     return made_of(onnx, base, status, &own, error);
 }
 
+og_onnx *og_onnx_with_algorithm(og_onnx *base, og_onnx_training *training, og_error *error)
+{
+    og_onnx *onnx = og__onnx_new(error);
+    if (!onnx)
+        return NULL;
+    og_error own = {0};
+    onnx->external = base->external;
+    og_status status =
+        og__joined_bytes(base, training, onnx->arena, &onnx->bytes, &onnx->size, &own);
+    return made_of(onnx, base, status, &own, error);
+}
+
 og_onnx_repair og_onnx_repaired(const og_onnx *onnx, og_repair what)
 {
     while (onnx->base)

@@ -61,6 +61,10 @@ og_status og__form_bytes(const og_onnx *base, const og_onnx_form *form, og_arena
 og_status og__opset_bytes(const og_onnx *base, int opset, og_arena *arena, const uint8_t **bytes,
                           size_t *size, og_error *error);
 
+/* own_algorithm.c: the model's bytes with those of its algorithm; training is filled. */
+og_status og__joined_bytes(const og_onnx *base, og_onnx_training *training, og_arena *arena,
+                           const uint8_t **bytes, size_t *size, og_error *error);
+
 /* ---- report (report.c) */
 
 typedef struct og__unknown_op {

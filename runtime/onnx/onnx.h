@@ -98,6 +98,26 @@ og_onnx *og_onnx_formed(og_onnx *onnx, const og_onnx_form *form, og_error *error
  * say is OG_UNSUPPORTED. */
 og_onnx *og_onnx_at_opset(og_onnx *onnx, int opset, og_error *error);
 
+/* What a model says about its own training. Names and bytes live as long as the joined model. */
+typedef struct og_onnx_binding {
+    const char *initializer, *output;
+} og_onnx_binding;
+typedef struct og_onnx_training {
+    og_onnx_binding *updates; /* after a step the initializer is the output of the joined graph */
+    int n_updates;
+    const char *loss;        /* the algorithm's first output that is no update; NULL: none */
+    og_onnx_binding *firsts; /* before the first one it is the output of the initialization */
+    int n_firsts;
+    const uint8_t *initialization; /* a model without inputs; NULL: none */
+    size_t initialization_size;
+} og_onnx_training;
+
+/* How many training algorithms the model has that are no checkpoint's. */
+int og_onnx_own_algorithms(const og_onnx *onnx);
+/* The model with the nodes, inputs and initializers of its one algorithm, and those outputs that
+ * are no updates; a change as og_onnx_edited has it. */
+og_onnx *og_onnx_with_algorithm(og_onnx *onnx, og_onnx_training *training, og_error *error);
+
 const og_graph *og_onnx_graph(const og_onnx *onnx);
 int64_t og_onnx_ir_version(const og_onnx *onnx);
 int og_onnx_opset(const og_onnx *onnx); /* of ONNX's own domain */

@@ -164,6 +164,8 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
         og_val square = og__as(Reduce("ReduceSumSquare", sum, 0, NULL, false), u.lr);
         squares = squares.g ? Add(squares, square) : square;
     }
+    if (!squares.g && optimizer->elsewhere)
+        squares = Zero(u.lr);
     if (!squares.g) {
         og_fail(&g->error, OG_INVALID_ARGUMENT,
                 "no trained parameter influences the loss; `ongrad check` lists what would be "

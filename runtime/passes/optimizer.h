@@ -29,9 +29,10 @@ typedef struct og_optimizer {
     double lr_decay;            /* adagrad */
     double initial_accumulator; /* adagrad: what the sum of squares begins with */
     bool nesterov, centered;
-    double max_norm;  /* of all gradients together; 0 = no clipping */
-    double ema;       /* decay of the averages of parameters; 0 = there are none */
+    double max_norm; /* of all gradients together; 0 = no clipping */
+    double ema;      /* decay of the averages of parameters; 0 = there are none */
     bool ema_warmup;
+    bool elsewhere;   /* micro has a step of its own: update only reports and commits */
     int accumulation; /* micro-batches before an update; with one, micro replaces the sums */
     og_scaling scaling;
     const og_group *groups; /* NULL: one, of all */

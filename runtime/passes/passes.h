@@ -119,6 +119,10 @@ int og_folded_norms(const og_graph *loaded, char first[128]);
 
 /* ---- training forms, gradients */
 
+/* gradient.c: after og_pass_prepare, nodes of ONNX's preview of training (Gradient, Adam …) in
+ * simpler ops. */
+og_graph *og_pass_gradients(og_graph *g);
+
 /* prepare.c: BatchNormalization in its training form with staged statistics, outputs that gradients
  * read made present, and every node on the way from a trained parameter without a gradient rule of
  * its own replaced by its definition. */

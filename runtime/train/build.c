@@ -88,6 +88,8 @@ og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype ha
 {
     og_graph *g = typed_graph(s, s->joined, samples, arena);
     g = g ? checked(s, og_pass_prepare(g, &s->storages)) : NULL;
+    if (g && og__trains_itself(s->model))
+        g = checked(s, og_pass_gradients(g));
     if (g && half != OG_UNDEFINED)
         g = checked(s, og_pass_precision(g, half));
     if (!g)
@@ -110,6 +112,13 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
     if (s->total.nominal == 0)
         s->total.nominal =
             (s->losses.n == 1 ? losses[0].nominal : (double)samples) * s->optimizer.accumulation;
+    if (og__trains_itself(s->model)) {
+        og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_ACCUMULATE, .node = "", .op = ""});
+        og__own_updates(s, g, losses[0].sum, s->model->graph->n_outputs);
+        g->n_outputs = 0;
+        og_total_accumulate(g, &s->storages, &s->total, losses, samples);
+        return checked(s, g);
+    }
     g->n_outputs = 0; /* the step needs the losses alone */
 
     int n = 0;
@@ -152,6 +161,8 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena)
 {
     og_graph *g = typed_graph(s, with_loss ? s->joined : s->model->graph, samples, arena);
+    if (g && with_loss && og__trains_itself(s->model))
+        g->n_outputs = s->model->graph->n_outputs; /* without the updates */
     g = g ? checked(s, og_pass_inference_form(g)) : NULL;
     if (!g)
         return NULL;

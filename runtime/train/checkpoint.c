@@ -69,7 +69,9 @@ static void *find_data(const og_session *s, const og_storages *apart, int index)
 /* Adapters are added again when the run goes on: the file has the model without them. */
 static const og_onnx *model_of(const og_session *s)
 {
-    return s->model->n_adapters ? s->model->unadapted : s->model->onnx;
+    return og__trains_itself(s->model) ? s->model->own_base
+           : s->model->n_adapters      ? s->model->unadapted
+                                       : s->model->onnx;
 }
 
 static bool is_initializer(const og_onnx *onnx, const char *name)
@@ -228,7 +230,8 @@ static og_status fill(listing *l, og_session *s, og_onnx_checkpoint *c, const in
             .data = here ? here : l->at[i],
             .read = here ? NULL : read,
             .user = s,
-            .resets = (item->kind == OG_STORAGE_MOMENT || item->kind == OG_STORAGE_SCALAR) &&
+            .resets = !item->initial &&
+                      (item->kind == OG_STORAGE_MOMENT || item->kind == OG_STORAGE_SCALAR) &&
                       (item->type.dtype == OG_FLOAT || item->type.dtype == OG_DOUBLE),
             .fill = item->fill};
     }

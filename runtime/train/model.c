@@ -128,7 +128,10 @@ og_status og__model_classify(const og_model *m, const og_part *parts, int n_part
     }
     rules.adapters = adapters;
     rules.n_adapters = 2 * m->n_adapters;
-    return og_classify(parts, n_parts, &rules, arena, params, &m->context->error);
+    OG_TRY(og_classify(parts, n_parts, &rules, arena, params, &m->context->error));
+    if (og__trains_itself(m))
+        og__own_params(m, params);
+    return OG_OK;
 }
 
 /* Once a model: parameters that its exporter made vanish. */

@@ -76,10 +76,14 @@ static og_status save(og_session *s, int part, const og_onnx *onnx, const char *
         return og_fail_memory(error, sizeof(*weights), "saving");
     if (merges)
         onnx = model->unadapted;
+    if (part == 0 && og__trains_itself(model))
+        onnx = model->own_base;
     for (int i = 0; i < s->params.n; i++) {
         const og_param *p = &s->params.items[i];
         int storage = s->storage_of[p->value];
-        if (p->part == part && storage >= 0 && !(merges && og__is_adapted(model, p->name)))
+        bool of_model = p->trained || p->buffer;
+        if (p->part == part && storage >= 0 && of_model &&
+            !(merges && og__is_adapted(model, p->name)))
             weights[n++] = (og_onnx_weight){.name = p->name + strlen(p->prefix),
                                             .data = og__state_at(s, storage),
                                             .read = s->context->device->remote ? read_state : NULL,

@@ -128,6 +128,8 @@ static og_status parse_losses(og_session *s)
         return og_fail_memory(error, n * sizeof(double), "the losses");
     s->total = (og_total){.losses = s->losses.items, .n = s->losses.n};
     s->joined = og__losses_join(&s->losses, s->model->graph, s->arena, parts, &n_parts, error);
+    if (s->joined && og__trains_itself(s->model))
+        OG_TRY(og__own_outputs(s, (og_graph *)s->joined));
     return s->joined
                ? og__model_classify(s->model, parts, n_parts, s->options, s->arena, &s->params)
                : error->status;
@@ -253,6 +255,8 @@ static og_status name_states(og_session *s)
         if (p->trained)
             s->storages.items[s->storage_of[p->value]].group = group_of(s, groups, &n_groups, p);
     }
+    if (og__trains_itself(s->model))
+        OG_TRY(og__own_states(s));
     return align_constants(s);
 }
 

@@ -72,7 +72,11 @@ struct og_model {
     bool keeps_adapters;      /* saved as branches */
     const og_onnx *unadapted; /* the model without its branches */
     /* metadata.c */
-    og_metadata *metadata; /* set since it was loaded; written with the trained weights */
+    /* own_algorithm.c: the model's own training; own_base NULL: it is not used */
+    og_onnx_training training;
+    const og_onnx *own_base; /* the model without it: what is saved */
+    og_const *firsts;        /* by update: what it begins with; data NULL: the file's content */
+    og_metadata *metadata;   /* set since it was loaded; written with the trained weights */
     int n_metadata;
     size_t metadata_capacity;
 };
@@ -257,6 +261,14 @@ og_status og__schedule_check(const og_options *options, og_error *error);
  * `storage` renewed, -1: of all. */
 og_status og__parse_precision(og_session *s);
 og_status og__renew_half_copies(og_session *s, int storage);
+/* own_algorithm.c: of a session whose model trains by an algorithm of its own. Outputs of `joined`
+ * for the updates; which states there are, instead of what options say; the new states of a
+ * micro-batch, whose graph has those outputs behind the first n. */
+bool og__trains_itself(const og_model *m);
+og_status og__own_outputs(og_session *s, og_graph *joined);
+og_status og__own_states(og_session *s);
+void og__own_params(const og_model *m, og_params *params);
+void og__own_updates(og_session *s, og_graph *g, og_val loss, int n);
 /* average.c: averages of parameters (option ema). Their first content; that of the average of
  * parameter `storage`, if it has one; parameters and averages where they belong. */
 og_status og__begin_averages(og_session *s);

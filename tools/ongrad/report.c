@@ -238,6 +238,10 @@ static void say_optimizer(const og__run *run)
         !strcmp(uses, "on") || !strcmp(uses, "true") || !strcmp(uses, "1") || !strcmp(uses, "yes");
     double norm = strtod(option_or(o, "max_norm", "0"), NULL);
     og_text text = {0};
+    if (run->trains_itself) {
+        og__say("  %-11s the model's own algorithm (TrainingInfoProto)", "optimizer");
+        return;
+    }
     og_text_printf(&text, "%s, lr %s", option_or(o, "optimizer", "?"), option_or(o, "lr", "?"));
     og_text_printf(&text, ", schedule %s", scheduler ? scheduler : cosine ? "cosine" : "constant");
     if (norm > 0)

@@ -91,6 +91,27 @@ int og__run_open_context(og__run *run, const og__arguments *a)
     return set_options(run);
 }
 
+/* Without --loss a model that says itself how it is trained is trained so. */
+static int use_algorithm(og__run *run)
+{
+    const og__arguments *a = run->arguments;
+    const char *name;
+    og_text loss = {0};
+    if (a->command->bit != OG__TRAIN || og__argument_is_set(a, "loss") ||
+        !og_model_own_algorithms(run->model))
+        return OG__EXIT_DONE;
+    if (og_model_use_algorithm(run->model, !a->resumed, &name) != OG_OK)
+        return og__run_failed(run);
+    run->trains_itself = true;
+    og_text_printf(&loss, "%s=output", name);
+    int status = loss.failed
+                     ? og__say_error(run->command, OG__EXIT_FAILED, "out of memory for the loss")
+                 : og_options_set(run->options, "loss", loss.s) == OG_OK ? OG__EXIT_DONE
+                                                                         : og__run_failed(run);
+    og_text_free(&loss);
+    return status;
+}
+
 static int open_model(og__run *run)
 {
     const char *path = run->arguments->model;
@@ -99,7 +120,7 @@ static int open_model(og__run *run)
     OG__TRY(og__refuse_model_options(run->arguments));
     run->model_name = path;
     run->model = og_model_load(run->context, path);
-    return run->model ? OG__EXIT_DONE : og__run_failed(run);
+    return run->model ? use_algorithm(run) : og__run_failed(run);
 }
 
 /* Of the run that a checkpoint is of: the adapters, which are not in its model. */

@@ -17,6 +17,7 @@ typedef struct og__run {
     og__losses losses;
     og__bindings data;
     og_transforms transforms;
+    bool trains_itself; /* by the model's own algorithm */
     int64_t batch_size, default_batch;
     int n_inputs, n_targets;
     og_tensor_info *inputs;  /* as given to the session */
