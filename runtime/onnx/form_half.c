@@ -99,24 +99,28 @@ static og_precision class_of(og__half *h, const og__field *op, const og__field *
     return row ? row->precision : OG_PRECISION_FLOAT;
 }
 
-/* The content of a Constant: its value is known to og__formed.c then. */
+/* A Constant's element type, which its value does not have by name, and its content where that is a
+ * tensor. */
 static og_status note_constant(og__half *h, og__wire node)
 {
-    og__field f, name, tensor, output = {0};
+    og__field f, name, tensor, output;
+    if (!og__form_find(node, NODE_OUTPUT, &output))
+        return OG_OK;
+    int i = value_of(h, &output);
+    if (i < 0)
+        return no_memory(h);
     while (og__wire_next(&node, &f) > 0) {
-        if (f.number == NODE_OUTPUT)
-            output = f;
-        if (f.number != NODE_ATTRIBUTE || !og__form_find(og__wire_inside(&f), ATTR_NAME, &name) ||
-            !og__field_is(&name, "value") || !og__form_find(og__wire_inside(&f), ATTR_T, &tensor))
+        if (f.number != NODE_ATTRIBUTE || !og__form_find(og__wire_inside(&f), ATTR_NAME, &name))
+            continue;
+        if (og__field_is(&name, "value_float") || og__field_is(&name, "value_floats"))
+            h->values[i].is_float = true;
+        if (!og__field_is(&name, "value") || !og__form_find(og__wire_inside(&f), ATTR_T, &tensor))
             continue;
         const og__tensor_proto *t = og__proto_unpack_tensor(h->arena, tensor.bytes, tensor.size);
         og_const *c = og_arena_alloc(h->arena, sizeof(*c));
         if (!t || !c)
             return no_memory(h);
         OG_TRY(og__tensor_load(h->arena, h->base->external, t, true, c, h->error));
-        int i = value_of(h, &output);
-        if (i < 0)
-            return no_memory(h);
         h->values[i].c = c;
         h->values[i].is_float = c->type.dtype == OG_FLOAT;
     }

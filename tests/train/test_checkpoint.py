@@ -200,6 +200,21 @@ def test_done_is_done(tmp_path):
     assert run.read("out.onnx") != first
 
 
+@pytest.mark.parametrize("every, keep, steps", [
+    ("10", 3, [40, 50, 52]), ("10steps", 1, [52]), ("2ep", 4, [18, 36, 52]), ("3epochs", 2, [27, 52]), ("1e-9m", 2, [51, 52]),
+    ("1000h", 2, [52])])
+def test_when_they_are_written_and_how_many_stay(every, keep, steps, tmp_path):
+    """52 steps, nine an epoch; one at the end in any case."""
+    run = Run(tmp_path, "--checkpoint_every", every, "--keep", str(keep), steps=52)
+    assert run.start().wait() == 0
+    paths = [CKPT] + [f"out.ckpt.{k}.onnx" for k in range(1, 10)]
+    found = []
+    for path in [p for p in paths if os.path.exists(run / p)]:
+        notes = {m.key: m.value for m in onnx.load(run / path).metadata_props}
+        found.append(int(notes["ai.ongrad.checkpoint.session"].split()[0]))
+    assert found == steps[::-1]
+
+
 # ---- what is in it
 
 def combined(checkpoint):

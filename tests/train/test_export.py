@@ -113,10 +113,13 @@ def hard():
              helper.make_node("MatMul", ["scaled", "w"], ["y"], "again"),
              helper.make_node("Relu", ["y"], ["z"], "relu"),
              helper.make_node("Cast", ["z"], ["n"], "cast", to=TensorProto.INT64),
+             helper.make_node("Constant", [], ["two"], "two", value_float=2.0),
+             helper.make_node("MatMul", ["x", "w"], ["h2"], "product2"),
+             helper.make_node("Mul", ["h2", "two"], ["double"], "double"),
              helper.make_node("Identity", ["x"], ["same"], "same")]
     return model(nodes, [value("x", ["batch", 4])],
                  [value("y", ["batch", 4]), value("z", ["batch", 4]), value("n", ["batch", 4], TensorProto.INT64),
-                  value("same", ["batch", 4])], [tensor("w", floats(4, 4))])
+                  value("same", ["batch", 4]), value("double", ["batch", 4])], [tensor("w", floats(4, 4))])
 
 
 def test_what_float16_does_not_hold(folder):
@@ -125,9 +128,10 @@ def test_what_float16_does_not_hold(folder):
     exported = export(folder, "m.onnx", "--amp", "fp16")
     ran = session(folder, "plain.onnx")
     given = {"x": np.array([[1, 2, -1, 0], [-3, -4, 2, 1], [0, 0, 0, 0]], np.float32)}
-    y, z, n, same = session(folder, "e.onnx").run(None, given)
+    y, z, n, same, double = session(folder, "e.onnx").run(None, given)
     expected = ran.run(None, given)
     assert np.all(np.isfinite(y)) and np.max(np.abs(y - expected[0])) < HALF and np.max(np.abs(z - expected[1])) < HALF
+    assert np.max(np.abs(double - expected[4])) < HALF
     assert np.array_equal(same, given["x"]) and n.dtype == np.int64
     casts = [node for node in exported.graph.node if node.op_type == "Cast"]
     assert len({(c.input[0], c.attribute[0].i) for c in casts}) == len(casts), "a value is cast once"
