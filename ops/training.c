@@ -4,8 +4,6 @@
  * documentation. */
 #include "ops/common.h"
 
-#define TRAINING "ai.onnx.preview.training"
-
 /* Gradient: x…, y → dy/dx…; the loader puts y last (runtime/onnx/own_algorithm.c), and the pass
  * gradient.c puts nodes in its place. */
 static bool gradient_infer(og_infer *i)
@@ -121,12 +119,13 @@ static void momentum_expand(og_expand *e)
 }
 
 const og_op og_ops_training[] = {
-    {"Gradient", TRAINING, 2, OG_VARIADIC, 1, OG_VARIADIC, gradient_infer, .diff = OG_DIFF_NEVER},
-    {"Adagrad", TRAINING, 5, OG_VARIADIC, 2, OG_VARIADIC, momentum_infer, .expand = adagrad_expand,
+    {"Gradient", OG_TRAINING_DOMAIN, 2, OG_VARIADIC, 1, OG_VARIADIC, gradient_infer,
+     .diff = OG_DIFF_NEVER},
+    {"Adagrad", OG_TRAINING_DOMAIN, 5, OG_VARIADIC, 2, OG_VARIADIC, momentum_infer,
+     .expand = adagrad_expand, .diff = OG_DIFF_NEVER, .precision = OG_PRECISION_FLOAT},
+    {"Adam", OG_TRAINING_DOMAIN, 6, OG_VARIADIC, 3, OG_VARIADIC, adam_infer, .expand = adam_expand,
      .diff = OG_DIFF_NEVER, .precision = OG_PRECISION_FLOAT},
-    {"Adam", TRAINING, 6, OG_VARIADIC, 3, OG_VARIADIC, adam_infer, .expand = adam_expand,
-     .diff = OG_DIFF_NEVER, .precision = OG_PRECISION_FLOAT},
-    {"Momentum", TRAINING, 5, OG_VARIADIC, 2, OG_VARIADIC, momentum_infer,
+    {"Momentum", OG_TRAINING_DOMAIN, 5, OG_VARIADIC, 2, OG_VARIADIC, momentum_infer,
      .expand = momentum_expand, .diff = OG_DIFF_NEVER, .precision = OG_PRECISION_FLOAT},
     {0},
 };

@@ -9,6 +9,8 @@
 
 /* The internal ops' domain. */
 #define OG_DOMAIN "ai.ongrad"
+/* That of Gradient and the optimizers, ONNX's preview of training. */
+#define OG_TRAINING_DOMAIN "ai.onnx.preview.training"
 
 /* ---- inference: types of the outputs from the inputs */
 

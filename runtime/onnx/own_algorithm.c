@@ -4,6 +4,7 @@
  * becomes their last input, so that everything a node reads is an input. */
 #include <string.h>
 
+#include "runtime/graph/op.h"
 #include "runtime/onnx/fields.h"
 #include "runtime/onnx/loader.h"
 #include "runtime/onnx/rewrite.h"
@@ -122,7 +123,7 @@ static bool is_gradient(og__wire node)
 {
     og__field op, domain;
     return find(node, NODE_OP, &op) && og__field_is(&op, "Gradient") &&
-           find(node, NODE_DOMAIN, &domain) && og__field_is(&domain, "ai.onnx.preview.training");
+           find(node, NODE_DOMAIN, &domain) && og__field_is(&domain, OG_TRAINING_DOMAIN);
 }
 
 /* xs and zs are the names of what is read, so that the part between them and y is that of the

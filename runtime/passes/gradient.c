@@ -31,10 +31,10 @@ og_graph *og_pass_gradients(og_graph *g)
         return NULL;
     for (int i = 0; i < g->n_nodes && rw.to->error.status == OG_OK; i++) {
         const og_node *n = g->nodes[i];
-        bool preview = n->op->domain && strcmp(n->op->domain, "ai.onnx.preview.training") == 0;
+        bool preview = n->op->domain && strcmp(n->op->domain, OG_TRAINING_DOMAIN) == 0;
         if (!rw.live[i])
             continue;
-        if (og_op_is(n->op, "ai.onnx.preview.training", "Gradient"))
+        if (og_op_is(n->op, OG_TRAINING_DOMAIN, "Gradient"))
             write_gradient(&rw, n);
         else if (preview && n->op->expand)
             og_rewrite_expand(&rw, n);

@@ -5,9 +5,10 @@
 
 static bool names(const char *kernel_op, const og_op *op)
 {
-    const char *name = op->domain ? OG_DOMAIN "::" : "";
-    size_t n = strlen(name);
-    return strncmp(kernel_op, name, n) == 0 && strcmp(kernel_op + n, op->name) == 0;
+    size_t n = op->domain ? strlen(op->domain) : 0;
+    if (n && (strncmp(kernel_op, op->domain, n) != 0 || strncmp(kernel_op + n, "::", 2) != 0))
+        return false;
+    return strcmp(kernel_op + (n ? n + 2 : 0), op->name) == 0;
 }
 
 /* The families of this device's own kernels that name the op. */
@@ -29,7 +30,8 @@ static bool add_native(const og_device *d, const og_op *op, og_text *text)
 /* Gone before kernels are asked for: a view, or replaced while types are inferred. */
 static bool is_gone(const og_op *op)
 {
-    return op->resolve && !op->expand;
+    bool replaced = op->domain && strcmp(op->domain, OG_TRAINING_DOMAIN) == 0 && !op->expand;
+    return replaced || (op->resolve && !op->expand);
 }
 
 static void write_table(const og_device *d, og_text *text)
@@ -51,8 +53,8 @@ static void write_table(const og_device *d, og_text *text)
                                 : is_gone(op) || op->flags & OG_EAGER_ONLY ? NULL
                                                                            : "host";
             if (where)
-                og_text_printf(text, "| %s%s | %s | %s |\n", op->domain ? OG_DOMAIN "::" : "",
-                               op->name, where, native.s ? native.s : "");
+                og_text_printf(text, "| %s%s%s | %s | %s |\n", op->domain ? op->domain : "",
+                               op->domain ? "::" : "", op->name, where, native.s ? native.s : "");
             og_text_free(&native);
         }
 }

@@ -16,7 +16,8 @@ static void check_row(const og_op *op)
     CHECK(op->infer);
     CHECK(op->min_in >= 0 && (any_number(max_in) || op->min_in <= max_in));
     CHECK(op->min_out >= 0 && (any_number(max_out) || op->min_out <= max_out));
-    CHECK(!op->domain || strcmp(op->domain, OG_DOMAIN) == 0);
+    CHECK(!op->domain || strcmp(op->domain, OG_DOMAIN) == 0 ||
+          strcmp(op->domain, OG_TRAINING_DOMAIN) == 0);
     if (op->scalar) {
         int arity = og_scalar_arity(op->scalar);
         CHECK(op->min_in <= arity && (any_number(max_in) || arity <= max_in));
