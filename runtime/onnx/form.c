@@ -159,6 +159,7 @@ static og_status write_graph(former *r, og__wire in, og__out *out)
 /* Every dim that is asked for must be there. */
 static og_status check_dims(const og_onnx *base, const og_onnx_form *form, og_error *error)
 {
+    OG_ASSUME(base);
     const og_graph *g = base->graph;
     for (int i = 0; i < form->n_dims; i++) {
         bool found = false;

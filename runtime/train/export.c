@@ -32,14 +32,14 @@ static og_dtype *find_dtypes(og_session *s, const og_onnx *onnx, og_arena *arena
     og_dtype *dtypes = og_arena_array(arena, n, sizeof(*dtypes));
     og_binding binding = {
         .inputs = s->inputs, .baked_batch = s->baked_batch, .batch = s->batch, .values = values};
-    og_graph *typed = values && dtypes
-                          ? og_pass_infer(g, &binding, og_eager_evaluator(s->context->host), arena)
-                          : NULL;
-    if (!typed)
+    og_graph *typed = NULL;
+    if (values && dtypes)
+        typed = og_pass_infer(g, &binding, og_eager_evaluator(s->context->host), arena);
+    if (!values || !dtypes || !typed) {
         og_fail_memory(&s->context->error, n * sizeof(*values), "an export");
-    else
-        og_error_move(&s->context->error, &typed->error);
-    if (s->context->error.status != OG_OK)
+        return NULL;
+    }
+    if (og_error_move(&s->context->error, &typed->error) != OG_OK)
         return NULL;
     for (int i = 0; i < g->n_values; i++)
         dtypes[i] = values[i] >= 0 ? typed->values[values[i]]->type.dtype : OG_UNDEFINED;
