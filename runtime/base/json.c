@@ -26,6 +26,22 @@ static int utf8_length(const unsigned char *s)
     return n;
 }
 
+/* Of a sequence of n bytes, up to three; beyond U+FFFF for more. */
+static int code_point(const unsigned char *s, int n)
+{
+    return n == 1   ? s[0]
+           : n == 2 ? (s[0] & 0x1f) << 6 | (s[1] & 0x3f)
+           : n == 3 ? (s[0] & 0x0f) << 12 | (s[1] & 0x3f) << 6 | (s[2] & 0x3f)
+                    : 0x10000;
+}
+
+/* Control characters, ends of lines, and what is no character: some readers refuse them. */
+static bool is_escaped(int code)
+{
+    return code < 0x20 || (code >= 0x7f && code < 0xa0) || code == 0x2028 || code == 0x2029 ||
+           code == 0xfffe || code == 0xffff;
+}
+
 static void add_quoted(og_text *out, const char *value)
 {
     og_text_add(out, "\"");
@@ -44,8 +60,8 @@ static void add_quoted(og_text *out, const char *value)
             og_text_add(out, "\\t");
         else if (*s == '\r')
             og_text_add(out, "\\r");
-        else if (*s < 0x20 || *s == 0x7f)
-            og_text_printf(out, "\\u%04x", *s);
+        else if (is_escaped(code_point(s, n)))
+            og_text_printf(out, "\\u%04x", (unsigned)code_point(s, n));
         else
             og_text_addn(out, (const char *)s, (size_t)n);
         s += n;

@@ -1,5 +1,6 @@
 /* Writing JSON into an og_text. Values are added in order; commas are put in by the writer. Numbers
- * that are not finite become null. Reading JSON is not needed anywhere in the library. */
+ * that are not finite become null. Reading JSON is not needed anywhere in the library
+ * (tools/ongrad/json_read.h). */
 #ifndef OG_BASE_JSON_H
 #define OG_BASE_JSON_H
 

@@ -141,7 +141,7 @@ class Usage(Case):
     def test_help_and_version(self):
         self.assertIn("ongrad ", self.run_command("--version").stdout)
         self.assertIn("train", self.run_command("--help").stdout)
-        for name in "train eval predict inspect plan check export devices".split():
+        for name in "train eval predict inspect plan check export report devices".split():
             for arguments in ([name, "--help"], [name, "-h"], ["help", name]):
                 r = self.run_command(*arguments)
                 self.assertEqual(r.stderr, "")
@@ -216,8 +216,10 @@ class Train(Case):
         *steps, final = self.log()
         self.assertEqual([s["step"] for s in steps], list(range(1, 13)))
         self.assertEqual([s["epoch"] for s in steps], [0] * 4 + [1] * 4 + [2] * 4)
-        keys = ["step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "step_ms", "samples_per_s"]
-        self.assertEqual(list(steps[0]), keys)
+        keys = ["step", "epoch", "loss", "lr", "grad_norm", "loss_scale", "skipped", "step_ms", "samples_per_s",
+                "memory_bytes"]
+        self.assertEqual(list(steps[0]), [*keys, "run"])  # what the run is, once
+        self.assertEqual(list(steps[1]), keys)
         self.assertLess(steps[-1]["loss"], steps[0]["loss"])
         self.assertIs(final["final"], True)
         self.assertEqual((final["steps"], final["samples"], final["stopped_by"]), (12, 150, None))

@@ -26,7 +26,8 @@ enum {
     OG__DEVICES = 1 << 7,
     OG__NEW = 1 << 8,
     OG__DATA = 1 << 9,
-    OG__ALL = (1 << 10) - 1,
+    OG__REPORT = 1 << 10,
+    OG__ALL = (1 << 11) - 1,
     /* subcommands about the command itself: of all options only --help is theirs, unless named */
     OG__MAN = 1 << 12,
     OG__COMPLETION = 1 << 13
@@ -37,7 +38,8 @@ struct og__arguments;
 typedef struct og__command {
     const char *name;
     unsigned bit;          /* the options it takes */
-    const char *arguments; /* "MODEL.onnx", "[MODEL.onnx]" where it may be left out, "" for none */
+    const char *arguments; /* "MODEL.onnx", "[MODEL.onnx]" where it may be left out, "LOG", "" for
+                              none */
     const char *summary;   /* one sentence */
     const char *example;   /* a line to paste */
     int (*run)(const struct og__arguments *arguments);
@@ -59,6 +61,7 @@ int og__command_check(const struct og__arguments *arguments);
 int og__command_export(const struct og__arguments *arguments);
 int og__command_new(const struct og__arguments *arguments);
 int og__command_data(const struct og__arguments *arguments);
+int og__command_report(const struct og__arguments *arguments);
 int og__command_devices(const struct og__arguments *arguments);
 int og__command_man(const struct og__arguments *arguments);
 int og__command_completion(const struct og__arguments *arguments);

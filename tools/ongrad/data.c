@@ -325,8 +325,8 @@ static int run_data(looking *l)
     const char *sheet = og__argument(a, "contact_sheet");
     OG__TRY(open_data(l));
     if (!l->run.quiet) {
-        og__report_found(a);
-        og__preprocess_say(&l->run, "pictures");
+        og__report_found(NULL, a);
+        og__preprocess_say(NULL, &l->run, "pictures");
     }
     OG__TRY(og__argument_flag(a, "throughput") ? time_loading(l) : look(l));
     OG__TRY(og__argument_flag(a, "json") ? print_json(l) : print(l));

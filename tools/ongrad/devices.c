@@ -1,45 +1,15 @@
 /* ongrad devices: what can train here; half: in which products are faster than in float32, what
  * --amp auto takes. */
-#define _GNU_SOURCE /* sched_getaffinity */
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "runtime/base/json.h"
+#include "tools/ongrad/machine.h"
 #include "tools/ongrad/options.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
 enum { MOST_DEVICES = 64 };
-
-/* The text behind "KEY…:" in a file of /proc; false where there is none. */
-static bool read_field(const char *path, const char *key, char *out, size_t room)
-{
-    char line[512];
-    bool found = false;
-    FILE *file = fopen(path, "re");
-    while (file && !found && fgets(line, sizeof line, file)) {
-        char *colon = strchr(line, ':');
-        if (!colon || strncmp(line, key, strlen(key)) != 0)
-            continue;
-        colon += 1 + strspn(colon + 1, " \t");
-        colon[strcspn(colon, "\n")] = '\0';
-        snprintf(out, room, "%s", colon);
-        found = true;
-    }
-    if (file)
-        fclose(file);
-    return found;
-}
-
-static int count_cores(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                       : (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
 
 static bool is_cpu(const og_device_info *info)
 {
@@ -52,7 +22,7 @@ static void add_json(og_json *j, const og_device_info *info)
     og_json_string(j, "device", info->device);
     og_json_string(j, "name", info->name);
     if (is_cpu(info))
-        og_json_int(j, "cores", count_cores());
+        og_json_int(j, "cores", og__cores());
     og_json_int(j, "total_bytes", (int64_t)info->total);
     og_json_int(j, "available_bytes", (int64_t)info->available);
     og_json_string(j, "half", info->half == OG_UNDEFINED ? NULL : og_dtype_name(info->half));
@@ -65,7 +35,7 @@ static void add_row(og__table *table, const og_device_info *info)
     og__table_cell(table, "%s", info->device);
     og__table_cell(table, "%s", info->name);
     if (is_cpu(info))
-        og__table_cell(table, "%d", count_cores());
+        og__table_cell(table, "%d", og__cores());
     else
         og__table_cell(table, "-");
     og__table_cell(table, "%s", og_format_bytes(total, info->total));
@@ -81,9 +51,8 @@ int og__command_devices(const og__arguments *a)
     int n = og_devices(infos, MOST_DEVICES);
     n = n < MOST_DEVICES ? n : MOST_DEVICES;
     for (int i = 0; i < n; i++)
-        if (is_cpu(&infos[i]) &&
-            !read_field("/proc/cpuinfo", "model name", infos[i].name, sizeof infos[i].name))
-            snprintf(infos[i].name, sizeof infos[i].name, "CPU");
+        if (is_cpu(&infos[i]))
+            og__cpu_name(infos[i].name, sizeof infos[i].name);
     og_text out = {0};
     if (og__argument_flag(a, "json")) {
         og_json j = {&out};

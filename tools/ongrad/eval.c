@@ -92,9 +92,9 @@ static int evaluate(og__run *run, og__feed *feed, og__metrics *m)
     OG__TRY(og__metrics_new(m, run));
     OG__TRY(meets_all(run, m, true));
     if (!run->quiet) {
-        og__report_found(a);
-        og__report_stored_values(&run->data, run->inputs);
-        og__preprocess_say(run, "pictures");
+        og__report_found(NULL, a);
+        og__report_stored_values(NULL, &run->data, run->inputs);
+        og__preprocess_say(NULL, run, "pictures");
     }
     OG__TRY(og__evaluate(run, feed, m, NULL));
     run->data.samples -= og__feed_say_unreadable(feed, "and were left out");

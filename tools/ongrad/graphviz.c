@@ -45,17 +45,6 @@ static void add_tensor(og_text *out, const char *prefix, const og_tensor_info *i
     og_text_free(&label);
 }
 
-/* Producers of values by name, for the edges. */
-typedef struct producer {
-    const char *value;
-    int node;
-} producer;
-
-static int compare(const void *a, const void *b)
-{
-    return strcmp(((const producer *)a)->value, ((const producer *)b)->value);
-}
-
 static void add_node(const og__nodes *nodes, int i, og_text *out)
 {
     const og_node_info *info = &nodes->infos[i];
@@ -100,20 +89,19 @@ static void add_edge(og_text *out, const char *from_id, const char *value, const
 }
 
 /* Edge from whatever makes `value`: a node, an input, or nothing that is drawn (a weight). */
-static void connect(const og__nodes *nodes, const producer *producers, size_t n, const char *value,
+static void connect(const og__nodes *nodes, const og__producers *producers, const char *value,
                     const char *to, og_text *out)
 {
-    const producer key = {value, 0};
-    const producer *found = bsearch(&key, producers, n, sizeof *producers, compare);
-    if (!found)
+    int node;
+    if (!og__producers_find(producers, value, &node))
         return;
-    if (found->node < 0) {
+    if (node < 0) {
         add_edge(out, NULL, value, to, NULL);
         return;
     }
     char id[32];
-    const og_node_info *info = &nodes->infos[found->node];
-    snprintf(id, sizeof id, "n%d", found->node);
+    const og_node_info *info = &nodes->infos[node];
+    snprintf(id, sizeof id, "n%d", node);
     add_edge(out, id, value, to,
              info->output.name && !strcmp(info->output.name, value) ? &info->output : NULL);
 }
@@ -121,13 +109,10 @@ static void connect(const og__nodes *nodes, const producer *producers, size_t n,
 void og__nodes_dot(const og__nodes *nodes, og_text *out)
 {
     const og_model *model = nodes->model;
-    size_t n = 0, room = (size_t)og_model_input_count(model);
     og_tensor_info info;
     const char *value;
-    for (int i = 0; i < nodes->n; i++)
-        room += (size_t)nodes->infos[i].outputs;
-    producer *producers = calloc(room + 1, sizeof *producers);
-    if (!producers) {
+    og__producers producers;
+    if (!og__producers_read(&producers, nodes)) {
         out->failed = true;
         return;
     }
@@ -136,23 +121,16 @@ void og__nodes_dot(const og__nodes *nodes, og_text *out)
              "  node [shape=box, style=\"filled,rounded\", fontname=\"Helvetica\", fontsize=11];\n"
              "  edge [fontname=\"Helvetica\", fontsize=9, color=\"#606060\"];\n");
     for (int i = 0; i < og_model_input_count(model); i++)
-        if (og_model_input(model, i, &info) == OG_OK) {
-            producers[n++] = (producer){info.name, -1};
+        if (og_model_input(model, i, &info) == OG_OK)
             add_tensor(out, "in", &info, "#d5ecd0");
-        }
-    for (int i = 0; i < nodes->n; i++) {
+    for (int i = 0; i < nodes->n; i++)
         add_node(nodes, i, out);
-        for (int k = 0; (value = og_model_node_output(model, i, k)) && n < room; k++)
-            if (*value)
-                producers[n++] = (producer){value, i};
-    }
-    qsort(producers, n, sizeof *producers, compare);
     for (int i = 0; i < nodes->n; i++) {
         char to[32];
         snprintf(to, sizeof to, "n%d", i);
         for (int k = 0; (value = og_model_node_input(model, i, k)); k++)
             if (*value)
-                connect(nodes, producers, n, value, to, out);
+                connect(nodes, &producers, value, to, out);
     }
     for (int i = 0; i < og_model_output_count(model); i++)
         if ((info = og__nodes_output(nodes, i)).name) {
@@ -160,12 +138,12 @@ void og__nodes_dot(const og__nodes *nodes, og_text *out)
             add_tensor(out, "out", &info, "#e3d3ee");
             og_text_printf(&id, "out %s", info.name);
             add_quoted(&quoted, id.s ? id.s : "");
-            connect(nodes, producers, n, info.name, quoted.s ? quoted.s : "", out);
+            connect(nodes, &producers, info.name, quoted.s ? quoted.s : "", out);
             og_text_free(&id);
             og_text_free(&quoted);
         }
     og_text_add(out, "}\n");
-    free(producers);
+    og__producers_free(&producers);
 }
 
 /* ---- dot */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/ongrad/describe.h"
 #include "tools/ongrad/say.h"
 
 /* Where the lines of the first `after` steps end; 0 where the file is no such log. */
@@ -88,8 +89,13 @@ void og__run_log_step(og__run_log *log, const og__log_step *s)
     og_json_bool(&json, "skipped", s->skipped);
     og_json_double(&json, "step_ms", s->step_ms);
     og_json_double(&json, "samples_per_s", s->samples_per_s);
+    if (s->memory_bytes)
+        og_json_int(&json, "memory_bytes", (int64_t)s->memory_bytes);
     if (s->validation)
         add_validation(&json, s->validation);
+    if (log->run.length)
+        og_text_printf(&text, ",\"run\":%s", log->run.s);
+    og_text_free(&log->run);
     og_json_close(&json, '}');
     write_line(log, &text);
 }
@@ -125,6 +131,7 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_int(&json, "anonymous_bytes", (int64_t)f->anonymous_bytes);
     og_json_string(&json, "stopped_by", f->stopped_by);
     og_json_string(&json, "output", f->output);
+    og__describe_profile(f->run, &json);
     og_json_close(&json, '}');
     write_line(log, &text);
 }
@@ -137,5 +144,6 @@ int og__run_log_close(og__run_log *log)
         failed = true;
     }
     log->file = NULL;
+    og_text_free(&log->run);
     return failed ? OG__EXIT_FAILED : OG__EXIT_DONE;
 }

@@ -1,4 +1,5 @@
-/* --log FILE: one JSON object a line and optimizer step, and a last one of the whole run. */
+/* --log FILE: one JSON object a line and optimizer step, and a last one of the whole run. The first
+ * line that a process writes says with key "run" what it runs: `ongrad report` draws it all. */
 #ifndef OG_COMMAND_LOG_H
 #define OG_COMMAND_LOG_H
 
@@ -8,7 +9,8 @@
 
 typedef struct og__run_log {
     const char *command, *path;
-    FILE *file; /* NULL: there is no log, and nothing is written */
+    FILE *file;  /* NULL: there is no log, and nothing is written */
+    og_text run; /* "run" of the next line: a JSON object, what the run is (describe.h); or empty */
     bool failed;
 } og__run_log;
 
@@ -24,6 +26,7 @@ typedef struct og__log_step {
     og__log_losses losses;
     bool skipped;
     double step_ms, samples_per_s;
+    uint64_t memory_bytes;         /* in use, measured now and then */
     const og__metrics *validation; /* at this step; NULL: none */
 } og__log_step;
 
@@ -41,6 +44,7 @@ typedef struct og__log_final {
     uint64_t anonymous_start_bytes, anonymous_bytes;  /* no file's; the latter after the steps */
     const char *stopped_by;                           /* NULL: nothing */
     const char *output;
+    const og__run *run; /* whose profile is written, where there is one */
 } og__log_final;
 
 /* path NULL: no log. `after`: the run goes on after so many steps, whose lines stay; all others are

@@ -119,6 +119,57 @@ void og__nodes_free(og__nodes *nodes)
     *nodes = (og__nodes){0};
 }
 
+/* ---- producers */
+
+struct og__producer {
+    const char *value;
+    int node;
+};
+
+static int compare_values(const void *a, const void *b)
+{
+    return strcmp(((const struct og__producer *)a)->value, ((const struct og__producer *)b)->value);
+}
+
+bool og__producers_read(og__producers *p, const og__nodes *nodes)
+{
+    size_t room = (size_t)og_model_input_count(nodes->model);
+    og_tensor_info info;
+    const char *value;
+    for (int i = 0; i < nodes->n; i++)
+        room += (size_t)nodes->infos[i].outputs;
+    *p = (og__producers){calloc(room + 1, sizeof *p->items), 0};
+    if (!p->items)
+        return false;
+    for (int i = 0; i < og_model_input_count(nodes->model); i++)
+        if (og_model_input(nodes->model, i, &info) == OG_OK)
+            p->items[p->n++] = (struct og__producer){info.name, -1 - i};
+    for (int i = 0; i < nodes->n; i++)
+        for (int k = 0; (value = og_model_node_output(nodes->model, i, k)) && p->n < room; k++)
+            if (*value)
+                p->items[p->n++] = (struct og__producer){value, i};
+    qsort(p->items, p->n, sizeof *p->items, compare_values);
+    return true;
+}
+
+void og__producers_free(og__producers *p)
+{
+    free(p->items);
+    *p = (og__producers){0};
+}
+
+bool og__producers_find(const og__producers *p, const char *value, int *node)
+{
+    const struct og__producer key = {value, 0};
+    const struct og__producer *found =
+        bsearch(&key, p->items, p->n, sizeof *p->items, compare_values);
+    if (found)
+        *node = found->node;
+    return found != NULL;
+}
+
+/* ---- numbers */
+
 const char *og__count_text(char buffer[32], double count)
 {
     static const char *const units[] = {"", " k", " M", " G", " T", " P", " E"};

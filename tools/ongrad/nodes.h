@@ -27,6 +27,17 @@ void og__nodes_free(og__nodes *nodes);
 og_tensor_info og__nodes_output(const og__nodes *nodes, int index);
 /* Index into tensors; -1: no float initializer of this name. */
 int og__nodes_find(const og__nodes *nodes, const char *name);
+/* What makes each value, by name. */
+typedef struct og__producers {
+    struct og__producer *items; /* sorted */
+    size_t n;
+} og__producers;
+/* false: out of memory. The names stay the model's. */
+bool og__producers_read(og__producers *producers, const og__nodes *nodes);
+void og__producers_free(og__producers *producers);
+/* *node: the node, or -1 - i for input i of the model. false: nothing makes it (a weight). */
+bool og__producers_find(const og__producers *producers, const char *value, int *node);
+
 /* "640", "1.20 M", "37.0 G": a unit follows without a space where there is a prefix. */
 const char *og__count_text(char buffer[32], double count);
 /* "1,234,567" */

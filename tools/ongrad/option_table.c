@@ -10,6 +10,7 @@
 #define WITH_SHAPES (WITH_DATA | OG__INSPECT | OG__EXPORT)
 #define WITH_SESSION ((WITH_DATA | OG__EXPORT) & ~OG__DATA)
 #define CHANGES (OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT | OG__EXPORT)
+#define WITH_MODEL (OG__ALL & ~(unsigned)(OG__DEVICES | OG__REPORT))
 #define WITH_AUGMENT (OG__TRAIN | OG__DATA)
 #define WITH_BUILTIN \
     (OG__TRAIN | OG__EVAL | OG__PLAN | OG__CHECK | OG__INSPECT | OG__NEW | OG__DATA)
@@ -180,9 +181,9 @@ static const og__row own_rows[] = {
      output},
     {{"output", OG_OPTION_TEXT, NULL, "PATH",
       "what is written: train trained.onnx, export exported.onnx, new model.onnx, predict "
-       "predictions.npy (one output; FILE.csv: a table with the names of samples and classes) or "
-       "predictions/ (several); man: the folder that every page is written to"},
-     OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW | OG__MAN,
+      "predictions.npy (one output; FILE.csv: a table with the names of samples and classes) or "
+      "predictions/ (several); report report.html; man: the folder that every page is written to"},
+     OG__TRAIN | OG__PREDICT | OG__EXPORT | OG__NEW | OG__REPORT | OG__MAN,
      output,
      0,
      'o'},
@@ -285,14 +286,14 @@ static const og__row own_rows[] = {
      WITH_SESSION,
      machine},
     {{"threads", OG_OPTION_INT, "0", "N", "compute threads; 0: as many as the process may use"},
-     OG__ALL & ~OG__DEVICES,
+     WITH_MODEL,
      machine},
     {{"pin_threads", OG_OPTION_FLAG, "off", NULL,
       "bind compute threads to processors of their own (for a machine that nothing else uses)"},
-     OG__ALL & ~OG__DEVICES,
+     WITH_MODEL,
      machine},
     {{"config", OG_OPTION_TEXT, NULL, "FILE", "options from a YAML file; the command line wins"},
-     OG__ALL & ~OG__DEVICES,
+     WITH_MODEL,
      general},
     {{"quiet", OG_OPTION_FLAG, "off", NULL, "only errors and warnings on stderr"},
      OG__ALL,

@@ -280,6 +280,7 @@ static const char *positional(const og__command *command)
     return strstr(command->arguments, "MODEL")   ? "model"
            : strstr(command->arguments, "TYPE")  ? "model's type"
            : strstr(command->arguments, "SHELL") ? "shell"
+           : strstr(command->arguments, "LOG")   ? "log"
                                                  : "subcommand";
 }
 

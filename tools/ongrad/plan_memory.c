@@ -94,6 +94,11 @@ void og__memory_use_json(const og__memory_use *use, og_json *j)
     for (int i = 0; i < use->n; i++)
         og_json_int(j, NULL, (int64_t)use->curve[i]);
     og_json_close(j, ']');
+    og__memory_largest_json(use, j);
+}
+
+void og__memory_largest_json(const og__memory_use *use, og_json *j)
+{
     og_json_int(j, "peak_call", use->peak);
     og_json_open(j, "largest", '[');
     for (int i = 0; i < use->n_largest; i++) {

@@ -23,6 +23,8 @@ int og__memory_use_read(og__memory_use *use, const og__run *run);
 void og__memory_use_text(const og__memory_use *use, og_text *out);
 /* The same as keys "over_time" and "largest". */
 void og__memory_use_json(const og__memory_use *use, og_json *json);
+/* Of these "largest" alone, and "peak_call". */
+void og__memory_largest_json(const og__memory_use *use, og_json *json);
 /* The chart as a file. An exit status. */
 int og__memory_use_svg(const og__memory_use *use, const og__run *run, const char *path);
 

@@ -235,8 +235,8 @@ static int predict(og__run *run, og__feed *feed, prediction *p, int n, void **bu
         OG__TRY(allocate(run, &p[i], i));
     OG__TRY(choose_paths(run, p, n));
     if (!run->quiet) {
-        og__report_stored_values(&run->data, run->inputs);
-        og__preprocess_say(run, "pictures");
+        og__report_stored_values(NULL, &run->data, run->inputs);
+        og__preprocess_say(NULL, run, "pictures");
     }
     OG__TRY(run_batches(run, feed, p, n, buffers));
     og__feed_say_unreadable(feed, "and have no row");

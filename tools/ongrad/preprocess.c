@@ -66,7 +66,7 @@ static void add_set(const og__run *run, const char *name, og_text *text)
         og_text_printf(text, ", %s %s", name, og__argument(run->arguments, name));
 }
 
-void og__preprocess_say(const og__run *run, const char *label)
+void og__preprocess_say(og_text *out, const og__run *run, const char *label)
 {
     static const char *const random[] = {"random_resized_crop", "hflip",     "vflip",
                                          "color_jitter",        "grayscale", "blur",
@@ -83,11 +83,11 @@ void og__preprocess_say(const og__run *run, const char *label)
                    t->random_crop ? "random" : "center");
     for (size_t i = 0; i < sizeof random / sizeof *random; i++)
         add_set(run, random[i], &text);
-    og__say("  %-11s %s", label, text.s ? text.s : "");
+    og__line(out, label, "%s", text.s ? text.s : "");
     og_text_free(&text);
-    og__say("  %-11s normalize %s%s: (x / 255 - [%g %g %g]) / [%g %g %g]; color %s%s", "",
-            normalize, normalized, t->mean[0], t->mean[1], t->mean[2], t->std[0], t->std[1],
-            t->std[2], t->bgr ? "bgr" : "rgb", ordered);
+    og__line(out, "", "normalize %s%s: (x / 255 - [%g %g %g]) / [%g %g %g]; color %s%s", normalize,
+             normalized, t->mean[0], t->mean[1], t->mean[2], t->std[0], t->std[1], t->std[2],
+             t->bgr ? "bgr" : "rgb", ordered);
 }
 
 static int keep(og__run *run, const char *key, const char *value)

@@ -10,7 +10,7 @@ int og__preprocess_read(og__run *run);
  */
 int og__preprocess_keep(og__run *run);
 /* "resize cover, center crop, …", a line or two for the report; nothing where no input reads
- * pictures. */
-void og__preprocess_say(const og__run *run, const char *label);
+ * pictures; as og__line. */
+void og__preprocess_say(og_text *out, const og__run *run, const char *label);
 
 #endif

@@ -4,46 +4,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
 #include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/say.h"
-
-/* A line of /proc/self/status, "VmHWM:    1234 kB", in bytes; 0 where there is none. */
-static uint64_t status_bytes(const char *key)
-{
-    FILE *file = fopen("/proc/self/status", "re");
-    char line[256];
-    uint64_t bytes = 0;
-    while (file && !bytes && fgets(line, sizeof line, file))
-        if (!strncmp(line, key, strlen(key)))
-            bytes = strtoull(line + strlen(key), NULL, 10) * 1024;
-    if (file)
-        fclose(file);
-    return bytes;
-}
-
-uint64_t og__process_peak(void)
-{
-    /* ru_maxrss also counts what the parent had before this program took its process over. */
-    struct rusage usage;
-    uint64_t peak = status_bytes("VmHWM:");
-    if (peak)
-        return peak;
-    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
-uint64_t og__process_resident(void)
-{
-    return status_bytes("VmRSS:");
-}
-
-uint64_t og__process_anonymous(void)
-{
-    return status_bytes("RssAnon:");
-}
 
 /* ---- memory */
 
@@ -95,34 +60,34 @@ static void add_source(og_text *out, const og__binding *b)
         og_text_printf(out, " (%s)", og_source_note(b->source));
 }
 
-static void say_data(const char *label, const og__bindings *b)
+static void tell_data(og_text *out, const char *label, const og__bindings *b)
 {
     for (int i = 0; i < b->n_inputs + b->n_targets; i++) {
         og_text text = {0};
         bool target = i >= b->n_inputs;
         add_source(&text, target ? &b->targets[i - b->n_inputs] : &b->inputs[i]);
-        og__say("  %-11s %s%s", i == 0 ? label : "", target ? "target " : "", text.s ? text.s : "");
+        og__line(out, i == 0 ? label : "", "%s%s", target ? "target " : "", text.s ? text.s : "");
         og_text_free(&text);
     }
     if (b->pairing.left_out)
-        og__say("  %-11s %" PRId64 " pairs; left out for want of a part: %" PRId64 "%s", "",
-                b->pairing.samples, b->pairing.left_out, b->pairing.list ? b->pairing.list : "");
+        og__line(out, "", "%" PRId64 " pairs; left out for want of a part: %" PRId64 "%s",
+                 b->pairing.samples, b->pairing.left_out, b->pairing.list ? b->pairing.list : "");
 }
 
-void og__report_stored_values(const og__bindings *b, const og_tensor_info *inputs)
+void og__report_stored_values(og_text *out, const og__bindings *b, const og_tensor_info *inputs)
 {
     for (int i = 0; i < b->n_inputs; i++) {
         const og__binding *source = &b->inputs[i];
         bool is_float = inputs[i].dtype == OG_FLOAT || inputs[i].dtype == OG_DOUBLE ||
                         inputs[i].dtype == OG_FLOAT16 || inputs[i].dtype == OG_BFLOAT16;
         if (source->scaled_as_trained && strcmp(b->command, "train") != 0)
-            og__say("  %-11s %s: x %g %+g (as the model was trained)", "", source->name,
-                    source->scale, source->shift);
+            og__line(out, "", "%s: x %g %+g (as the model was trained)", source->name,
+                     source->scale, source->shift);
         else if (source->source && !source->scaled && !source->scaled_as_trained && is_float &&
                  !og_source_is_pictures(source->source) &&
                  og_source_dtype(source->source) == OG_UINT8)
-            og__say("  %-11s %s: values as stored, 0…255; --data %s=%s,scale=255 divides them", "",
-                    source->name, source->name, source->path);
+            og__line(out, "", "%s: values as stored, 0…255; --data %s=%s,scale=255 divides them",
+                     source->name, source->name, source->path);
     }
 }
 
@@ -140,7 +105,7 @@ static bool is_fixed(const og_parameter_info *p)
 }
 
 /* Tensors that are not trained, by reason. */
-static void say_fixed(const og__run *run, int n)
+static void tell_fixed(og_text *out, const og__run *run, int n)
 {
     for (int i = 0; i < n; i++) {
         og_parameter_info p, q;
@@ -158,13 +123,13 @@ static void say_fixed(const og__run *run, int n)
             elements += elements_of(&q);
         }
         if (!told)
-            og__say("  %-11s fixed: %d tensor%s, %" PRId64 " elements: %s%s%s", "", same,
-                    same > 1 ? "s" : "", elements, p.reason, same > 1 ? ", the first is " : ": ",
-                    p.name);
+            og__line(out, "", "fixed: %d tensor%s, %" PRId64 " elements: %s%s%s", same,
+                     same > 1 ? "s" : "", elements, p.reason, same > 1 ? ", the first is " : ": ",
+                     p.name);
     }
 }
 
-static void say_parameters(const og__run *run)
+static void tell_parameters(og_text *out, const og__run *run)
 {
     int n = og_model_parameter_count(run->model, run->options), trained = 0, buffers = 0;
     int scaled = 0, plain = 0;
@@ -187,9 +152,9 @@ static void say_parameters(const og__run *run)
         og_text_printf(&text, "; %d with a learning rate of their own", scaled);
     if (plain)
         og_text_printf(&text, "; %d without weight decay", plain);
-    og__say("  %-11s %s", "trained", text.s ? text.s : "");
+    og__line(out, "trained", "%s", text.s ? text.s : "");
     og_text_free(&text);
-    say_fixed(run, n);
+    tell_fixed(out, run, n);
 }
 
 static const char *option_or(const og_options *options, const char *name, const char *otherwise)
@@ -198,38 +163,38 @@ static const char *option_or(const og_options *options, const char *name, const 
     return value ? value : otherwise;
 }
 
-static void say_memory(const og__run *run, const og__feed *feed)
+static void tell_memory(og_text *out, const og__run *run, const og__feed *feed)
 {
     og_memory_report m;
     char total[32], available[32], budget[32], peak[32];
     og_session_memory(run->session, &m);
     const char *device = og_context_device(run->context);
-    og__say("  %-11s Detected %s memory: %s (%s available); budget %s (memory_fraction %s)",
-            "memory", strcmp(device, "cpu") == 0 ? "CPU" : device, og_format_bytes(total, m.total),
-            og_format_bytes(available, m.available), og_format_bytes(budget, m.budget),
-            option_or(run->options, "memory_fraction", "0.9"));
+    og__line(out, "memory", "Detected %s memory: %s (%s available); budget %s (memory_fraction %s)",
+             strcmp(device, "cpu") == 0 ? "CPU" : device, og_format_bytes(total, m.total),
+             og_format_bytes(available, m.available), og_format_bytes(budget, m.budget),
+             option_or(run->options, "memory_fraction", "0.9"));
     if (m.refused)
-        og__say("  %-11s the system refused %s; planned again for what it leaves", "",
-                og_format_bytes(available, m.refused));
+        og__line(out, "", "the system refused %s; planned again for what it leaves",
+                 og_format_bytes(available, m.refused));
     og_format_bytes(peak, m.peak);
     uint64_t twice = m.peak + m.activations; /* what is no activation stays */
     if (!og__has_room(&m) || twice > m.budget)
-        og__say("  %-11s predicted peak %s: near the limit, keep this batch size", "", peak);
+        og__line(out, "", "predicted peak %s: near the limit, keep this batch size", peak);
     else if (run->data.samples >= 2 * run->batch_size)
-        og__say("  %-11s predicted peak %s: fits with room, --batch_size %" PRId64
-                " would take about %s",
-                "", peak, 2 * run->batch_size, og_format_bytes(budget, twice));
+        og__line(out, "",
+                 "predicted peak %s: fits with room, --batch_size %" PRId64 " would take about %s",
+                 peak, 2 * run->batch_size, og_format_bytes(budget, twice));
     else
-        og__say("  %-11s predicted peak %s", "", peak);
-    og__say("  %-11s beside it: batches of data %s, all else of the process %s", "",
-            og_format_bytes(budget, og_loader_bytes(feed->loader)),
-            og_format_bytes(available, m.program));
+        og__line(out, "", "predicted peak %s", peak);
+    og__line(out, "", "beside it: batches of data %s, all else of the process %s",
+             og_format_bytes(budget, og_loader_bytes(feed->loader)),
+             og_format_bytes(available, m.program));
     if (m.more_time > 0.0101)
-        og__say("  %-11s computing activations again is predicted to add %.0f %% to a step", "",
-                100 * m.more_time);
+        og__line(out, "", "computing activations again is predicted to add %.0f %% to a step",
+                 100 * m.more_time);
 }
 
-static void say_optimizer(const og__run *run)
+static void tell_optimizer(og_text *out, const og__run *run)
 {
     const og_options *o = run->options;
     const char *scheduler = og_options_get(o, "scheduler"),
@@ -248,12 +213,12 @@ static void say_optimizer(const og__run *run)
         og_text_printf(&text, ", gradients clipped at norm %g", norm);
     else
         og_text_add(&text, ", no clipping");
-    og__say("  %-11s %s", "optimizer", text.s ? text.s : "");
+    og__line(out, "optimizer", "%s", text.s ? text.s : "");
     og_text_free(&text);
     if (og_options_is_set(o, "ema"))
-        og__say("  %-11s decay %s%s: averages of the weights are what is validated and saved",
-                "ema", og_options_get(o, "ema"),
-                og__argument_flag(run->arguments, "ema_warmup") ? ", with warm-up" : "");
+        og__line(out, "ema", "decay %s%s: averages of the weights are what is validated and saved",
+                 og_options_get(o, "ema"),
+                 og__argument_flag(run->arguments, "ema_warmup") ? ", with warm-up" : "");
 }
 
 /* What mixed precision saves of memory; nothing where it does not. */
@@ -267,7 +232,7 @@ static void add_saving(const og__run *run, og_text *text)
         og_text_printf(text, "; saves about %s", og_format_bytes(saved, whole.peak - m.peak));
 }
 
-static void say_precision(const og__run *run)
+static void tell_precision(og_text *out, const og__run *run)
 {
     og_dtype half = og_session_half(run->session);
     double scale = og_session_loss_scale(run->session);
@@ -283,7 +248,7 @@ static void say_precision(const og__run *run)
         og_text_printf(&text, "; loss scale %g", scale);
     if (half != OG_UNDEFINED)
         add_saving(run, &text);
-    og__say("  %-11s %s", "precision", text.s ? text.s : "");
+    og__line(out, "precision", "%s", text.s ? text.s : "");
     og_text_free(&text);
 }
 
@@ -304,7 +269,7 @@ static void add_trained(const og__run *run, const og_loss_info *loss, og_text *t
 }
 
 /* "cross_entropy of output logits", and what else is particular to it. */
-static void say_loss(const og__run *run)
+static void tell_loss(og_text *out, const og__run *run)
 {
     for (int i = 0; i < run->losses.n; i++) {
         const og_loss_info *loss = &run->losses.items[i];
@@ -319,80 +284,80 @@ static void say_loss(const og__run *run)
             og_text_printf(&text, ", weight %g", loss->weight);
         if (loss->is_model)
             add_trained(run, loss, &text);
-        og__say("  %-11s %s", i == 0 ? "loss" : "", text.s ? text.s : "");
+        og__line(out, i == 0 ? "loss" : "", "%s", text.s ? text.s : "");
         og_text_free(&text);
     }
 }
 
-static void say_split(const og__run *run)
+static void tell_split(og_text *out, const og__run *run)
 {
     og_memory_report m;
     og_text text = {0};
     og_session_memory(run->session, &m);
     og__add_split(&m, &text);
     if (text.length)
-        og__say("  %-11s %.*s", "", (int)text.length - 1, text.s);
+        og__line(out, "", "%.*s", (int)text.length - 1, text.s);
     og_text_free(&text);
 }
 
 /* Lines of text, the first behind a heading. */
-static void say_lines(const char *heading, const char *lines)
+static void tell_lines(og_text *out, const char *heading, const char *lines)
 {
     for (bool first = true; *lines; first = false) {
         int n = (int)strcspn(lines, "\n");
-        og__say("  %-11s %.*s", first ? heading : "", n, lines);
+        og__line(out, first ? heading : "", "%.*s", n, lines);
         lines += n + (lines[n] == '\n');
     }
 }
 
-void og__report_changes(const og__run *run)
+void og__report_changes(og_text *out, const og__run *run)
 {
-    say_lines("changed", og_model_changes(run->model));
+    tell_lines(out, "changed", og_model_changes(run->model));
 }
 
-void og__report_export(const og__run *run)
+void og__report_export(og_text *out, const og__run *run)
 {
-    say_lines("export", og_model_export_notes(run->model));
+    tell_lines(out, "export", og_model_export_notes(run->model));
 }
 
-void og__report_found(const og__arguments *a)
+void og__report_found(og_text *out, const og__arguments *a)
 {
-    say_lines("found", a->found.s ? a->found.s : "");
+    tell_lines(out, "found", a->found.s ? a->found.s : "");
 }
 
-void og__report_start(const og__report *r)
+void og__report_start(og_text *out, const og__report *r)
 {
     const og__run *run = r->run;
     const og__arguments *a = run->arguments;
     og_model_info model;
-    if (run->quiet)
-        return;
     og_model_describe(run->model, &model);
-    og__say("ongrad %s: training %s (opset %d%s%s, %d nodes)", og_version(), run->model_name,
-            model.opset, model.producer && *model.producer ? ", from " : "",
-            model.producer ? model.producer : "", model.nodes);
-    og__report_export(run);
-    og__report_changes(run);
-    say_parameters(run);
-    og__report_found(a);
-    say_data("data", &run->data);
-    og__report_stored_values(&run->data, run->inputs);
-    og__preprocess_say(run, "pictures");
+    og_text_printf(out, "ongrad %s: training %s (opset %d%s%s, %d nodes)\n", og_version(),
+                   run->model_name, model.opset, model.producer && *model.producer ? ", from " : "",
+                   model.producer ? model.producer : "", model.nodes);
+    og__report_export(out, run);
+    og__report_changes(out, run);
+    tell_parameters(out, run);
+    og__report_found(out, a);
+    tell_data(out, "data", &run->data);
+    og__report_stored_values(out, &run->data, run->inputs);
+    og__preprocess_say(out, run, "pictures");
     if (r->validation)
-        say_data("validation", r->validation);
-    say_loss(run);
-    say_optimizer(run);
-    og__say("  %-11s batch_size=%" PRId64 ", accumulation=%" PRId64 ", effective batch=%" PRId64,
-            "batch", run->batch_size, r->accumulation, run->batch_size * r->accumulation);
-    say_split(run);
-    say_precision(run);
-    say_memory(run, r->feed);
-    og__say("  %-11s %" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
-            " samples, shuffle %s, %d loader thread%s",
-            "run", r->steps, r->by_steps ? " (--steps)" : "", r->epochs, r->epochs == 1 ? "" : "s",
-            run->data.samples, og__argument_flag(a, "shuffle") ? "on" : "off", r->feed->workers,
-            r->feed->workers == 1 ? "" : "s");
-    og__say("  %-11s %s", "output", r->output);
+        tell_data(out, "validation", r->validation);
+    tell_loss(out, run);
+    tell_optimizer(out, run);
+    og__line(out, "batch",
+             "batch_size=%" PRId64 ", accumulation=%" PRId64 ", effective batch=%" PRId64,
+             run->batch_size, r->accumulation, run->batch_size * r->accumulation);
+    tell_split(out, run);
+    tell_precision(out, run);
+    tell_memory(out, run, r->feed);
+    og__line(out, "run",
+             "%" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
+             " samples, shuffle %s, %d loader thread%s",
+             r->steps, r->by_steps ? " (--steps)" : "", r->epochs, r->epochs == 1 ? "" : "s",
+             run->data.samples, og__argument_flag(a, "shuffle") ? "on" : "off", r->feed->workers,
+             r->feed->workers == 1 ? "" : "s");
+    og__line(out, "output", "%s", r->output);
 }
 
 /* ---- next */

@@ -1,4 +1,4 @@
-/* What a run says on stderr before it starts and after it ends. Nothing with --quiet. */
+/* What a run says on stderr before it starts and after it ends. `out` is that of og__line. */
 #ifndef OG_COMMAND_REPORT_H
 #define OG_COMMAND_REPORT_H
 
@@ -14,16 +14,17 @@ typedef struct og__report {
 } og__report;
 
 /* What the options changed of the model, a line each. */
-void og__report_changes(const og__run *run);
+void og__report_changes(og_text *out, const og__run *run);
 /* What exporting did to it. */
-void og__report_export(const og__run *run);
-/* What is trained, on what, with how much memory. */
-void og__report_start(const og__report *report);
+void og__report_export(og_text *out, const og__run *run);
+/* What is trained, on what, with how much memory; `out` is needed. */
+void og__report_start(og_text *out, const og__report *report);
 /* What was not asked for, and follows from the data. */
-void og__report_found(const og__arguments *arguments);
+void og__report_found(og_text *out, const og__arguments *arguments);
 /* Data whose stored values look as if they wanted scaling: 8-bit integers that a float input takes
  * as they are. */
-void og__report_stored_values(const og__bindings *bindings, const og_tensor_info *inputs);
+void og__report_stored_values(og_text *out, const og__bindings *bindings,
+                              const og_tensor_info *inputs);
 
 /* Is the peak so far below the budget that a larger batch is worth a try? */
 bool og__has_room(const og_memory_report *memory);
@@ -47,11 +48,5 @@ void og__next_loss(og__next *next, const og__arguments *a);
 /* The same without --loss itself. */
 void og__next_loss_options(og__next *next, const og__arguments *a);
 void og__next_say(og__next *next, bool quiet);
-
-/* The process's largest resident size so far, in bytes. */
-uint64_t og__process_peak(void);
-/* Its resident size now, in bytes, and what of it is no file's; 0 where the system does not say. */
-uint64_t og__process_resident(void);
-uint64_t og__process_anonymous(void);
 
 #endif

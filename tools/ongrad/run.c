@@ -168,7 +168,7 @@ static int adapt_model(og__run *run)
     if (og_model_adapt(run->model, run->options) != OG_OK)
         return og__run_failed(run);
     if (!run->quiet && strcmp(run->command, "train") != 0)
-        og__report_changes(run);
+        og__report_changes(NULL, run);
     return OG__EXIT_DONE;
 }
 

@@ -62,6 +62,21 @@ void og__say(const char *format, ...)
     fputc('\n', stderr);
 }
 
+void og__line(og_text *out, const char *label, const char *format, ...)
+{
+    og_text line = {0};
+    va_list arguments;
+    og_text_printf(&line, "  %-11s ", label);
+    va_start(arguments, format);
+    og_text_vprintf(&line, format, arguments);
+    va_end(arguments);
+    if (out && line.s)
+        og_text_printf(out, "%s\n", line.s);
+    else if (line.s)
+        og__say("%s", line.s);
+    og_text_free(&line);
+}
+
 int og__exit_status(og_status status)
 {
     return status == OG_OK                 ? OG__EXIT_DONE

@@ -18,6 +18,8 @@ int og__write_file(const char *command, const og_text *text, const char *path);
 void og__say_warning(const char *command, const char *format, ...) OG_PRINTF(2, 3);
 /* A plain line. */
 void og__say(const char *format, ...) OG_PRINTF(1, 2);
+/* A line of a report, "  LABEL       text", to stderr; out: added there instead. */
+void og__line(og_text *out, const char *label, const char *format, ...) OG_PRINTF(3, 4);
 /* The exit status that a library status means. */
 int og__exit_status(og_status status);
 /* Errors of an og_error; clears it. */

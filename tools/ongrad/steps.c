@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "tools/ongrad/machine.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/signals.h"
@@ -102,6 +103,16 @@ static double next_lr(const og__trainer *t)
     return og_schedule_is_plateau(t->run.options) ? lr * t->plateau.factor : lr;
 }
 
+/* Bytes in use, looked at ten times a second at most. */
+static uint64_t memory_now(og__trainer *t, double now)
+{
+    if (!t->memory || now - t->memory_seen >= 0.1) {
+        t->memory = og__memory_in_use(t->run.context);
+        t->memory_seen = now;
+    }
+    return t->memory;
+}
+
 /* An optimizer step is reported: tell it everywhere. `drained`: the device was waited for, and the
  * steps that are still to be reported took their share of the time. `validates`: after it. */
 static int finish_step(og__trainer *t, const og_step_result *result, bool drained, bool validates)
@@ -120,7 +131,8 @@ static int finish_step(og__trainer *t, const og_step_result *result, bool draine
                          .losses = {&t->run.losses, result->losses},
                          .skipped = result->skipped,
                          .step_ms = 1e3 * seconds,
-                         .samples_per_s = rate};
+                         .samples_per_s = rate,
+                         .memory_bytes = memory_now(t, now)};
     og__progress_step(&t->progress,
                       &(og__progress_state){result->step, epoch, t->epochs, result->loss,
                                             result->grad_norm, result->lr, rate});

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/ongrad/describe.h"
 #include "tools/ongrad/loss_files.h"
+#include "tools/ongrad/machine.h"
 #include "tools/ongrad/profile.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
@@ -96,6 +98,23 @@ static int check_outputs(og__trainer *t)
     return og__loss_files_check(&t->run, t->output);
 }
 
+/* What the run is: told, and kept for the log. */
+static int report(og__trainer *t)
+{
+    const og__arguments *a = t->run.arguments;
+    og_text text = {0};
+    og__report_start(&text, &(og__report){&t->run, &t->feed, t->validates ? &t->validation : NULL,
+                                          t->steps, t->epochs, t->accumulation,
+                                          og__argument_is_set(a, "steps"), t->output});
+    if (a->resumed)
+        og__line(&text, "resumed", "from %s, after step %" PRId64, a->resumed, t->begun);
+    if (!t->run.quiet && text.s)
+        og__say("%.*s", (int)text.length - 1, text.s);
+    int status = t->log.file ? og__describe(t, text.s, &t->log.run) : OG__EXIT_DONE;
+    og_text_free(&text);
+    return status;
+}
+
 static int prepare(og__trainer *t, const og__arguments *a)
 {
     OG__TRY(og__run_open(&t->run, a));
@@ -124,12 +143,7 @@ static int prepare(og__trainer *t, const og__arguments *a)
     OG__TRY(og__resume(t));
     OG__TRY(og__run_log_open(&t->log, t->run.command, t->dry ? NULL : og__argument(a, "log"),
                              t->begun));
-    og__report_start(&(og__report){&t->run, &t->feed, t->validates ? &t->validation : NULL,
-                                   t->steps, t->epochs, t->accumulation,
-                                   og__argument_is_set(a, "steps"), t->output});
-    if (a->resumed && !t->run.quiet)
-        og__say("  %-11s from %s, after step %" PRId64, "resumed", a->resumed, t->begun);
-    return OG__EXIT_DONE;
+    return report(t);
 }
 
 /* ---- the end */
@@ -163,7 +177,8 @@ static void write_final(og__trainer *t, double seconds)
                                                 .anonymous_start_bytes = t->anonymous_start,
                                                 .anonymous_bytes = t->anonymous,
                                                 .stopped_by = og__signals_name(),
-                                                .output = t->output});
+                                                .output = t->output,
+                                                .run = &t->run});
 }
 
 static void say_next(const og__trainer *t, int trained)
@@ -187,7 +202,9 @@ static void say_next(const og__trainer *t, int trained)
     og__next_add(&next, "-o");
     og__next_add(&next,
                  og_model_output_count(t->run.model) == 1 ? "predictions.npy" : "predictions");
-    og__next_line(&next, "inspect", t->output);
+    og__next_line(&next, "export", t->output);
+    if (t->log.path && !t->dry)
+        og__next_line(&next, "report", t->log.path);
     og__next_say(&next, t->run.quiet);
 }
 

@@ -50,6 +50,8 @@ typedef struct og__trainer {
     int64_t resumed_at;               /* those of earlier runs */
     int64_t samples;                  /* seen in all */
     double start, step_start;
+    uint64_t memory;     /* bytes in use … */
+    double memory_seen;  /* … then */
     bool validation_due; /* the epoch's is still to come */
     bool unsaved;        /* stopped by a signal, and the checkpoint could not be written */
     bool validated;      /* metrics are of the last validation */
