@@ -163,7 +163,6 @@ class Usage(Case):
             ("expected a number", ["train", "m.onnx", "--lr", "nan"]),
             ("expected on or off", ["train", "m.onnx", "--shuffle=maybe"]),
             ("is an option of train", ["eval", "m.onnx", "--epochs", "3"]),
-            ("not part of this version", ["train", "m.onnx", "--tensorboard", "x"]),
             ("the model is m.onnx already", ["train", "m.onnx", "t.onnx"]),
             ("unexpected argument", ["devices", "m.onnx"]),
             ("the inputs are: x", ["train", "m.onnx", *LOSS, "--data", "z=x.npy", "--target", "t.npy"]),

@@ -222,6 +222,39 @@ double og__metrics_value(const og__metrics *m, const char *name)
     return NAN;
 }
 
+/* One of a score: "f1", "f1.LOSS" where there are several. */
+static void see_one(const og__metrics *m, const og__score *score, const char *metric,
+                    void (*see)(void *user, const char *name, double value), void *user)
+{
+    og_text name = {0};
+    double value = of_score(m, score, metric);
+    og_text_printf(&name, "%s%s%s", metric, m->n_scores > 1 ? "." : "",
+                   m->n_scores > 1 ? score->name : "");
+    if (!isnan(value) && !name.failed)
+        see(user, name.s, value);
+    og_text_free(&name);
+}
+
+void og__metrics_each(const og__metrics *m, void (*see)(void *user, const char *name, double value),
+                      void *user)
+{
+    see(user, "loss", og__metrics_loss(m));
+    for (int i = 0; m->losses->n > 1 && i < m->losses->n; i++) {
+        og_text name = {0};
+        og_text_printf(&name, "loss.%s", m->losses->items[i].name);
+        if (!name.failed)
+            see(user, name.s, og__metrics_mean(m, i));
+        og_text_free(&name);
+    }
+    for (int i = 0; i < m->n_scores; i++) {
+        if (m->scores[i].counted && m->scores[i].kind != OG__VALUES)
+            see_one(m, &m->scores[i], "accuracy", see, user);
+        for (int w = 0; w < m->n_wanted; w++)
+            if (strcmp(m->wanted[w], "accuracy") != 0)
+                see_one(m, &m->scores[i], m->wanted[w], see, user);
+    }
+}
+
 bool og__metrics_larger(const char *name)
 {
     const og__metric *metric = metric_of(name);

@@ -26,6 +26,10 @@ double og__metrics_mean(const og__metrics *metrics, int i);
 /* "f1", or "f1.LOSS" of one loss where there are several; "loss" and "loss.LOSS", too. NaN where it
  * is not known. */
 double og__metrics_value(const og__metrics *metrics, const char *name);
+/* Everything that is known of a pass: "loss", "loss.LOSS" where there are several; "accuracy", and
+ * what is wanted, with ".LOSS" where there are several; no matrix. */
+void og__metrics_each(const og__metrics *metrics,
+                      void (*see)(void *user, const char *name, double value), void *user);
 /* Is more of it better? */
 bool og__metrics_larger(const char *name);
 /* An error unless the name can be a metric of this run. `option`: "--monitor". */

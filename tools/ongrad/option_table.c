@@ -205,7 +205,11 @@ static const og__row own_rows[] = {
      OG__NEW,
      output},
     {{"log", OG_OPTION_TEXT, NULL, "FILE",
-      "one JSON object an optimizer step, and one of the whole run"},
+      "one JSON object an optimizer step, and one of the whole run; `ongrad report` draws it"},
+     OG__TRAIN,
+     output},
+    {{"tensorboard", OG_OPTION_TEXT, NULL, "DIR",
+      "write TensorBoard's event files there: tensorboard --logdir DIR"},
      OG__TRAIN,
      output},
     {{"checkpoint", OG_OPTION_TEXT, NULL, "PATH",
@@ -388,8 +392,6 @@ static const struct {
     {"o", "output"},
 };
 
-static const char *const future[] = {"tensorboard"};
-
 bool og__same_name(const char *a, const char *b)
 {
     while (*a && (*a == *b || ((*a == '-' || *a == '_') && (*b == '-' || *b == '_')))) {
@@ -405,14 +407,6 @@ const char *og__option_alias(const char *name)
         if (og__same_name(name, aliases[i].alias))
             return aliases[i].name;
     return name;
-}
-
-bool og__option_is_future(const char *name)
-{
-    for (size_t i = 0; i < sizeof future / sizeof *future; i++)
-        if (og__same_name(name, future[i]))
-            return true;
-    return false;
 }
 
 static og__row library_row(const og_option_info *info)

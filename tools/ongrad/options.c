@@ -61,10 +61,6 @@ static void add_commands(og_text *text, unsigned bits)
 static int unknown(const og__arguments *a, const char *where, const char *name)
 {
     const char *command = a->command->name;
-    if (og__option_is_future(og__option_alias(name)))
-        return og__say_error(command, OG__EXIT_USAGE,
-                             "%s%s is not part of this version of ongrad (%s)", where, name,
-                             og_version());
     const char *nearest = nearest_option(a, name);
     if (nearest)
         return og__say_error(command, OG__EXIT_USAGE, "%s%s: unknown option; did you mean --%s?",

@@ -75,8 +75,6 @@ const char *og__argument_at(const og__arguments *a, const char *name, int k);
 og__row *og__option_rows(int *n);
 /* What an alias or an old name stands for; `name` itself otherwise. */
 const char *og__option_alias(const char *name);
-/* Options of the design that this version does not have yet. */
-bool og__option_is_future(const char *name);
 /* Same but for `-` and `_`? */
 bool og__same_name(const char *a, const char *b);
 

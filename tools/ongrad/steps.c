@@ -153,6 +153,7 @@ static int finish_step(og__trainer *t, const og_step_result *result, bool draine
         t->step_start = og__seconds();
     }
     og__run_log_step(&t->log, &line);
+    og__events_step(&t->events, &line);
     return status;
 }
 

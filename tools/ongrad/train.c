@@ -143,6 +143,8 @@ static int prepare(og__trainer *t, const og__arguments *a)
     OG__TRY(og__resume(t));
     OG__TRY(og__run_log_open(&t->log, t->run.command, t->dry ? NULL : og__argument(a, "log"),
                              t->begun));
+    OG__TRY(og__events_open(&t->events, t->run.command,
+                            t->dry ? NULL : og__argument(a, "tensorboard"), t->begun));
     return report(t);
 }
 
@@ -291,6 +293,8 @@ static int save(og__trainer *t, int trained)
     write_final(t, seconds);
     if (og__run_log_close(&t->log) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
         trained = OG__EXIT_FAILED;
+    if (og__events_close(&t->events) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
+        trained = OG__EXIT_FAILED;
     say_next(t, trained);
     return trained == OG__EXIT_STOPPED && t->unsaved ? OG__EXIT_FAILED : trained;
 }
@@ -310,6 +314,7 @@ int og__command_train(const og__arguments *a)
     }
     og__checkpoints_close(&t.checkpoints);
     og__run_log_close(&t.log);
+    og__events_close(&t.events);
     og__metrics_free(&t.metrics);
     og__feed_close(&t.validation_feed);
     og__feed_close(&t.feed);

@@ -7,6 +7,7 @@
 #include "tools/ongrad/checkpoint.h"
 #include "tools/ongrad/log.h"
 #include "tools/ongrad/progress.h"
+#include "tools/ongrad/tensorboard.h"
 
 /* What --monitor watches, validation by validation. */
 typedef struct og__monitor {
@@ -31,6 +32,7 @@ typedef struct og__trainer {
     og__monitor monitor;
     bool dry; /* --dry_run */
     og__run_log log;
+    og__events events;
     og__progress progress;
     og__checkpoints checkpoints;
     const char *output;
