@@ -302,6 +302,21 @@ OG_API og_status og_model_node(const og_model *model, int index, og_node_info *i
 OG_API const char *og_model_node_input(const og_model *model, int index, int k);
 OG_API const char *og_model_node_output(const og_model *model, int index, int k);
 
+/* Its attributes, "NAME=VALUE" a line, sorted; of tensors and graphs the type and a checksum. ""
+ * where it has none, NULL when out of memory or there is no such node. Lives until the next call.
+ */
+OG_API const char *og_model_node_attributes(og_model *model, int index);
+
+/* The named tensors of the model, float or not: initializers as loading left them. -1 on error. */
+OG_API int og_model_weight_count(og_model *model);
+/* Of those. data: row-major elements, 4-bit types packed, at any address; they live as long as the
+ * model, and are not those that a session trained. */
+OG_API og_status og_model_weight(const og_model *model, int index, og_tensor_info *info,
+                                 const void **data);
+/* The file's metadata in its order; false past the end. */
+OG_API bool og_model_metadata_at(const og_model *model, int index, const char **key,
+                                 const char **value);
+
 /* Receives bytes in order; false: stop. */
 typedef bool og_write_fn(void *user, const void *bytes, size_t size);
 

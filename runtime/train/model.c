@@ -43,6 +43,7 @@ void og_model_free(og_model *m)
     free(m->problems);
     og_text_free(&m->changes);
     og_text_free(&m->export_notes);
+    og_text_free(&m->attributes);
     og_onnx_free(m->onnx);
     og_onnx_free(m->source);
     og_arena_free(m->arena);

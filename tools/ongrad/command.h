@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Exit statuses. */
+/* Exit statuses; inspect --diff has those of diff(1): 0, 1 where models differ, 2. */
 enum {
     OG__EXIT_DONE = 0,
     OG__EXIT_FAILED = 1,

@@ -1,12 +1,15 @@
-/* ongrad inspect: what is in a model. A table, JSON, or a drawing. */
+/* ongrad inspect: what is in a model. A table, JSON, or a drawing; its tensors (weights.c); what
+ * another has of it (diff.c). */
 #include <inttypes.h>
 #include <string.h>
 
 #include "runtime/base/json.h"
+#include "tools/ongrad/diff.h"
 #include "tools/ongrad/nodes.h"
 #include "tools/ongrad/report.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
+#include "tools/ongrad/weights.h"
 
 /* ---- JSON */
 
@@ -202,6 +205,10 @@ static int inspect(og__run *run, og__nodes *nodes)
     const og__arguments *a = run->arguments;
     const char *dot = og__argument(a, "dot"), *svg = og__argument(a, "svg");
     bool json = og__argument_flag(a, "json");
+    if (og__argument_is_set(a, "diff"))
+        return og__diff(run, og__argument(a, "diff"), json);
+    if (og__argument_flag(a, "weights"))
+        return og__weights_print(run, json);
     run->batch_size = og__argument_is_set(a, "batch_size") ? og__argument_int(a, "batch_size") : 1;
     if (dot && strcmp(dot, "-") != 0)
         OG__TRY(og__run_check_writable(run, "--dot", dot));
@@ -232,6 +239,8 @@ int og__command_inspect(const og__arguments *a)
     int status = og__run_open(&run, a);
     if (status == OG__EXIT_DONE)
         status = inspect(&run, &nodes);
+    else if (og__argument_is_set(a, "diff"))
+        status = OG__EXIT_USAGE; /* 1 says that they differ */
     og__nodes_free(&nodes);
     og__run_close(&run);
     return status;

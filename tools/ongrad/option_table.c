@@ -255,6 +255,16 @@ static const og__row own_rows[] = {
       "inspect: draw the graph with Graphviz's dot; plan: draw the memory over time"},
      OG__INSPECT | OG__PLAN,
      output},
+    {{"weights", OG_OPTION_FLAG, "off", NULL,
+      "list tensors instead of nodes: mean, standard deviation, least, most, zeros, what is not "
+      "finite"},
+     OG__INSPECT,
+     output},
+    {{"diff", OG_OPTION_TEXT, NULL, "BEFORE.onnx",
+      "list what the model has other than this one: nodes, attributes, inputs, metadata, tensors "
+      "and how much they changed; exit status 0: nothing, 1: something, 2: an error"},
+     OG__INSPECT,
+     output},
     {{"save_graph", OG_OPTION_TEXT, NULL, "DIR",
       "write micro.onnx and update.onnx, the training step"},
      OG__PLAN,
