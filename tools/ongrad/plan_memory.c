@@ -1,5 +1,6 @@
 #include "tools/ongrad/plan_memory.h"
 
+#include "tools/ongrad/blocks.h"
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
@@ -38,7 +39,6 @@ static uint64_t column_bytes(const og__memory_use *use, int columns, int c)
 
 static void add_chart(const og__memory_use *use, og_text *out)
 {
-    static const char *const blocks[] = {" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
     uint64_t top = use->curve[use->peak] ? use->curve[use->peak] : 1;
     int columns = use->n < COLUMNS ? use->n : COLUMNS, update = columns;
     char size[32];
@@ -49,17 +49,17 @@ static void add_chart(const og__memory_use *use, og_text *out)
     for (int r = ROWS - 1; r >= 0; r--) {
         bool labelled = r == ROWS - 1 || r == ROWS / 2 - 1;
         uint64_t label = top * (uint64_t)(r + 1) / ROWS;
-        og_text_printf(out, "%10s %s", labelled ? og_format_bytes(size, label) : "", "│");
+        og_text_printf(out, "%10s %s", labelled ? og_format_bytes(size, label) : "",
+                       og__axis_left());
         for (int c = 0; c < columns; c++) {
             double height = (double)column_bytes(use, columns, c) / (double)top * ROWS - r;
-            int eighths = (int)(height * 8 + 0.5);
-            og_text_add(out, blocks[eighths < 0 ? 0 : eighths > 8 ? 8 : eighths]);
+            og_text_add(out, og__block(height));
         }
         og_text_add(out, "\n");
     }
-    og_text_printf(out, "%10s └", "");
+    og_text_printf(out, "%10s %s", "", og__axis_corner());
     for (int c = 0; c < columns; c++)
-        og_text_add(out, c == update && c > 0 ? "┴" : "─");
+        og_text_add(out, c == update && c > 0 ? og__axis_tick() : og__axis_bottom());
     og_text_printf(out, "\n%11s %-*s%s\n", "", update, update > 11 ? "micro-batch" : "",
                    use->n > use->micro ? "update" : "");
 }

@@ -133,9 +133,9 @@ static int finish_step(og__trainer *t, const og_step_result *result, bool draine
                          .step_ms = 1e3 * seconds,
                          .samples_per_s = rate,
                          .memory_bytes = memory_now(t, now)};
-    og__progress_step(&t->progress,
-                      &(og__progress_state){result->step, epoch, t->epochs, result->loss,
-                                            result->grad_norm, result->lr, rate});
+    og__progress_step(&t->progress, &(og__progress_state){result->step, epoch, t->epochs,
+                                                          result->loss, result->grad_norm,
+                                                          result->lr, rate, line.memory_bytes});
     if (result->skipped && !t->run.quiet) {
         og__progress_clear(&t->progress);
         og__say("step %" PRId64 " skipped: not finite at a loss scale of %g; the next has %g",

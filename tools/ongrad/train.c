@@ -280,6 +280,7 @@ static int save(og__trainer *t, int trained)
         og__say("Trained %" PRId64 " steps in %.1f s (%.0f samples/s): loss %.4f; wrote %s",
                 t->last.step, seconds, seconds > 0 ? (double)t->samples / seconds : 0, t->last.loss,
                 t->output);
+    og__progress_curve(&t->progress);
     if (!best)
         OG__TRY(og__loss_files_save(&t->run, t->output));
     og__loss_files_say(&t->run, t->output);
