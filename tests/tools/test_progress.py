@@ -5,6 +5,7 @@
 import fcntl
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -102,3 +103,27 @@ def test_plain_lines_without_a_terminal(folder):
     assert re.fullmatch(r"step 600/600  loss [\d.]+  [\d.]+ samples/s  lr 0\.01  memory [\d.]+ [kM]B  epoch 200/200  "
                         r"grad_norm [\d.e-]+", lines[-1]), lines[-1]
     assert "  loss " in done.stderr and "█" in done.stderr
+
+
+def test_a_long_run_is_told_what_would_be_faster(folder):
+    """Ten seconds are long; a batch of 4 has room to be one of 8, which is predicted to be faster a sample."""
+    process = subprocess.Popen([ONGRAD, *ARGUMENTS, "--steps", "1000000000", "--threads", "1"], cwd=folder.path,
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        process.wait(timeout=10.5)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGTERM)
+    said = process.stderr.read()
+    assert process.wait() == 75, said
+    advice = said[said.index("To train faster, in this order:"):]
+    assert re.search(r"\n  --batch_size 8 +predicted 0\.\d\d x the time of a sample, peak [\d.]+ kB\n", advice), said
+    assert "num_workers" not in advice and "tf32" not in advice
+
+
+def test_warm_up_is_in_the_report(folder):
+    for options, text in [(["--use_scheduler"], "schedule cosine after a warm-up of 5 % of the steps"),
+                          (["--scheduler", "linear", "--warmup_steps", "2"], "schedule linear after 2 steps of warm-up"),
+                          (["--scheduler", "linear", "--warmup_ratio", "0.1"], "linear after a warm-up of 10 % of the steps"),
+                          (["--use_scheduler", "--warmup_steps", "0"], "schedule cosine, gradients")]:
+        done = folder.run(*ARGUMENTS, "--steps", "9", *options)
+        assert done.returncode == 0 and text in done.stderr, done.stderr

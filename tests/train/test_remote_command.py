@@ -17,7 +17,7 @@ import large_models
 
 REMOTE = os.path.abspath(os.environ.get("ONGRAD_REMOTE") or
                          os.path.join(os.path.dirname(commands.ONGRAD), "tests", "ongrad_remote"))
-WHEN = {"step_ms", "samples_per_s"}
+WHEN = {"step_ms", "samples_per_s", "memory_bytes", "run"}
 VALIDATION = ["--val_data", "x.npy", "--val_target", "t.npy"]
 
 

@@ -211,7 +211,7 @@ void og__progress_curve(const og__progress *p)
         og_text line = {0};
         char label[32] = "";
         if (row == ROWS - 1 || row == 0)
-            snprintf(label, sizeof label, "%.4g", row ? high : low);
+            snprintf(label, sizeof label, "%.3g", row ? high : low);
         og_text_printf(&line, "  %s %8s %s", row == ROWS - 1 ? "loss" : "    ", label,
                        og__axis_left());
         for (int c = 0; c < columns && c * OG__CURVE / columns <= last; c++) {

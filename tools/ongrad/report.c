@@ -194,6 +194,21 @@ static void tell_memory(og_text *out, const og__run *run, const og__feed *feed)
                  100 * m.more_time);
 }
 
+/* alone: --use_scheduler without more, whose warm-up is 5 % of the steps. */
+static void add_warmup(const og_options *o, bool alone, og_text *text)
+{
+    double steps = strtod(option_or(o, "warmup_steps", "0"), NULL),
+           ratio = strtod(option_or(o, "warmup_ratio", "0"), NULL);
+    if (og_options_is_set(o, "warmup_steps"))
+        ratio = 0;
+    else if (alone && !og_options_is_set(o, "warmup_ratio"))
+        ratio = 0.05;
+    if (steps > 0)
+        og_text_printf(text, " after %.0f steps of warm-up", steps);
+    else if (ratio > 0)
+        og_text_printf(text, " after a warm-up of %g %% of the steps", 100 * ratio);
+}
+
 static void tell_optimizer(og_text *out, const og__run *run)
 {
     const og_options *o = run->options;
@@ -209,6 +224,7 @@ static void tell_optimizer(og_text *out, const og__run *run)
     }
     og_text_printf(&text, "%s, lr %s", option_or(o, "optimizer", "?"), option_or(o, "lr", "?"));
     og_text_printf(&text, ", schedule %s", scheduler ? scheduler : cosine ? "cosine" : "constant");
+    add_warmup(o, cosine && !scheduler, &text);
     if (norm > 0)
         og_text_printf(&text, ", gradients clipped at norm %g", norm);
     else
@@ -232,13 +248,21 @@ static void add_saving(const og__run *run, og_text *text)
         og_text_printf(text, "; saves about %s", og_format_bytes(saved, whole.peak - m.peak));
 }
 
+static bool uses_tf32(const og__run *run)
+{
+    const char *allow = option_or(run->options, "allow_tf32", "off");
+    return !strncmp(og_context_device(run->context), "cuda", 4) && strcmp(allow, "off") != 0 &&
+           strcmp(allow, "false") != 0 && strcmp(allow, "0") != 0 && strcmp(allow, "no") != 0;
+}
+
 static void tell_precision(og_text *out, const og__run *run)
 {
     og_dtype half = og_session_half(run->session);
     double scale = og_session_loss_scale(run->session);
     og_text text = {0};
     if (half == OG_UNDEFINED)
-        og_text_add(&text, "mixed precision off (float32)");
+        og_text_printf(&text, "mixed precision off (float32%s)",
+                       uses_tf32(run) ? ", products in TF32: --no_allow_tf32 turns that off" : "");
     else
         og_text_printf(&text,
                        "mixed precision %s: products and convolutions in %s, the rest, weights "

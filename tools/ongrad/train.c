@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/ongrad/advice.h"
 #include "tools/ongrad/describe.h"
 #include "tools/ongrad/loss_files.h"
 #include "tools/ongrad/machine.h"
@@ -210,24 +211,6 @@ static void say_next(const og__trainer *t, int trained)
     og__next_say(&next, t->run.quiet);
 }
 
-/* What would make the waiting shorter, in this order: storage, workers. */
-static void say_waiting(const og__trainer *t, double seconds)
-{
-    double disk, decode, wait = t->feed.wait;
-    og_text text = {0};
-    og__feed_waits(&t->feed, &disk, &decode);
-    og_text_printf(&text, "%.0f %% of the time went by waiting for data", 100 * wait / seconds);
-    if (disk + decode > 0)
-        og_text_printf(&text, " (disk %.0f %%, decoding %.0f %%)", 100 * disk / seconds,
-                       100 * decode / seconds);
-    og_text_add(&text, "; try ");
-    if (disk > 0.5 * wait)
-        og_text_add(&text, "faster storage (a local SSD), then ");
-    og_text_printf(&text, "--num_workers %d", t->feed.workers + 1);
-    og__say("%s", text.s ? text.s : "");
-    og_text_free(&text);
-}
-
 /* Saves beside the output, loads that again, and removes it. */
 static int try_saving(og__trainer *t)
 {
@@ -287,8 +270,7 @@ static int save(og__trainer *t, int trained)
     og__feed_say_unreadable(&t->feed, "and others stood in for them");
     if (t->validates)
         og__feed_say_unreadable(&t->validation_feed, "and were left out of validation");
-    if (!t->run.quiet && t->feed.wait > 0.05 * seconds && seconds > 1)
-        say_waiting(t, seconds);
+    og__advise(t, seconds);
     if (og__profile_say(&t->run) != OG__EXIT_DONE && trained == OG__EXIT_DONE)
         trained = OG__EXIT_FAILED;
     write_final(t, seconds);
