@@ -167,6 +167,43 @@ int og_edit_distance(const char *a, const char *b)
     return row[nb];
 }
 
+/* The next word between ", ", " or " and ": " and "; what has spaces inside, or is a
+ * number, is none, and empty. */
+static const char *next_word(const char *list, char word[64])
+{
+    static const char *const ends[] = {",", ":", " or ", " and "};
+    while (*list == ' ' || *list == ',' || *list == ':')
+        list++;
+    if (!strncmp(list, "or ", 3))
+        list += 3;
+    if (!*list)
+        return NULL;
+    size_t n = strlen(list);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        const char *end = strstr(list, ends[i]);
+        if (end && (size_t)(end - list) < n)
+            n = (size_t)(end - list);
+    }
+    bool plain = n < 64 && !memchr(list, ' ', n) && !strchr("0123456789.-+", *list);
+    snprintf(word, 64, "%.*s", plain ? (int)n : 0, list);
+    return list + n;
+}
+
+const char *og_did_you_mean(char buffer[OG_NEAREST], const char *name, const char *list)
+{
+    char word[64];
+    int best = 2 + (int)strlen(name) / 3; /* further away it is no slip of the finger */
+    *buffer = '\0';
+    while ((list = next_word(list, word)) != NULL) {
+        int distance = og_edit_distance(name, word);
+        if (*word && distance < best && distance < (int)strlen(word)) {
+            best = distance;
+            snprintf(buffer, OG_NEAREST, "; did you mean %s?", word);
+        }
+    }
+    return buffer;
+}
+
 const char *og_format_bytes(char buffer[32], uint64_t bytes)
 {
     static const char *const units[] = {"kB", "MB", "GB", "TB", "PB", "EB"};

@@ -25,6 +25,10 @@ bool og_next_quoted(const char **at, char *part, size_t size);
 bool og_glob_match(const char *glob, const char *name);
 /* Edit distance, for "did you mean"; at most 64 characters of each are looked at. */
 int og_edit_distance(const char *a, const char *b);
+/* "; did you mean adamw?", where a word of a list for people ("adam, adamw or sgd") is near `name`;
+ * else "". Written to `buffer`, which is returned. */
+enum { OG_NEAREST = 96 };
+const char *og_did_you_mean(char buffer[OG_NEAREST], const char *name, const char *list);
 /* "1.5 GB" (10⁹ bytes), "12.0 MB", "640 bytes"; written to `buffer`, which is returned. */
 const char *og_format_bytes(char buffer[32], uint64_t bytes);
 

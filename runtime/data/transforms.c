@@ -1,6 +1,8 @@
 /* Transforms from text. */
 #include "runtime/data/transforms.h"
 
+#include "runtime/base/text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +32,9 @@ static int numbers(const char *text, double *values, int most)
 
 static og_status expected(og_error *error, const char *name, const char *value, const char *what)
 {
-    return og_fail(error, OG_INVALID_ARGUMENT, "--%s is \"%s\", expected %s", name, value, what);
+    char nearest[OG_NEAREST];
+    return og_fail(error, OG_INVALID_ARGUMENT, "--%s is \"%s\", expected %s%s", name, value, what,
+                   og_did_you_mean(nearest, value, what));
 }
 
 static og_status set_resize(og_transforms *t, const char *value, og_error *error)

@@ -216,9 +216,11 @@ static og_status parse_named(const parser *p, int i, const char *text, size_t he
             return unknown_output(p, name);
         name = equals + 1;
     }
+    char nearest[OG_NEAREST];
     if (!og_loss_exists(name))
         return og_fail(p->error, OG_INVALID_ARGUMENT,
-                       "unknown loss \"%s\"; there are %s, and PATH.onnx", name, og_loss_names);
+                       "unknown loss \"%s\"; there are %s, and PATH.onnx%s", name, og_loss_names,
+                       og_did_you_mean(nearest, name, og_loss_names));
     l->name = name;
     if (source->output >= p->model->n_outputs)
         return og_fail(p->error, OG_INVALID_ARGUMENT, "the model has no output for loss %s", name);

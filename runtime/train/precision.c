@@ -10,8 +10,10 @@
 
 static og_status invalid(og_session *s, const char *option, const char *wanted)
 {
-    return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s",
-                   option, og_options_get(s->options, option), wanted);
+    const char *value = og_options_get(s->options, option);
+    char nearest[OG_NEAREST];
+    return og_fail(&s->context->error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s%s",
+                   option, value, wanted, og_did_you_mean(nearest, value, wanted));
 }
 
 static og_status parse_scaling(og_session *s)

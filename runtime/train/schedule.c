@@ -228,9 +228,10 @@ static og_status invalid(const og_options *o, og_error *error, const char *optio
                          const char *wanted)
 {
     const char *value = og_options_is_set(o, option) ? og_options_get(o, option) : NULL;
+    char nearest[OG_NEAREST];
     return value
-               ? og_fail(error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s", option,
-                         value, wanted)
+               ? og_fail(error, OG_INVALID_ARGUMENT, "option %s is \"%s\", expected %s%s", option,
+                         value, wanted, og_did_you_mean(nearest, value, wanted))
                : og_fail(error, OG_INVALID_ARGUMENT, "option %s is missing: scheduler %s needs %s",
                          option, name_of(o), wanted);
 }

@@ -90,6 +90,12 @@ static int add_option(reader *r, const char *key, const yaml_node_t *value)
     return OG__EXIT_DONE;
 }
 
+/* "lr" and "learning_rate", "batch_size" and "batch-size" are. */
+static bool same_option(const yaml_node_t *a, const yaml_node_t *b)
+{
+    return og__same_name(og__option_alias(text_of(a)), og__option_alias(text_of(b)));
+}
+
 static int read_document(reader *r)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&r->document);
@@ -103,7 +109,7 @@ static int read_document(reader *r)
         if (key->type != YAML_SCALAR_NODE)
             return refuse(r, line_of(key), "expected an option's name");
         for (yaml_node_pair_t *q = root->data.mapping.pairs.start; q < p; q++)
-            if (!strcmp(text_of(yaml_document_get_node(&r->document, q->key)), text_of(key)))
+            if (same_option(yaml_document_get_node(&r->document, q->key), key))
                 return refuse(r, line_of(key), "this option is given a second time");
         OG__TRY(add_option(r, text_of(key), yaml_document_get_node(&r->document, p->value)));
     }

@@ -84,11 +84,13 @@ static int run(const og__command *command, int argc, char **argv)
             : NULL;
     if (type)
         og__rows_for_type(arguments.rows, arguments.n_rows, type);
+    og__say_after_errors(og__arguments_say_where, &arguments);
     if (status == OG__EXIT_DONE)
         status = og__complete(&arguments);
     if (status == OG__EXIT_DONE)
         status = arguments.help ? og__help_command(command, arguments.rows, arguments.n_rows)
                                 : command->run(&arguments);
+    og__say_after_errors(NULL, NULL);
     og__arguments_free(&arguments);
     return status;
 }

@@ -111,10 +111,12 @@ static int want(og__metrics *m, const og__run *run, const char *option, const ch
             m->wanted[m->n_wanted++] = metric->name;
         return OG__EXIT_DONE;
     }
+    char nearest[OG_NEAREST];
     og__metric_names(&names);
+    const char *list = names.s ? names.s : "";
     int status = og__say_error(run->command, OG__EXIT_USAGE,
-                               "--%s %s: there is no such metric; there are %s", option, name,
-                               names.s ? names.s : "");
+                               "--%s %s: there is no such metric; there are %s%s", option, name,
+                               list, og_did_you_mean(nearest, name, list));
     og_text_free(&names);
     return status;
 }

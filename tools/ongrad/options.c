@@ -2,6 +2,7 @@
  * are checked again, with their ranges, by the library. */
 #include "tools/ongrad/options.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -161,7 +162,17 @@ static int add_setting(og__arguments *a, const char *where, const og__row *row, 
         a->settings = settings;
     if (!copy)
         return og__say_error(a->command->name, OG__EXIT_FAILED, "out of memory for the options");
-    settings[a->n_settings++] = (og__setting){row, copy, from_file};
+    char *place = NULL;
+    size_t n = strlen(where);
+    if (from_file && n > 2 && strncmp(where, "--", 2) != 0) { /* without its ": " */
+        place = strndup(where, n - 2);
+        if (!place) {
+            free(copy);
+            return og__say_error(a->command->name, OG__EXIT_FAILED,
+                                 "out of memory for the options");
+        }
+    }
+    settings[a->n_settings++] = (og__setting){row, copy, from_file, place};
     return OG__EXIT_DONE;
 }
 
@@ -338,8 +349,10 @@ int og__arguments_parse(og__arguments *a, const og__command *command, int argc, 
 
 void og__arguments_free(og__arguments *a)
 {
-    for (int i = 0; i < a->n_settings; i++)
+    for (int i = 0; i < a->n_settings; i++) {
         free(a->settings[i].value);
+        free(a->settings[i].where);
+    }
     free(a->settings);
     free(a->rows);
     free(a->resumed);
@@ -378,6 +391,84 @@ int og__arguments_add_from_file(og__arguments *a, const char *where, const char 
     if (negated && parse_flag(value, &on))
         value = on ? "off" : "on";
     return add_setting(a, where, row, value, true);
+}
+
+/* ---- where it is set */
+
+/* Is it in the text, not as a part of another word? */
+static bool has_word(const char *text, const char *word)
+{
+    size_t n = strlen(word);
+    const char *at = text;
+    for (; n && (at = strstr(at, word)) != NULL; at++) {
+        bool begins = at == text || !(isalnum((unsigned char)at[-1]) || at[-1] == '_'),
+             ends = !(isalnum((unsigned char)at[n]) || at[n] == '_');
+        if (begins && ends)
+            return true;
+    }
+    return false;
+}
+
+/* Does the text quote a part of the value? */
+static bool quotes(const char *text, const char *value)
+{
+    for (const char *open; (open = strchr(text, '"')) != NULL;) {
+        const char *close = strchr(open + 1, '"');
+        char part[128];
+        if (!close)
+            return false;
+        size_t n = (size_t)(close - open - 1);
+        if (n > 1 && n < sizeof part) {
+            memcpy(part, open + 1, n);
+            part[n] = '\0';
+            if (strstr(value, part))
+                return true;
+        }
+        text = close + 1;
+    }
+    return false;
+}
+
+/* Names of options are words of English, too: an error speaks of one that it names as an option, or
+ * names together with its value. */
+static bool speaks_of(const char *text, const og__setting *s)
+{
+    char option[96], long_form[96];
+    snprintf(option, sizeof option, "option %s", s->row->info.name);
+    snprintf(long_form, sizeof long_form, "--%s", s->row->info.name);
+    if (!has_word(text, s->row->info.name))
+        return quotes(text, s->value) && strstr(text, s->value);
+    return has_word(text, option) || has_word(text, long_form) || has_word(text, s->value) ||
+           quotes(text, s->value);
+}
+
+/* Quoted, or as it would be on the command line. */
+static bool shows(const char *text, const og__setting *s)
+{
+    og_text option = {0};
+    og_text_printf(&option, "--%s %s", s->row->info.name, s->value);
+    bool shown = quotes(text, s->value) || (option.s && strstr(text, option.s));
+    og_text_free(&option);
+    return shown;
+}
+
+/* Of a list: is it another of its values that the text shows? */
+static bool another_is_shown(const og__arguments *a, int i, const char *text)
+{
+    const og__setting *s = &a->settings[i];
+    bool another = false;
+    for (int k = 0; k < a->n_settings; k++)
+        another |= a->settings[k].row == s->row && shows(text, &a->settings[k]);
+    return another && !shows(text, s);
+}
+
+void og__arguments_say_where(const void *arguments, const char *text)
+{
+    const og__arguments *a = arguments;
+    for (int i = 0; i < a->n_settings; i++)
+        if (a->settings[i].where && speaks_of(text, &a->settings[i]) &&
+            !another_is_shown(a, i, text))
+            og__say("    %s: %s is set here", a->settings[i].where, a->settings[i].row->info.name);
 }
 
 int og__arguments_add_found(og__arguments *a, const char *name, const char *value)

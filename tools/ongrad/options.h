@@ -26,6 +26,7 @@ typedef struct og__setting {
     const og__row *row;
     char *value;
     bool from_file; /* of --config: the command line wins */
+    char *where;    /* "run.yaml:3"; NULL: the command line, or a checkpoint */
 } og__setting;
 
 typedef struct og__arguments {
@@ -54,6 +55,9 @@ const og__row *og__arguments_row(const og__arguments *a, const char *name);
  * the file and line. */
 int og__arguments_add_from_file(og__arguments *a, const char *where, const char *name,
                                 const char *value);
+
+/* After an error: where in a file what it speaks of is set. The signature of og__more_fn. */
+void og__arguments_say_where(const void *arguments, const char *text);
 
 /* One more value that the data decided: as if from a file. */
 int og__arguments_add_found(og__arguments *a, const char *name, const char *value);

@@ -26,9 +26,11 @@ int og__profile_check(const og__run *run)
 {
     if (way_of(run) < WAYS)
         return OG__EXIT_DONE;
+    const char *by = og__argument(run->arguments, "profile_by");
+    char nearest[OG_NEAREST];
     return og__say_error(run->command, OG__EXIT_USAGE,
-                         "--profile_by is \"%s\", expected op, node or call",
-                         og__argument(run->arguments, "profile_by"));
+                         "--profile_by is \"%s\", expected op, node or call%s", by,
+                         og_did_you_mean(nearest, by, "op, node or call"));
 }
 
 /* ---- the table */

@@ -15,8 +15,8 @@ bool og__say_in_color(void)
 /* "ongrad train: KIND: text", continued lines indented by four. The text comes from files and the
  * command line: control characters are shown as '?', so that a file's name cannot drive the
  * terminal. */
-static void say_as(const char *command, const char *kind, const char *color, const char *format,
-                   va_list arguments)
+static void say_as(const char *command, const char *kind, const char *color, og__more_fn *more,
+                   const void *more_user, const char *format, va_list arguments)
 {
     og_text text = {0};
     og_text_vprintf(&text, format, arguments);
@@ -33,14 +33,25 @@ static void say_as(const char *command, const char *kind, const char *color, con
             fputc(control && *s != '\t' ? '?' : *s, stderr);
     }
     fputc('\n', stderr);
+    if (more)
+        more(more_user, text.s ? text.s : "");
     og_text_free(&text);
+}
+
+static og__more_fn *after_errors;
+static const void *after_errors_user;
+
+void og__say_after_errors(og__more_fn *more, const void *user)
+{
+    after_errors = more;
+    after_errors_user = user;
 }
 
 int(og__say_error)(const char *command, int status, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    say_as(command, "error:", "\033[1;31m", format, arguments);
+    say_as(command, "error:", "\033[1;31m", after_errors, after_errors_user, format, arguments);
     va_end(arguments);
     return status;
 }
@@ -49,7 +60,7 @@ void og__say_warning(const char *command, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    say_as(command, "warning:", "\033[1;33m", format, arguments);
+    say_as(command, "warning:", "\033[1;33m", NULL, NULL, format, arguments);
     va_end(arguments);
 }
 

@@ -15,6 +15,9 @@ int og__say_error(const char *command, int status, const char *format, ...) OG_P
 int og__write_file(const char *command, const og_text *text, const char *path);
 
 #endif
+/* Called with the text of each error that was said, to say more; NULL: nothing is. */
+typedef void og__more_fn(const void *user, const char *text);
+void og__say_after_errors(og__more_fn *more, const void *user);
 void og__say_warning(const char *command, const char *format, ...) OG_PRINTF(2, 3);
 /* A plain line. */
 void og__say(const char *format, ...) OG_PRINTF(1, 2);
