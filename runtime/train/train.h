@@ -58,7 +58,7 @@ struct og_model {
     int n_node_info;
     int *weights; /* values that are named constants; contents.c */
     int n_weights;
-    og_text attributes; /* of the node last asked for */
+    og_text attributes;   /* of the node last asked for */
     char *problems;       /* malloc'd */
     bool warned;          /* of what the exporter folded */
     og_text export_notes; /* of the last og_model_export_notes */

@@ -217,6 +217,33 @@ TEST(edit_distances)
     CHECK_INT(og_edit_distance(a, b), 64);
 }
 
+TEST(did_you_mean)
+{
+    static const struct {
+        const char *name, *list, *said;
+    } cases[] = {
+        {"adamv", "sgd, adamw or lamb", "; did you mean adamw?"},
+        {"lam", "sgd, adamw or lamb", "; did you mean lamb?"},
+        {"gradient", "sgd, adamw or lamb", ""},
+        {"onn", "auto, on or off", "; did you mean on?"},
+        {"x", "a, b or c", ""},
+        {"0.9", "two numbers such as 0.9,0.999", ""},
+        {"a numbe", "a number that is not negative", ""},
+        {"", "a, b", ""},
+        {"a", "", ""},
+        {"accurracy", "loss, accuracy, f1 and miou", "; did you mean accuracy?"},
+    };
+    char buffer[OG_NEAREST], name[400];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        TEST_CASE(cases[i].name);
+        CHECK_STR(og_did_you_mean(buffer, cases[i].name, cases[i].list), cases[i].said);
+    }
+    TEST_CASE("");
+    memset(name, 'n', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    CHECK_STR(og_did_you_mean(buffer, name, name), "");
+}
+
 TEST(byte_counts)
 {
     char s[32];
@@ -270,6 +297,9 @@ TEST(json_strings_are_valid)
         {"\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
         {"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\""},
         {"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+        {"\x7f\xc2\x85\xc2\xa0", "\"\\u007f\\u0085\xc2\xa0\""},
+        {"\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa", "\"\\u2028\\u2029\xe2\x80\xaa\""},
+        {"\xef\xbf\xbe\xef\xbf\xbf\xef\xbf\xbd", "\"\\ufffe\\uffff\xef\xbf\xbd\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         og_text t = {0};
@@ -344,6 +374,7 @@ static const og_test tests[] = {
     TEST_ROW(text_grows),
     TEST_ROW(globs),
     TEST_ROW(edit_distances),
+    TEST_ROW(did_you_mean),
     TEST_ROW(byte_counts),
     TEST_ROW(json_objects),
     TEST_ROW(json_strings_are_valid),

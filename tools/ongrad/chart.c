@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tools/ongrad/nodes.h"
@@ -72,12 +73,14 @@ static double mean_of(const og__point *p)
     return p->sum / (double)p->n;
 }
 
-/* The range of what is drawn; false where nothing is. */
+/* The range of what is drawn: all means, and the bands where they are usual. false: nothing is. */
 static bool find_range(const og__chart *c, double *low, double *high, double *least_positive)
 {
     bool any = false;
     *least_positive = INFINITY;
-    for (int i = 0; i < c->n; i++)
+    for (int i = 0; i < c->n; i++) {
+        double least = 0, most = 0;
+        int n = 0;
         for (int k = 0; k < OG__POINTS; k++) {
             const og__point *p = &c->curves[i].series->points[k];
             if (!p->n)
@@ -88,7 +91,15 @@ static bool find_range(const og__chart *c, double *low, double *high, double *le
             if (v > 0 && v < *least_positive)
                 *least_positive = v;
             any = true;
+            least += p->least;
+            most += p->most;
+            n++;
         }
+        if (n) {
+            *low = least / n < *low && (least > 0 || *low <= 0) ? least / n : *low;
+            *high = most / n > *high ? most / n : *high;
+        }
+    }
     for (int i = 0; any && i < c->n_levels; i++)
         *high = c->levels[i].value > *high ? c->levels[i].value : *high;
     return any;
@@ -181,19 +192,33 @@ static void add_y_ticks(const og__chart *c, const axis *y, og_text *out)
         }
 }
 
+/* "2 M", "2.5 M", "40,000" */
+static void add_count(og_text *out, double value)
+{
+    char text[32];
+    if (value < 1e5) {
+        og_text_add(out, og__grouped_text(text, (int64_t)value));
+        return;
+    }
+    og__count_text(text, value);
+    const char *unit = strchr(text, ' ');
+    og_text_printf(out, "%g%s", strtod(text, NULL), unit ? unit : "");
+}
+
 static void add_x_ticks(const axis *x, og_text *out)
 {
     double step = round_step((x->high - x->low) / 5);
     step = step < 1 ? 1 : step;
-    for (double value = step * ceil(x->low / step); value <= x->high; value += step) {
-        char text[32];
+    double first = ceil(x->low / step);
+    for (int i = 0; step * (first + i) <= x->high; i++) {
+        double value = step * (first + i);
         double at = position(x, value);
         og_text_printf(out,
                        "<path class=\"grid\" d=\"M%.1f %dv5\"/><text x=\"%.1f\" y=\"%d\" "
-                       "text-anchor=\"middle\">%s</text>\n",
-                       at, BOTTOM, at, BOTTOM + 20,
-                       value < 1e5 ? og__grouped_text(text, (int64_t)value)
-                                   : og__count_text(text, value));
+                       "text-anchor=\"%s\">",
+                       at, BOTTOM, at, BOTTOM + 20, at > RIGHT - 12 ? "end" : "middle");
+        add_count(out, value);
+        og_text_add(out, "</text>\n");
     }
     og_text_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">optimizer step</text>\n",
                    RIGHT, BOTTOM + 39);
@@ -262,7 +287,7 @@ static void add_level(const og__level *level, const axis *y, og_text *out)
     og_text_printf(out,
                    "<path class=\"level\" d=\"M%d %.1fH%d\"/>"
                    "<text class=\"label\" x=\"%d\" y=\"%.1f\" text-anchor=\"end\">",
-                   LEFT, at, RIGHT, RIGHT - 4, at > TOP + 20 ? at - 5 : at + 15);
+                   LEFT, at, RIGHT, RIGHT - 4, at < (TOP + BOTTOM) / 2.0 ? at + 15 : at - 5);
     og__html_text(out, level->name);
     og_text_add(out, "</text>\n");
 }

@@ -10,6 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef OG_COMMIT /* tools/cmake/OngradCommit.cmake gives it to the command, not to its tests */
+#define OG_COMMIT ""
+#endif
+
 /* The text behind "KEY…:" in a file of /proc; false where there is none. */
 static bool read_field(const char *path, const char *key, char *out, size_t room)
 {

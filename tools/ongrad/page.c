@@ -116,6 +116,9 @@ static void add_tiles(const og__page *page)
     *note = '\0';
     if (planned > steps)
         snprintf(note, sizeof note, "of %s", og__grouped_text(all, (int64_t)planned));
+    else if (an_epoch > 0 && steps / an_epoch >= 1000)
+        snprintf(note, sizeof note, "%s epochs",
+                 og__grouped_text(all, (int64_t)(steps / an_epoch)));
     else if (an_epoch > 0)
         snprintf(note, sizeof note, "%.4g epochs", steps / an_epoch);
     add_tile(page, "steps", value, note);
