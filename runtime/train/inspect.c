@@ -5,6 +5,8 @@
 #include "runtime/graph/build.h"
 #include "runtime/train/train.h"
 
+enum { LARGE_BYTES = 64 << 10 }; /* of a constant that cannot be a shape or a size */
+
 static void judge(og_node_info *info, const og_node *n, bool typed)
 {
     const og_op *op = n->op;
@@ -46,6 +48,21 @@ static og_status input_types(og_model *m, const og_tensor_info *inputs, og_arena
     return OG_OK;
 }
 
+/* What large weights hold says nothing about types: as states they are neither copied, where they
+ * lie unaligned in their file, nor folded. By value: its storage, of which there is none; -1. */
+static const int *large_weights(const og_graph *g, og_arena *arena)
+{
+    int *storage = og_arena_array(arena, (size_t)g->n_values + 1, sizeof(int));
+    for (int i = 0; storage && i < g->n_values; i++) {
+        const og_value *v = g->values[i];
+        storage[i] = v->kind == OG_VALUE_CONST && og_dtype_is_float(v->type.dtype) &&
+                             og_type_bytes(&v->type) > LARGE_BYTES
+                         ? 0
+                         : -1;
+    }
+    return storage;
+}
+
 int og_model_inspect(og_model *m, const og_tensor_info *inputs)
 {
     const og_graph *g = m->graph;
@@ -70,7 +87,7 @@ int og_model_inspect(og_model *m, const og_tensor_info *inputs)
     }
     if (input_types(m, inputs, arena, &types) != OG_OK)
         return -1;
-    og_binding binding = {.inputs = types, .values = map};
+    og_binding binding = {.inputs = types, .values = map, .storage = large_weights(g, arena)};
     for (int i = 0; i < g->n_inputs; i++) {
         const og_type *t = &g->values[g->inputs[i]]->type;
         if (t->rank > 0 && t->dims[0] > 0 && types[i].rank > 0 && types[i].dims[0] != t->dims[0]) {

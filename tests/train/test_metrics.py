@@ -9,6 +9,7 @@ import pytest
 from onnx import helper
 
 from commands import Folder, linear, model, tensor, value
+from trained_model import trained_bytes
 
 EXPECT = json.load(open(os.path.join(os.path.dirname(__file__), "..", "fixtures", "metrics", "expect.json")))["cases"]
 
@@ -111,11 +112,11 @@ def test_patience(folder):
 def test_patience_over_a_resumed_run(folder):
     options = [*VAL, "--lr", "0.05", "--patience", "3", "--log", "log.jsonl"]
     folder.trains(*options, "--epochs", "500")
-    whole, steps = folder.read("out.onnx"), logged(folder)[0]
+    whole, steps = trained_bytes(folder / "out.onnx"), logged(folder)[0]
     folder.trains(*options, "--epochs", str(len(steps) - 2), "--checkpoint_every", "1ep")
     done = folder.run("train", "--resume", "out.ckpt.onnx", "--epochs", "500")
     assert done.returncode == 0, done.stderr
-    assert folder.read("out.onnx") == whole
+    assert trained_bytes(folder / "out.onnx") == whole
     assert [s["val_loss"] for s in logged(folder)[0]] == [s["val_loss"] for s in steps]
 
 

@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from trained_model import trained_bytes
+
 ONGRAD = os.path.abspath(os.environ.get("ONGRAD", "build/release/ongrad"))
 FIXTURES = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", "fixtures"))
 CASES = ["tabular", "conv_bn", "mini_resnet", "mini_unet", "encoder", "char_gpt", "paired_clip", "seq_lstm"]
@@ -31,12 +33,12 @@ class Model:
         return json.loads(run(self.folder, "plan", *self.arguments, "--json", *more).stdout)
 
     def train(self, *more, steps=3):
-        """The steps' losses and norms, the trained file, the last line of the log."""
+        """The steps' losses and norms, what was trained, the last line of the log."""
         run(self.folder, "train", *self.arguments, "--no_shuffle", "--steps", str(steps), "--log", "log.jsonl", "-o",
             "trained.onnx", *more)
         log = [json.loads(line) for line in open(self.folder / "log.jsonl")]
         steps = [(s["loss"], s["grad_norm"]) for s in log if "step_ms" in s]
-        return steps, open(self.folder / "trained.onnx", "rb").read(), log[-1]
+        return steps, trained_bytes(self.folder / "trained.onnx"), log[-1]
 
 
 def fixture(name, folder):

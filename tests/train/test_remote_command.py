@@ -14,6 +14,7 @@ import pytest
 
 import commands
 import large_models
+from trained_model import trained_bytes
 
 REMOTE = os.path.abspath(os.environ.get("ONGRAD_REMOTE") or
                          os.path.join(os.path.dirname(commands.ONGRAD), "tests", "ongrad_remote"))
@@ -127,7 +128,7 @@ def test_a_split_batch_is_that_of_the_cpu(folder):
         assert "split into 2 micro-batches" in done.stderr
         subprocess.run([command, "predict", "out.onnx", "--data", "x.npy", "--batch_size", "12", "-o", "y.npy", *budget],
                        cwd=folder.path, capture_output=True, check=True)
-        runs.append((folder.read("out.onnx"), np.load(folder / "y.npy").tobytes()))
+        runs.append((trained_bytes(folder / "out.onnx"), np.load(folder / "y.npy").tobytes()))
     assert runs[0] == runs[1]
 
 
