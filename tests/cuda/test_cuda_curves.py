@@ -14,6 +14,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "train"))
 from test_cases import CASES, OPTIMIZERS, Case, tolerance  # noqa: E402
 from test_precision import TOLERANCE  # noqa: E402
+from trained_model import trained_bytes  # noqa: E402
 
 ONGRAD = os.path.abspath(os.environ["ONGRAD"])
 SIM = os.path.abspath(os.environ.get("ONGRAD_SIM", os.path.join(os.path.dirname(ONGRAD), "tests", "ongrad_sim")))
@@ -76,6 +77,23 @@ def test_overflow_skips(tmp_path):
     assert skipped[0] and not skipped[-1] and skipped == sorted(skipped, reverse=True)
     for before, after in zip(steps, steps[1:], strict=False):
         assert after["loss_scale"] == before["loss_scale"] * (0.0625 if before["skipped"] else 1)
+
+
+@pytest.mark.parametrize("options", [["--no_allow_tf32"], ["--amp", "fp16", "--gradient_accumulation_steps", "2"]],
+                         ids=["float32", "fp16"])
+def test_resumed_to_the_bit(options, tmp_path):
+    """Stopped after three steps and resumed by the checkpoint alone, which also says that it was on the card."""
+    case = Case("encoder", tmp_path)
+    whole = train(case, tmp_path, *options, "--batch_size", "4", steps=6)
+    trained = trained_bytes(tmp_path / "trained.onnx")
+    train(case, tmp_path, *options, "--batch_size", "4", "--checkpoint_every", "3", steps=3)
+    log = tmp_path / "resumed.jsonl"
+    done = subprocess.run([SIM, "train", "--resume", tmp_path / "trained.ckpt.onnx", "--steps", "6", "--log", log],
+                          capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0 and "Detected cuda:0" in done.stderr, done.stderr
+    losses = [line["loss"] for line in map(json.loads, open(log)) if "step" in line]
+    assert losses == [s["loss"] for s in whole[3:]]
+    assert trained_bytes(tmp_path / "trained.onnx") == trained
 
 
 def test_same_bits_again(tmp_path, monkeypatch):

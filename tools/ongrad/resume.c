@@ -17,9 +17,9 @@ static const char *const rivals[][2] = {
     {"steps", "epochs"}, {"warmup_steps", "warmup_ratio"}, {"min_lr", "min_lr_rate"}};
 
 /* Options of one run alone. */
-static const char *const own[] = {"config",  "help",        "resume",    "like",      "quiet",
-                                  "verbose", "profile",     "threads",   "overwrite", "dry_run",
-                                  "device",  "pin_threads", "profile_by"};
+static const char *const own[] = {"config",    "help",    "resume",      "like",
+                                  "quiet",     "verbose", "profile",     "threads",
+                                  "overwrite", "dry_run", "pin_threads", "profile_by"};
 /* Those that say where it writes and when: of checkpoints, not of what is trained. */
 static const char *const written[] = {"output", "log",         "checkpoint", "checkpoint_every",
                                       "keep",   "tensorboard", "json"};
