@@ -24,19 +24,6 @@ static bool no_memory(editor *e)
     return false;
 }
 
-/* The last field `number` that is bytes, in `found`; false if there is none. */
-static bool find(og__wire in, uint32_t number, og__field *found)
-{
-    og__field f;
-    bool any = false;
-    while (og__wire_next(&in, &f) > 0)
-        if (f.number == number && f.type == OG__WIRE_BYTES) {
-            *found = f;
-            any = true;
-        }
-    return any;
-}
-
 /* ---- tensors */
 
 static bool lend(editor *e, og__out *tensor, const void *data, size_t size)
@@ -81,7 +68,7 @@ static bool copy_tensor(editor *e, const og__field *f, og__out *out)
 {
     og__field raw, part;
     og__wire in = og__wire_inside(f);
-    if (!find(in, TENSOR_RAW, &raw) || raw.size < LENT_FROM) {
+    if (!og__wire_find(in, TENSOR_RAW, &raw) || raw.size < LENT_FROM) {
         og__out_raw(out, f->start, f->total);
         return true;
     }
@@ -98,7 +85,7 @@ static bool copy_tensor(editor *e, const og__field *f, og__out *out)
 static bool write_initializer(editor *e, const og__field *f, og__out *out)
 {
     og__field name;
-    int i = find(og__wire_inside(f), TENSOR_NAME, &name) ? find_tensor(e, &name) : -1;
+    int i = og__wire_find(og__wire_inside(f), TENSOR_NAME, &name) ? find_tensor(e, &name) : -1;
     if (i < 0)
         return copy_tensor(e, f, out);
     e->placed[i] = true;
@@ -163,7 +150,7 @@ static void write_output(editor *e, const og__field *f, og__out *out)
     static const uint32_t path[] = {VALUE_TYPE, TYPE_TENSOR, TENSOR_SHAPE, SHAPE_DIM, 0};
     const og_onnx_edit *edit = e->edit;
     og__field name;
-    if (!edit->output || !find(og__wire_inside(f), VALUE_NAME, &name) ||
+    if (!edit->output || !og__wire_find(og__wire_inside(f), VALUE_NAME, &name) ||
         !og__field_is(&name, edit->output)) {
         og__out_raw(out, f->start, f->total);
         return;
@@ -175,7 +162,7 @@ static void write_output(editor *e, const og__field *f, og__out *out)
 static void write_value(editor *e, const og__field *info, og__out *out)
 {
     og__field name;
-    bool known = find(og__wire_inside(info), VALUE_NAME, &name);
+    bool known = og__wire_find(og__wire_inside(info), VALUE_NAME, &name);
     int tensor = known ? find_tensor(e, &name) : -1;
     for (int i = 0; known && i < e->edit->n_untyped; i++)
         if (og__field_is(&name, e->edit->untyped[i]))
@@ -259,9 +246,10 @@ static bool write_branch(editor *e, const og_onnx_branch *b, og__wire in, og__ou
 static bool is_layer(og__wire node)
 {
     og__field op, domain;
-    if (find(node, NODE_DOMAIN, &domain) && domain.size && !og__field_is(&domain, "ai.onnx"))
+    if (og__wire_find(node, NODE_DOMAIN, &domain) && domain.size &&
+        !og__field_is(&domain, "ai.onnx"))
         return false;
-    return find(node, NODE_OP, &op) &&
+    return og__wire_find(node, NODE_OP, &op) &&
            (og__field_is(&op, "MatMul") || og__field_is(&op, "Gemm") || og__field_is(&op, "Conv"));
 }
 

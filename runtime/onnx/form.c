@@ -29,7 +29,7 @@ static og_status no_memory(const former *r)
 static void write_dim(former *r, const og__field *dim, og__out *out)
 {
     og__field name;
-    bool symbolic = og__form_find(og__wire_inside(dim), DIM_PARAM, &name);
+    bool symbolic = og__wire_find(og__wire_inside(dim), DIM_PARAM, &name);
     for (int i = 0; symbolic && i < r->form->n_dims; i++) {
         const og_onnx_dim *d = &r->form->dims[i];
         if (!og__field_is(&name, d->name))
@@ -66,7 +66,7 @@ static void write_value(former *r, const og__field *f, og__out *out)
     static const uint32_t path[] = {VALUE_TYPE, TYPE_TENSOR, TENSOR_SHAPE, SHAPE_DIM, 0};
     og__field name;
     if (r->form->dtypes && f->number == GRAPH_VALUE_INFO &&
-        og__form_find(og__wire_inside(f), VALUE_NAME, &name) && og__half_is_half(&r->half, &name))
+        og__wire_find(og__wire_inside(f), VALUE_NAME, &name) && og__half_is_half(&r->half, &name))
         return; /* what it says is not so any more */
     og__out value = og__out_in(r->arena);
     write_shape(r, og__wire_inside(f), path, &value);
@@ -115,14 +115,14 @@ static og_status write_initializer(former *r, const og__field *f, og__out *out)
 {
     og__field name, raw, part;
     int index;
-    if (r->form->dtypes && og__form_find(og__wire_inside(f), TENSOR_NAME, &name) &&
+    if (r->form->dtypes && og__wire_find(og__wire_inside(f), TENSOR_NAME, &name) &&
         og__half_is_half(&r->half, &name)) {
         const char *text = og_arena_strndup(r->arena, (const char *)name.bytes, name.size);
         if (!text || !og__names_get(&r->base->initializer_index, text, &index))
             return no_memory(r);
         return write_half(r, &r->base->initializers[index], text, out);
     }
-    if (!og__form_find(og__wire_inside(f), TENSOR_RAW, &raw) || raw.size < LENT_FROM) {
+    if (!og__wire_find(og__wire_inside(f), TENSOR_RAW, &raw) || raw.size < LENT_FROM) {
         og__out_raw(out, f->start, f->total);
         return OG_OK;
     }

@@ -35,17 +35,4 @@ og_status og__half_node(og__half *h, int node, og__wire in, og__out *out);
 /* Is the initializer, or what a ValueInfoProto describes, float16 under its own name? */
 bool og__half_is_half(const og__half *h, const og__field *name);
 
-/* The last field `number` that is bytes; false if there is none. */
-static inline bool og__form_find(og__wire in, uint32_t number, og__field *found)
-{
-    og__field f;
-    bool any = false;
-    while (og__wire_next(&in, &f) > 0)
-        if (f.number == number && f.type == OG__WIRE_BYTES) {
-            *found = f;
-            any = true;
-        }
-    return any;
-}
-
 #endif

@@ -76,9 +76,9 @@ static bool has_graph(og__wire node, bool *typed)
     while (og__wire_next(&node, &f) > 0) {
         if (f.number != NODE_ATTRIBUTE || f.type != OG__WIRE_BYTES)
             continue;
-        any |= og__form_find(og__wire_inside(&f), ATTR_G, &graph) ||
-               og__form_find(og__wire_inside(&f), ATTR_GRAPHS, &graph);
-        *typed |= og__form_find(og__wire_inside(&f), ATTR_NAME, &name) &&
+        any |= og__wire_find(og__wire_inside(&f), ATTR_G, &graph) ||
+               og__wire_find(og__wire_inside(&f), ATTR_GRAPHS, &graph);
+        *typed |= og__wire_find(og__wire_inside(&f), ATTR_NAME, &name) &&
                   (og__field_is(&name, "to") || og__field_is(&name, "dtype"));
     }
     return any;
@@ -104,17 +104,17 @@ static og_precision class_of(og__half *h, const og__field *op, const og__field *
 static og_status note_constant(og__half *h, og__wire node)
 {
     og__field f, name, tensor, output;
-    if (!og__form_find(node, NODE_OUTPUT, &output))
+    if (!og__wire_find(node, NODE_OUTPUT, &output))
         return OG_OK;
     int i = value_of(h, &output);
     if (i < 0)
         return no_memory(h);
     while (og__wire_next(&node, &f) > 0) {
-        if (f.number != NODE_ATTRIBUTE || !og__form_find(og__wire_inside(&f), ATTR_NAME, &name))
+        if (f.number != NODE_ATTRIBUTE || !og__wire_find(og__wire_inside(&f), ATTR_NAME, &name))
             continue;
         if (og__field_is(&name, "value_float") || og__field_is(&name, "value_floats"))
             h->values[i].is_float = true;
-        if (!og__field_is(&name, "value") || !og__form_find(og__wire_inside(&f), ATTR_T, &tensor))
+        if (!og__field_is(&name, "value") || !og__wire_find(og__wire_inside(&f), ATTR_T, &tensor))
             continue;
         const og__tensor_proto *t = og__proto_unpack_tensor(h->arena, tensor.bytes, tensor.size);
         og_const *c = og_arena_alloc(h->arena, sizeof(*c));
@@ -132,8 +132,8 @@ static og_status decide_node(og__half *h, og__wire node, bool *half)
 {
     og__field op = {0}, domain = {0}, f;
     bool typed = false;
-    og__form_find(node, NODE_OP, &op);
-    og__form_find(node, NODE_DOMAIN, &domain);
+    og__wire_find(node, NODE_OP, &op);
+    og__wire_find(node, NODE_DOMAIN, &domain);
     if (has_graph(node, &typed))
         return og_fail(h->error, OG_UNSUPPORTED,
                        "%.*s: a node with graphs inside cannot be written in float16", (int)op.size,
@@ -171,7 +171,7 @@ static og_status note_frame(og__half *h, const og__field *f)
 {
     og__field name;
     bool initializer = f->number == GRAPH_INITIALIZER;
-    if (!og__form_find(og__wire_inside(f), initializer ? TENSOR_NAME : VALUE_NAME, &name))
+    if (!og__wire_find(og__wire_inside(f), initializer ? TENSOR_NAME : VALUE_NAME, &name))
         return OG_OK;
     int i = value_of(h, &name), known;
     if (i < 0)

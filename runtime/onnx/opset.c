@@ -26,7 +26,7 @@ static void put_frame(og__writer *w, og__wire graph)
     int known;
     for (og__field f, name; og__wire_next(&graph, &f) > 0;) {
         bool value = f.type == OG__WIRE_BYTES && f.number == GRAPH_VALUE_INFO;
-        if (value && og__form_find(og__wire_inside(&f), VALUE_NAME, &name)) {
+        if (value && og__wire_find(og__wire_inside(&f), VALUE_NAME, &name)) {
             const char *text = og_arena_strndup(w->arena, (const char *)name.bytes, name.size);
             value = text && og__names_get(&w->taken, text, &known);
         }

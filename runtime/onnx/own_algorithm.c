@@ -24,18 +24,6 @@ static og_status no_memory(const joiner *j)
     return og_fail_memory(j->error, 0, "the model's algorithm");
 }
 
-static bool find(og__wire in, uint32_t number, og__field *found)
-{
-    og__field f;
-    bool any = false;
-    while (og__wire_next(&in, &f) > 0)
-        if (f.number == number && f.type == OG__WIRE_BYTES) {
-            *found = f;
-            any = true;
-        }
-    return any;
-}
-
 static const char *text(const joiner *j, const og__field *f)
 {
     return og_arena_strndup(j->arena, (const char *)f->bytes, f->size);
@@ -48,10 +36,10 @@ static int find_own(const og_onnx *onnx, og__field *info, og__field *algorithm)
     og__wire in = og__wire_of(onnx->bytes, onnx->size);
     for (og__field f, graph, name; og__wire_next(&in, &f) > 0;)
         if (f.number == MODEL_TRAINING && f.type == OG__WIRE_BYTES &&
-            find(og__wire_inside(&f), ALGORITHM, &graph) &&
-            !(find(og__wire_inside(&graph), GRAPH_NAME, &name) &&
+            og__wire_find(og__wire_inside(&f), ALGORITHM, &graph) &&
+            !(og__wire_find(og__wire_inside(&graph), GRAPH_NAME, &name) &&
               og__field_is(&name, OG__ALGORITHM)) &&
-            find(og__wire_inside(&graph), GRAPH_NODE, &name)) {
+            og__wire_find(og__wire_inside(&graph), GRAPH_NODE, &name)) {
             *info = f;
             *algorithm = graph;
             n++;
@@ -71,8 +59,8 @@ static og_status read_bindings(joiner *j, uint32_t number, og_onnx_binding **bin
     og__wire in = og__wire_inside(&j->info);
     for (og__field f, key, value; og__wire_next(&in, &f) > 0;) {
         if (f.number != number || f.type != OG__WIRE_BYTES ||
-            !find(og__wire_inside(&f), ENTRY_KEY, &key) ||
-            !find(og__wire_inside(&f), ENTRY_VALUE, &value))
+            !og__wire_find(og__wire_inside(&f), ENTRY_KEY, &key) ||
+            !og__wire_find(og__wire_inside(&f), ENTRY_VALUE, &value))
             continue;
         og_onnx_binding *grown =
             og_arena_grow(j->arena, *bindings, (size_t)*n, &capacity, sizeof(*grown));
@@ -109,7 +97,7 @@ static bool string_at(og__wire node, const char *name, int k, og__field *found)
 {
     for (og__field f, own; og__wire_next(&node, &f) > 0;) {
         if (f.number != NODE_ATTRIBUTE || f.type != OG__WIRE_BYTES ||
-            !find(og__wire_inside(&f), ATTR_NAME, &own) || !og__field_is(&own, name))
+            !og__wire_find(og__wire_inside(&f), ATTR_NAME, &own) || !og__field_is(&own, name))
             continue;
         og__wire in = og__wire_inside(&f);
         while (og__wire_next(&in, found) > 0)
@@ -122,8 +110,8 @@ static bool string_at(og__wire node, const char *name, int k, og__field *found)
 static bool is_gradient(og__wire node)
 {
     og__field op, domain;
-    return find(node, NODE_OP, &op) && og__field_is(&op, "Gradient") &&
-           find(node, NODE_DOMAIN, &domain) && og__field_is(&domain, OG_TRAINING_DOMAIN);
+    return og__wire_find(node, NODE_OP, &op) && og__field_is(&op, "Gradient") &&
+           og__wire_find(node, NODE_DOMAIN, &domain) && og__field_is(&domain, OG_TRAINING_DOMAIN);
 }
 
 /* xs and zs are the names of what is read, so that the part between them and y is that of the
@@ -166,7 +154,8 @@ static og_status write_algorithm(joiner *j, og__out *out)
 {
     og__wire in = og__wire_inside(&j->algorithm);
     for (og__field f, name; og__wire_next(&in, &f) > 0;) {
-        bool named = f.type == OG__WIRE_BYTES && find(og__wire_inside(&f), VALUE_NAME, &name);
+        bool named =
+            f.type == OG__WIRE_BYTES && og__wire_find(og__wire_inside(&f), VALUE_NAME, &name);
         switch (f.number) {
         case GRAPH_NODE:
             if (is_gradient(og__wire_inside(&f)))
@@ -220,7 +209,7 @@ static og_status write_initialization(joiner *j)
 {
     og__field graph, f;
     og__out out = og__out_in(j->arena);
-    if (!find(og__wire_inside(&j->info), INITIALIZATION, &graph))
+    if (!og__wire_find(og__wire_inside(&j->info), INITIALIZATION, &graph))
         return OG_OK;
     og__wire in = og__wire_of(j->base->bytes, j->base->size);
     while (og__wire_next(&in, &f) > 0)

@@ -72,6 +72,18 @@ int og__wire_next(og__wire *w, og__field *field)
     return 1;
 }
 
+bool og__wire_find(og__wire in, uint32_t number, og__field *found)
+{
+    og__field f;
+    bool any = false;
+    while (og__wire_next(&in, &f) > 0)
+        if (f.number == number && f.type == OG__WIRE_BYTES) {
+            *found = f;
+            any = true;
+        }
+    return any;
+}
+
 bool og__field_is(const og__field *field, const char *text)
 {
     return field->type == OG__WIRE_BYTES && strlen(text) == field->size &&

@@ -35,6 +35,8 @@ static inline og__wire og__wire_inside(const og__field *field)
 /* 1: a field was read; 0: the message ends here; -1: malformed, `w` stays at the offending field.
  */
 int og__wire_next(og__wire *w, og__field *field);
+/* The last field `number` that is bytes, in `found`; false if there is none. */
+bool og__wire_find(og__wire in, uint32_t number, og__field *found);
 /* The tag and the length of a field of `size` bytes, as they are written; how many bytes they take.
  */
 enum { OG__WIRE_HEADER = 20 };
