@@ -359,16 +359,20 @@ static og_status decode_all(clip *c, const og__want *want, og__sample *sample, o
     return OG_OK;
 }
 
+/* Also after an error there is something to close. */
+static og_status open_clip(clip *c, const char *path, og_error *error)
+{
+    OG_TRY(open_file(c, path, error));
+    OG_TRY(open_format(c, error));
+    return open_codec(c, error);
+}
+
 og_status og__clip_length(const char *path, const og__want *want, og__scratch *scratch,
                           int64_t *length, og_error *error)
 {
     clip c = {.fd = -1, .scratch = scratch, .newest = INT64_MIN};
     OG_TRY(og__ffmpeg_open(error));
-    og_status status = open_file(&c, path, error);
-    if (status == OG_OK)
-        status = open_format(&c, error);
-    if (status == OG_OK)
-        status = open_codec(&c, error);
+    og_status status = open_clip(&c, path, error);
     if (status == OG_OK) {
         double duration = duration_of(&c);
         *length = frames_of(&c, want, duration > 0 ? duration : measure(&c));
@@ -384,11 +388,7 @@ og_status og__clip_decode(const char *path, const og__want *want, og__scratch *s
     if (want->labels)
         return og_fail(error, OG_INVALID_DATA, "a video cannot hold labels");
     OG_TRY(og__ffmpeg_open(error));
-    og_status status = open_file(&c, path, error);
-    if (status == OG_OK)
-        status = open_format(&c, error);
-    if (status == OG_OK)
-        status = open_codec(&c, error);
+    og_status status = open_clip(&c, path, error);
     if (status == OG_OK)
         status = decode_all(&c, want, sample, error);
     close_clip(&c);

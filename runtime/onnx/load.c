@@ -335,6 +335,15 @@ og_onnx *og_onnx_from_graph(og_graph *g, og_error *error)
     return NULL;
 }
 
+/* A model that shares base's external data, its bytes still to be made: made_of ends that. */
+static og_onnx *make_beside(const og_onnx *base, og_error *error)
+{
+    og_onnx *onnx = og__onnx_new(error);
+    if (onnx)
+        onnx->external = base->external;
+    return onnx;
+}
+
 /* A model whose bytes were made of `base`'s, where `status` says that they were; it owns base then.
  */
 static og_onnx *made_of(og_onnx *onnx, og_onnx *base, og_status status, og_error *own,
@@ -354,44 +363,40 @@ static og_onnx *made_of(og_onnx *onnx, og_onnx *base, og_status status, og_error
 
 og_onnx *og_onnx_edited(og_onnx *base, const og_onnx_edit *edit, og_error *error)
 {
-    og_onnx *onnx = og__onnx_new(error);
+    og_error own = {0};
+    og_onnx *onnx = make_beside(base, error);
     if (!onnx)
         return NULL;
-    og_error own = {0};
-    onnx->external = base->external;
     og_status status = og__edit_bytes(base, edit, onnx->arena, &onnx->bytes, &onnx->size, &own);
     return made_of(onnx, base, status, &own, error);
 }
 
 og_onnx *og_onnx_formed(og_onnx *base, const og_onnx_form *form, og_error *error)
 {
-    og_onnx *onnx = og__onnx_new(error);
+    og_error own = {0};
+    og_onnx *onnx = make_beside(base, error);
     if (!onnx)
         return NULL;
-    og_error own = {0};
-    onnx->external = base->external;
     og_status status = og__form_bytes(base, form, onnx->arena, &onnx->bytes, &onnx->size, &own);
     return made_of(onnx, base, status, &own, error);
 }
 
 og_onnx *og_onnx_at_opset(og_onnx *base, int opset, og_error *error)
 {
-    og_onnx *onnx = og__onnx_new(error);
+    og_error own = {0};
+    og_onnx *onnx = make_beside(base, error);
     if (!onnx)
         return NULL;
-    og_error own = {0};
-    onnx->external = base->external;
     og_status status = og__opset_bytes(base, opset, onnx->arena, &onnx->bytes, &onnx->size, &own);
     return made_of(onnx, base, status, &own, error);
 }
 
 og_onnx *og_onnx_with_algorithm(og_onnx *base, og_onnx_training *training, og_error *error)
 {
-    og_onnx *onnx = og__onnx_new(error);
+    og_error own = {0};
+    og_onnx *onnx = make_beside(base, error);
     if (!onnx)
         return NULL;
-    og_error own = {0};
-    onnx->external = base->external;
     og_status status =
         og__joined_bytes(base, training, onnx->arena, &onnx->bytes, &onnx->size, &own);
     return made_of(onnx, base, status, &own, error);
