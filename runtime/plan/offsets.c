@@ -5,21 +5,32 @@
  * heuristic of Pisarchyk and Lee ("Efficient Memory Management for Deep Neural Net Inference",
  * arXiv 2001.03288, section 5). No order is best for every graph, so several are tried, until one
  * needs no more than what is alive at the peak, and the best is kept. Then what ended up at the top
- * is placed first, and all others again, as long as that is tried (MOST_TRIES). */
+ * is placed first, and all others again, as long as that helps (MOST_TRIES, PATIENCE). */
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/base/checked.h"
 #include "runtime/plan/plan.h"
 
-enum { MOST_TRIES = 24, MANY = 4000 /* buffers: that often only where much is to be won */ };
+enum {
+    MOST_TRIES = 24,
+    PATIENCE = 8, /* tries of an order without a smaller region */
+    FEW = 128,    /* buffers: all tries take no time */
+    MANY = 4000   /* that many: only where much is to be won */
+};
 
 /* A buffer, and where its order puts it: large first, then small `then`. */
 typedef struct entry {
     og_buffer *b;
     double key, then;
-    size_t offset;
+    size_t size, offset;
 } entry;
+
+/* A buffer that has its place. */
+typedef struct occupied {
+    size_t offset, end;
+    int first, last; /* steps */
+} occupied;
 
 typedef enum order {
     BY_SIZE,
@@ -59,37 +70,30 @@ static void sort(entry *entries, int n, order o, int peak)
     qsort(entries, (size_t)n, sizeof(*entries), in_order);
 }
 
-static bool overlap(const og_buffer *a, const og_buffer *b)
-{
-    return a->first <= b->last && b->first <= a->last;
-}
-
-/* The size of the region; placed: room for n, becomes the entries by offset. */
-static size_t place(entry *entries, int n, entry **placed)
+/* The size of the region; taken: room for n, becomes what is where, by offset. */
+static size_t place(entry *entries, int n, occupied *taken)
 {
     size_t total = 0;
     for (int i = 0; i < n; i++) {
         entry *e = &entries[i];
-        size_t size = og_align_up(e->b->bytes, OG_ALIGNMENT), best = SIZE_MAX, best_gap = SIZE_MAX;
-        size_t end = 0;
-        int at = 0;
+        const int first = e->b->first, last = e->b->last;
+        size_t best = SIZE_MAX, best_gap = SIZE_MAX, end = 0;
         for (int k = 0; k < i; k++) {
-            const entry *p = placed[k];
-            if (!overlap(p->b, e->b))
+            const occupied *t = &taken[k];
+            if (t->first > last || first > t->last)
                 continue;
-            if (p->offset >= end && p->offset - end >= size && p->offset - end < best_gap) {
+            if (t->offset >= end && t->offset - end >= e->size && t->offset - end < best_gap) {
                 best = end;
-                best_gap = p->offset - end;
+                best_gap = t->offset - end;
             }
-            size_t next = p->offset + og_align_up(p->b->bytes, OG_ALIGNMENT);
-            end = next > end ? next : end;
+            end = t->end > end ? t->end : end;
         }
         e->offset = best != SIZE_MAX ? best : end;
-        total = e->offset + size > total ? e->offset + size : total;
-        while (at < i && placed[at]->offset <= e->offset)
-            at++;
-        memmove(placed + at + 1, placed + at, (size_t)(i - at) * sizeof(*placed));
-        placed[at] = e;
+        total = e->offset + e->size > total ? e->offset + e->size : total;
+        int at = i;
+        for (; at > 0 && taken[at - 1].offset > e->offset; at--)
+            taken[at] = taken[at - 1];
+        taken[at] = (occupied){e->offset, e->offset + e->size, first, last};
     }
     return total;
 }
@@ -99,11 +103,28 @@ static void raise_top(entry *entries, int n, size_t total)
 {
     for (int i = n - 1; i > 0; i--) {
         const entry top = entries[i];
-        if (top.offset + og_align_up(top.b->bytes, OG_ALIGNMENT) != total)
+        if (top.offset + top.size != total)
             continue;
         memmove(entries + 1, entries, (size_t)i * sizeof(*entries));
         entries[0] = top;
         return;
+    }
+}
+
+/* Places the entries in the order they have, up to `tries` times; *total is the smallest region so
+ * far of all orders, and its offsets are the buffers'. */
+static void try_order(entry *entries, int n, occupied *taken, int tries, uint64_t enough,
+                      size_t *total)
+{
+    size_t least = SIZE_MAX;
+    for (int i = 0, since = 0; i < tries && since<PATIENCE && * total> enough; i++) {
+        size_t size = place(entries, n, taken);
+        for (int k = 0; size < *total && k < n; k++)
+            entries[k].b->offset = entries[k].offset;
+        *total = size < *total ? size : *total;
+        since = size < least ? 0 : since + 1;
+        least = size < least ? size : least;
+        raise_top(entries, n, size);
     }
 }
 
@@ -112,8 +133,8 @@ size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, size_t room, og
 {
     uint64_t *live = og_arena_array(scratch, (size_t)n_steps + 1, sizeof(*live));
     entry *entries = og_arena_array(scratch, (size_t)n + 1, sizeof(*entries));
-    entry **placed = og_arena_array(scratch, (size_t)n + 1, sizeof(*placed));
-    if (!live || !entries || !placed) {
+    occupied *taken = og_arena_array(scratch, (size_t)n + 1, sizeof(*taken));
+    if (!live || !entries || !taken) {
         og_fail_memory(error, (size_t)n * sizeof(*entries), "the memory plan");
         return 0;
     }
@@ -121,19 +142,15 @@ size_t og__place_buffers(og_buffer *buffers, int n, int n_steps, size_t room, og
     int count = 0, peak = og_plan_peak_step(live, n_steps);
     for (int i = 0; i < n; i++)
         if (buffers[i].storage < 0 && buffers[i].bytes)
-            entries[count++].b = &buffers[i];
+            entries[count++] =
+                (entry){.b = &buffers[i], .size = og_align_up(buffers[i].bytes, OG_ALIGNMENT)};
     size_t total = SIZE_MAX;
     uint64_t enough = count > MANY ? live[peak] + live[peak] / 20 : live[peak];
     enough = room > enough ? room : enough;
-    int tries = room && live[peak] > room ? 1 : ORDERS * (MOST_TRIES + 1);
-    for (int i = 0; i < tries && total > enough; i++) {
-        if (i % (MOST_TRIES + 1) == 0)
-            sort(entries, count, (order)(i / (MOST_TRIES + 1)), peak);
-        size_t size = place(entries, count, placed);
-        for (int k = 0; size < total && k < count; k++)
-            entries[k].b->offset = entries[k].offset;
-        total = size < total ? size : total;
-        raise_top(entries, count, size);
+    bool hopeless = room && live[peak] > room;
+    for (int o = 0; o < (hopeless ? 1 : ORDERS) && total > enough; o++) {
+        sort(entries, count, (order)o, peak);
+        try_order(entries, count, taken, hopeless ? 1 : MOST_TRIES + 1, enough, &total);
     }
     return total;
 }

@@ -29,14 +29,16 @@ static og_session *fail_whole(const wanted *w, uint64_t cap, const char *tied)
     return plan(w, &whole);
 }
 
-/* Few parts: twice as many until they fit, then those between. */
-static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
+/* Few parts, with checkpoints as the whole has them: twice as many until they fit, then those
+ * between. */
+static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch, int stride)
 {
     int fails = 1, fits = 0;
     bool apart = false;
     og_session *s = NULL;
     for (int pieces = 2; !fits; pieces *= 2) {
-        og_attempt attempt = {.pieces = pieces < batch ? pieces : (int)batch, .cap = cap};
+        og_attempt attempt = {
+            .pieces = pieces < batch ? pieces : (int)batch, .cap = cap, .stride = stride};
         s = plan(w, &attempt);
         apart |= attempt.apart;
         if (!s && *attempt.tied)
@@ -47,7 +49,7 @@ static og_session *plan_split(const wanted *w, uint64_t cap, int64_t batch)
     }
     while (fits - fails > 1) {
         int middle = fails + (fits - fails) / 2;
-        og_attempt attempt = {.pieces = middle, .cap = cap, .apart = apart};
+        og_attempt attempt = {.pieces = middle, .cap = cap, .apart = apart, .stride = stride};
         og_session *other = plan(w, &attempt);
         if (!other && !attempt.too_large) {
             og_session_free(s);
@@ -74,7 +76,7 @@ static og_session *plan_within(const wanted *w, uint64_t cap)
     const char *split = og_options_get(w->options, "split_batch");
     if (s || !whole.too_large || batch < 2 || batch > INT32_MAX || strcmp(split, "off") == 0)
         return s;
-    return plan_split(w, cap, batch);
+    return plan_split(w, cap, batch, whole.stride);
 }
 
 og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs,

@@ -387,8 +387,10 @@ og_session *og__session_plan(og_model *model, const og_options *options,
     }
     s->context = c;
     s->model = model;
-    s->attempt =
-        (og_attempt){.pieces = attempt->pieces, .cap = attempt->cap, .apart = attempt->apart};
+    s->attempt = (og_attempt){.pieces = attempt->pieces,
+                              .cap = attempt->cap,
+                              .apart = attempt->apart,
+                              .stride = attempt->stride};
     memcpy(s->attempt.tied, attempt->tied, sizeof s->attempt.tied);
     s->arena = og_arena_new();
     s->options = og__options_copy(options);

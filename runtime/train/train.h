@@ -117,6 +117,7 @@ typedef struct og_attempt {
     /* out: */
     bool too_large; /* for the budget */
     bool apart;     /* in, too: samples were found not to see each other */
+    int stride;     /* in, too: of the checkpoints that need least (fit.c); 0: not looked for */
     char tied[512]; /* why a batch is not to be split, for a message; "": no reason is known */
 } og_attempt;
 

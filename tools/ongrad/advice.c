@@ -23,22 +23,10 @@ static void add(og_text *out, const char *what, const char *format, ...)
     og_text_add(out, "\n");
 }
 
-/* In which type the device that trains multiplies faster than in float32; OG_UNDEFINED: in none. */
-static og_dtype faster_half(const og_context *context)
-{
-    enum { MOST_DEVICES = 64 };
-    og_device_info infos[MOST_DEVICES];
-    int n = og_devices(infos, MOST_DEVICES);
-    for (int i = 0; i < n && i < MOST_DEVICES; i++)
-        if (!strcmp(infos[i].device, og_context_device(context)))
-            return infos[i].half;
-    return OG_UNDEFINED;
-}
-
 static void add_precision(const og__run *run, og_text *out)
 {
     const char *tf32 = og_options_get(run->options, "allow_tf32");
-    og_dtype half = faster_half(run->context);
+    og_dtype half = og__faster_half(run->context);
     if (og_session_half(run->session) != OG_UNDEFINED)
         return;
     if (half != OG_UNDEFINED)
@@ -55,7 +43,7 @@ static void add_batch(const og__run *run, og_text *out)
     og_session_memory(run->session, &m);
     if (!og__has_room(&m) || run->data.samples < 2 * run->batch_size || m.pieces > 1)
         return;
-    og__alternative twice = og__alternative_of(run, 2 * run->batch_size, NULL, NULL);
+    og__alternative twice = og__alternative_of(run, (og__trial){.batch = 2 * run->batch_size});
     double now = m.seconds / (double)run->batch_size;
     if (!twice.fits || !(twice.seconds < faster_enough * now))
         return;

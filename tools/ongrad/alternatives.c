@@ -14,7 +14,7 @@ typedef struct change {
     char *before;
 } change;
 
-enum { CHANGES = 5 };
+enum { CHANGES = 6 };
 static const char unlimited[] = "1000000TB";
 
 static bool apply(const og__run *run, change *changes, int n)
@@ -63,22 +63,23 @@ static og_session *session_at(const og__run *run, int64_t batch)
 
 /* Where nothing is given: the memory of this device, which only keeps the session from taking it;
  * without a loss there are plans of prediction alone. */
-static og_status try(const og__run *run, int64_t batch, const char *amp, const char *fraction,
-                     const char *memory, og_memory_report *m)
+static og_status try(const og__run *run, const og__trial *trial, const char *memory,
+                     og_memory_report *m)
 {
+    const change wanted[] = {{.name = "amp", .value = trial->amp},
+                             {.name = "memory_fraction", .value = trial->memory_fraction},
+                             {.name = "recompute", .value = trial->recompute},
+                             {.name = "memory_budget", .value = memory}};
     change changes[CHANGES] = {{.name = "split_batch", .value = "off"}};
     int n = 1;
-    if (amp)
-        changes[n++] = (change){.name = "amp", .value = amp};
-    if (fraction)
-        changes[n++] = (change){.name = "memory_fraction", .value = fraction};
-    if (memory)
-        changes[n++] = (change){.name = "memory_budget", .value = memory};
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
+        if (wanted[i].value)
+            changes[n++] = wanted[i];
     const char *device = og_options_get(run->options, "device_memory");
     if (memory || !device)
         changes[n++] = (change){
             .name = "device_memory", .value = memory ? memory : "auto", .otherwise = "auto"};
-    og_session *session = apply(run, changes, n) ? session_at(run, batch) : NULL;
+    og_session *session = apply(run, changes, n) ? session_at(run, trial->batch) : NULL;
     og_status status = session ? OG_OK : og_error_status(run->context);
     undo(run, changes, n);
     if (session)
@@ -87,26 +88,38 @@ static og_status try(const og__run *run, int64_t batch, const char *amp, const c
     return status == OG_OK && !session ? OG_OUT_OF_MEMORY : status;
 }
 
-og__alternative og__alternative_of(const og__run *run, int64_t batch, const char *amp,
-                                   const char *fraction)
+og__alternative og__alternative_of(const og__run *run, og__trial trial)
 {
-    og__alternative a = {.batch = batch};
-    if (batch < 1)
+    og__alternative a = {.batch = trial.batch};
+    if (trial.batch < 1)
         return a;
-    og_status status = try(run, batch, amp, fraction, NULL, &a.memory);
+    og_status status = try(run, &trial, NULL, &a.memory);
     a.fits = status == OG_OK;
     if (status == OG_OUT_OF_MEMORY)
-        status = try(run, batch, amp, fraction, unlimited, &a.memory);
+        status = try(run, &trial, unlimited, &a.memory);
     a.known = status == OG_OK;
     a.peak = a.memory.peak;
-    a.seconds = a.memory.seconds / (double)batch;
+    a.seconds = a.memory.seconds / (double)trial.batch;
     return a;
+}
+
+og_dtype og__faster_half(const og_context *context)
+{
+    enum { MOST_DEVICES = 64 };
+    og_device_info infos[MOST_DEVICES];
+    int n = og_devices(infos, MOST_DEVICES);
+    for (int i = 0; i < n && i < MOST_DEVICES; i++)
+        if (!strcmp(infos[i].device, og_context_device(context)))
+            return infos[i].half;
+    return OG_UNDEFINED;
 }
 
 const char *og__other_precision(const og__run *run)
 {
     const char *amp = og_options_get(run->options, "amp");
-    return amp && strcmp(amp, "off") != 0 ? NULL : "bf16";
+    if (amp && strcmp(amp, "off") != 0)
+        return NULL;
+    return og__faster_half(run->context) == OG_FLOAT16 ? "fp16" : "bf16";
 }
 
 static void say_remedy(const og__alternative *a, double seconds, const char *flags)
@@ -122,13 +135,13 @@ void og__say_remedies(const og__run *run)
     int64_t accumulation = steps ? strtoll(steps, NULL, 10) : 1, batch = run->batch_size;
     bool training = run->losses.n > 0 && strcmp(run->command, "eval") != 0, said = false;
     int status = og_error_status(run->context);
-    og__alternative whole = og__alternative_of(run, batch, NULL, NULL);
+    og__alternative whole = og__alternative_of(run, (og__trial){.batch = batch});
     og__alternative smaller = {0};
     char flags[128];
     if (status != OG_OUT_OF_MEMORY || !whole.known)
         return;
     for (int64_t b = batch > 64 ? 64 : batch / 2; b >= 1 && !smaller.fits; b /= 2) {
-        smaller = og__alternative_of(run, b, NULL, NULL);
+        smaller = og__alternative_of(run, (og__trial){.batch = b});
         if (!smaller.known)
             return;
     }
@@ -141,8 +154,9 @@ void og__say_remedies(const og__run *run)
     for (int64_t k = 2; smaller.fits && training && k <= batch; k *= 2) {
         if (batch % k)
             break;
-        og__alternative part =
-            batch / k == smaller.batch ? smaller : og__alternative_of(run, batch / k, NULL, NULL);
+        og__alternative part = batch / k == smaller.batch
+                                   ? smaller
+                                   : og__alternative_of(run, (og__trial){.batch = batch / k});
         if (!part.fits)
             continue;
         snprintf(flags, sizeof flags,
@@ -152,7 +166,8 @@ void og__say_remedies(const og__run *run)
         break;
     }
     const char *amp = training ? og__other_precision(run) : NULL;
-    og__alternative half = amp ? og__alternative_of(run, batch, amp, NULL) : (og__alternative){0};
+    og__alternative half = amp ? og__alternative_of(run, (og__trial){.batch = batch, .amp = amp})
+                               : (og__alternative){0};
     if (half.fits) {
         snprintf(flags, sizeof flags, "--amp %s", amp);
         if (!said)
@@ -160,7 +175,8 @@ void og__say_remedies(const og__run *run)
         say_remedy(&half, whole.seconds, flags);
         said = true;
     }
-    og__alternative more = og__alternative_of(run, batch, NULL, "1");
+    og__alternative more =
+        og__alternative_of(run, (og__trial){.batch = batch, .memory_fraction = "1"});
     if (more.fits) {
         if (!said)
             og__say("This fits:");

@@ -13,10 +13,17 @@ typedef struct og__alternative {
     og_memory_report memory;
 } og__alternative;
 
-/* The batch as one piece. amp, fraction: those options' values instead of the run's; NULL: as they
- * are. */
-og__alternative og__alternative_of(const og__run *run, int64_t batch, const char *amp,
-                                   const char *fraction);
+/* What is otherwise than in the run: a batch, as one piece, and values of options; NULL: as they
+ * are.
+ */
+typedef struct og__trial {
+    int64_t batch;
+    const char *amp, *memory_fraction, *recompute;
+} og__trial;
+
+og__alternative og__alternative_of(const og__run *run, og__trial trial);
+/* In which type the device that trains multiplies faster than in float32; OG_UNDEFINED: in none. */
+og_dtype og__faster_half(const og_context *context);
 /* "bf16" or "fp16": what mixed precision to try where it is off; NULL: it is on. */
 const char *og__other_precision(const og__run *run);
 /* After a session did not fit: what would, as options to paste. */

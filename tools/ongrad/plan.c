@@ -27,31 +27,54 @@ typedef struct planning {
     og__memory_use use;
     int64_t accumulation;
     row rows[ALTERNATIVES];  /* as asked for, half of it, twice as much, the other precision */
-    og__alternative largest; /* that fits with no more computed again than at this batch; 0: not
-                                found */
+    og__alternative largest; /* that fits, computing more again if need be; batch 0: not found */
+    og__alternative roomy;   /* that fits with no more computed again than this one; likewise */
     const char *verdict;     /* "larger", "keep" */
 } planning;
 
-/* The peak grows with the batch nearly as a line does: two points say where it meets the budget,
- * and sessions at and just below that place what fits. */
-static void find_largest(planning *p)
+static bool computes_more(const og__alternative *a)
 {
-    const og__alternative *a = &p->rows[0].is, *b = &p->rows[p->rows[2].is.fits ? 2 : 1].is;
-    if (!a->fits || a->memory.pieces > 1 || !b->fits || b->batch < 1 || a->batch == b->batch)
-        return;
+    return a->memory.least > 0;
+}
+
+/* The largest batch that fits, `a` or more. The peak grows with the batch nearly as a line does:
+ * another point, b, says where it meets the budget, and sessions at and just below that place what
+ * fits. roomy: without computing more again. */
+static og__alternative find_largest(const planning *p, const og__alternative *a,
+                                    const og__alternative *b, bool roomy)
+{
     double slope = ((double)b->peak - (double)a->peak) / ((double)b->batch - (double)a->batch);
-    if (slope <= 0)
-        return;
+    if (!a->fits || !b->fits || b->batch < 1 || a->batch == b->batch || slope <= 0)
+        return (og__alternative){0};
     double guess = (double)a->batch + ((double)p->memory.budget - (double)a->peak) / slope;
     int64_t batch = guess < LARGEST_BATCH ? (int64_t)guess : LARGEST_BATCH;
     for (int i = 0; i < LARGEST_TRIES && batch > a->batch; i++, batch -= batch / 50 + 1) {
-        og__alternative try = og__alternative_of(&p->run, batch, NULL, NULL);
-        if (!try.fits || (try.memory.least && !p->memory.least))
-            continue;
-        p->largest = try;
-        return;
+        og__alternative try = og__alternative_of(&p->run, (og__trial){.batch = batch});
+        if (try.fits && !(roomy && computes_more(&try)))
+            return try;
     }
-    p->largest = *a;
+    return *a;
+}
+
+static og__alternative with_most_again(const planning *p, int64_t batch)
+{
+    return og__alternative_of(&p->run, (og__trial){.batch = batch, .recompute = "max"});
+}
+
+static void find_largests(planning *p)
+{
+    const og__alternative *now = &p->rows[0].is, *half = &p->rows[1].is, *twice = &p->rows[2].is;
+    if (now->memory.pieces > 1)
+        return;
+    if (!computes_more(now))
+        p->roomy = find_largest(p, now, twice->fits && !computes_more(twice) ? twice : half, true);
+    if (p->run.losses.n) {
+        int64_t batch = p->roomy.batch ? p->roomy.batch : now->batch;
+        og__alternative a = with_most_again(p, batch), b = with_most_again(p, batch / 2);
+        p->largest = find_largest(p, &a, &b, false);
+    }
+    if (p->largest.batch <= p->roomy.batch)
+        p->largest = p->roomy;
 }
 
 static const char *precision_name(og_dtype half)
@@ -89,9 +112,10 @@ static void try_batches(planning *p)
     };
     p->rows[0] = (row){planned(p), now, wanted[0].note};
     for (int i = 1; i < ALTERNATIVES - !p->run.losses.n; i++)
-        p->rows[i] = (row){og__alternative_of(&p->run, wanted[i].batch, wanted[i].amp, NULL),
+        p->rows[i] = (row){og__alternative_of(&p->run, (og__trial){.batch = wanted[i].batch,
+                                                                   .amp = wanted[i].amp}),
                            wanted[i].precision, wanted[i].note};
-    find_largest(p);
+    find_largests(p);
     p->verdict = og__has_room(&p->memory) && p->rows[2].is.fits ? "larger" : "keep";
 }
 
@@ -156,6 +180,8 @@ static int print_json(const planning *p)
     og_json_string(&j, "verdict", p->verdict);
     if (p->largest.batch)
         og_json_int(&j, "largest_batch_size", p->largest.batch);
+    if (p->roomy.batch)
+        og_json_int(&j, "largest_batch_size_without_more_time", p->roomy.batch);
     og_json_int(&j, "micro_steps", m->micro_steps);
     og_json_int(&j, "update_steps", m->update_steps);
     og_json_double(&j, "flops", m->flops);
@@ -241,6 +267,22 @@ static void add_batches(const planning *p, og_text *out)
         og_text_add(out, "time: of a sample, predicted; 1.00 is the first row's\n");
 }
 
+static void add_largest(const planning *p, const og__alternative *largest, const char *how,
+                        og_text *out)
+{
+    char size[32];
+    if (!largest->batch)
+        return;
+    og_text_printf(out, "%s that fits%s: --batch_size %" PRId64 ", predicted to take %s",
+                   largest->batch == LARGEST_BATCH ? "The largest batch tried, and one"
+                                                   : "The largest batch",
+                   how, largest->batch, og_format_bytes(size, largest->peak));
+    if (largest->seconds > 1.005 * p->rows[0].is.seconds)
+        og_text_printf(out, " and %.2f x the time of a sample",
+                       largest->seconds / p->rows[0].is.seconds);
+    og_text_add(out, ".\n");
+}
+
 static int print_table(const planning *p)
 {
     const og_memory_report *m = &p->memory;
@@ -274,11 +316,10 @@ static int print_table(const planning *p)
     else
         og_text_printf(&out, "Fits%s: keep --batch_size %" PRId64 ".\n",
                        m->pieces > 1 ? " when split" : ", near the limit", p->run.batch_size);
-    if (p->largest.batch)
-        og_text_printf(&out, "%s that fits: --batch_size %" PRId64 ", predicted to take %s.\n",
-                       p->largest.batch == LARGEST_BATCH ? "The largest batch tried, and one"
-                                                         : "The largest batch",
-                       p->largest.batch, og_format_bytes(size, p->largest.peak));
+    bool more = p->largest.batch > p->roomy.batch;
+    add_largest(p, &p->roomy, more ? " as it is" : "", &out);
+    if (more)
+        add_largest(p, &p->largest, " by computing more again", &out);
     return og__write_stdout(p->run.command, &out);
 }
 

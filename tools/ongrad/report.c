@@ -174,7 +174,9 @@ static void tell_memory(og_text *out, const og__run *run, const og__feed *feed)
              og_format_bytes(available, m.available), og_format_bytes(budget, m.budget),
              option_or(run->options, "memory_fraction", "0.9"));
     if (m.refused)
-        og__line(out, "", "the system refused %s; planned again for what it leaves",
+        og__line(out, "",
+                 "the system refused %s; planned again for what it leaves (--memory_fraction 0.8 "
+                 "asks for less from the start)",
                  og_format_bytes(available, m.refused));
     og_format_bytes(peak, m.peak);
     uint64_t twice = m.peak + m.activations; /* what is no activation stays */
@@ -242,7 +244,8 @@ static void add_saving(const og__run *run, og_text *text)
 {
     og_memory_report m;
     char saved[32];
-    og__alternative whole = og__alternative_of(run, run->batch_size, "off", NULL);
+    og__alternative whole =
+        og__alternative_of(run, (og__trial){.batch = run->batch_size, .amp = "off"});
     og_session_memory(run->session, &m);
     if (whole.known && m.pieces == 1 && whole.peak > m.peak)
         og_text_printf(text, "; saves about %s", og_format_bytes(saved, whole.peak - m.peak));
