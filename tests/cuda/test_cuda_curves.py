@@ -48,7 +48,7 @@ def test_float32(name, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["tf32", "fp16", "bf16"])
-@pytest.mark.parametrize("name", ["tabular", "encoder", "conv_bn"])
+@pytest.mark.parametrize("name", CASES)
 def test_lower_precision(name, mode, tmp_path):
     """As on the CPU (tests/train/test_precision.py). TF32 keeps as many bits of operands as float16."""
     case = Case(name, tmp_path)
