@@ -320,12 +320,11 @@ int64_t og__ints(const og_tensor *t, int64_t max, int64_t *ints)
 og_status(og__call_fail)(const og_call *call, og_error *error, og_status status, const char *format,
                          ...)
 {
-    char node[256];
     va_list arguments;
     va_start(arguments, format);
     og_failv(error, status, format, arguments);
     va_end(arguments);
-    og_error_prefix(error, "%s", og_node_text(node, call->node));
+    og_node_prefix(error, call->node);
     return status;
 }
 

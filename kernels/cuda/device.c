@@ -94,6 +94,13 @@ static og_status upload(og_device *device, void *to, const void *from, size_t by
     return OG_OK;
 }
 
+/* What queued work ran into, up to where the record that lies in this place was copied. */
+static og_status late_error(og__cuda *cuda, int place, og_error *error)
+{
+    OG_TRY(og__cuda_outside_error(cuda, place, error));
+    return og__cuda_host_error(cuda, error);
+}
+
 /* The next piece travels while the last one is copied out of pinned memory. */
 static og_status download(og_device *device, void *to, const void *from, size_t bytes,
                           og_error *error)
@@ -101,6 +108,9 @@ static og_status download(og_device *device, void *to, const void *from, size_t 
     og__cuda *cuda = og__cuda_of(device);
     og__cuda_bounce *last = NULL;
     size_t last_at = 0, last_bytes = 0;
+    if (bytes == 0)
+        return OG_OK;
+    OG_TRY(og__cuda_outside_fetch(cuda, OG__OUTSIDE_NOW, error));
     for (size_t at = 0; at < bytes || last;) {
         og__cuda_bounce *bounce = NULL;
         size_t n = bytes - at < OG__BOUNCE_BYTES ? bytes - at : OG__BOUNCE_BYTES;
@@ -119,7 +129,7 @@ static og_status download(og_device *device, void *to, const void *from, size_t 
         last_bytes = n;
         at += n;
     }
-    return og__cuda_host_error(cuda, error);
+    return late_error(cuda, OG__OUTSIDE_NOW, error);
 }
 
 static og_status copy(og_device *device, void *to, const void *from, size_t bytes, og_error *error)
@@ -137,8 +147,9 @@ static og_status clear(og_device *device, void *at, size_t bytes, og_error *erro
 static og_status finish(og_device *device, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(device);
+    OG_TRY(og__cuda_outside_fetch(cuda, OG__OUTSIDE_NOW, error));
     OG_TRY(cuda->driver->synchronize(cuda->card, error));
-    return og__cuda_host_error(cuda, error);
+    return late_error(cuda, OG__OUTSIDE_NOW, error);
 }
 
 /* ---- results read later: a copy on the compute stream, and events behind it */
@@ -148,15 +159,17 @@ static og_status mark(og_device *device, int which, og_error *error)
     og__cuda *cuda = og__cuda_of(device);
     if (!cuda->marks[which])
         OG_TRY(DRIVER(cuda, event_new, &cuda->marks[which], error));
+    OG_TRY(og__cuda_outside_fetch(cuda, which, error));
     return DRIVER(cuda, event_record, cuda->marks[which], OG_CUDA_COMPUTE, error);
 }
 
 static og_status wait(og_device *device, int which, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(device);
-    if (cuda->marks[which])
-        OG_TRY(DRIVER(cuda, event_wait, cuda->marks[which], error));
-    return og__cuda_host_error(cuda, error);
+    if (!cuda->marks[which])
+        return og__cuda_host_error(cuda, error);
+    OG_TRY(DRIVER(cuda, event_wait, cuda->marks[which], error));
+    return late_error(cuda, which, error);
 }
 
 /* ---- recordings */
@@ -258,6 +271,7 @@ static void cuda_destroy(og_device *device)
     og__cuda_feed_free(cuda);
     og__cuda_host_free(cuda);
     og__cuda_modules_free(cuda);
+    og__cuda_outside_free(cuda);
     for (int i = 0; i < OG__BOUNCES; i++) {
         host_free(device, cuda->bounce[i].memory);
         if (cuda->bounce[i].free)
@@ -317,5 +331,9 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         .free = cuda_free,
         .destroy = cuda_destroy,
     };
+    if (og__cuda_outside_new(cuda, error) != OG_OK) {
+        cuda_destroy(&cuda->device);
+        return NULL;
+    }
     return &cuda->device;
 }

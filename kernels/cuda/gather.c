@@ -34,6 +34,7 @@ static bool has_indices(const og_call *call)
 
 typedef struct gather {
     shape shape;
+    og__cuda_watch *watch;
     og_cuda_function *functions[WIDTHS];
 } gather;
 
@@ -42,24 +43,33 @@ static bool gather_supports(const og_call *call)
     return has_indices(call) && call->x[0].type.rank > 0 && og__size(call->x[0].type.dtype) > 0;
 }
 
+static void gather_release(og_call *call)
+{
+    gather *g = call->state;
+    if (g)
+        og__cuda_watch_free(og__cuda_of(call->device), g->watch);
+    og__free_state(call);
+}
+
 static og_status gather_prepare(og_call *call, og_error *error)
 {
+    og_status status = OG_OK;
     gather *g = calloc(1, sizeof *g);
     if (!g)
         return og_fail_memory(error, sizeof *g, "Gather");
+    call->state = g;
     g->shape = shape_of(call, &call->x[0].type);
+    OG_TRY_CLEANUP(og__cuda_watch_new(call, g->shape.n, &g->watch, error));
     for (int w = 0; w < WIDTHS; w++) {
         char name[32];
         snprintf(name, sizeof name, "og_gather_%d", 1 << w);
-        og_status status = og__cuda_function(og__cuda_of(call->device), &og_cuda_image_gather, name,
-                                             0, &g->functions[w], error);
-        if (status != OG_OK) {
-            free(g);
-            return status;
-        }
+        OG_TRY_CLEANUP(og__cuda_function(og__cuda_of(call->device), &og_cuda_image_gather, name, 0,
+                                         &g->functions[w], error));
     }
-    call->state = g;
-    return OG_OK;
+cleanup:
+    if (status != OG_OK)
+        gather_release(call);
+    return status;
 }
 
 static og_status gather_run(const og_call *call, og_error *error)
@@ -78,16 +88,20 @@ static og_status gather_run(const og_call *call, og_error *error)
                                            .n = g->shape.n,
                                            .count = g->shape.count,
                                            .run = run >> w,
+                                           .outside = cuda->outside,
+                                           .call = og__cuda_watch_number(g->watch),
                                            .narrow = indices->type.dtype == OG_INT32};
-    const og_cuda_range ranges[] = {og__cuda_range(x, false), og__cuda_range(indices, false),
-                                    og__cuda_range(y, true)};
+    const og_cuda_range ranges[] = {og__cuda_range(x, false),
+                                    og__cuda_range(indices, false),
+                                    og__cuda_range(y, true),
+                                    {cuda->outside, sizeof *cuda->outside, true}};
     int64_t total = arguments.outer * arguments.count * arguments.run,
             blocks = (total + THREADS - 1) / THREADS,
             most = (int64_t)cuda->properties.multiprocessors * BLOCKS_A_PROCESSOR;
     if (total == 0)
         return OG_OK;
     return og__cuda_launch(call, g->functions[w], og__min(blocks, most), THREADS, 0, &arguments,
-                           sizeof arguments, ranges, 3, error);
+                           sizeof arguments, ranges, 4, error);
 }
 
 /* ---- GatherGrad: dy, indices → dx */
@@ -207,7 +221,7 @@ static og_status grad_run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cuda_gather[] = {
-    {"Gather", "rows", 0, gather_supports, gather_prepare, gather_run, og__free_state},
+    {"Gather", "rows", 0, gather_supports, gather_prepare, gather_run, gather_release},
     {"ai.ongrad::GatherGrad", "sorted", 0, grad_supports, grad_prepare, grad_run, og__free_state},
     {NULL},
 };

@@ -3,14 +3,15 @@
  * in the order of positions. So every row of dx has one writer, and its bits are always the same.
  */
 #include "kernels/cuda/gather.h"
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/index.h"
 
-/* -1: there is no such element */
-OG_DEVICE int64_t og_index_of(const void *indices, int64_t i, int64_t n, int narrow)
+/* Of element `at` of the run that index i names; the first of them says it where there is none. */
+OG_DEVICE int64_t og_gather_index(og_gather_arguments p, int64_t i, int64_t at)
 {
-    int64_t v = narrow ? ((const int32_t *)indices)[i] : ((const int64_t *)indices)[i];
-    v = v < 0 ? v + n : v;
-    return v < 0 || v >= n ? -1 : v;
+    const int64_t index = og_index_of(p.indices, i, p.n, p.narrow);
+    if (index < 0 && at == 0)
+        og_say_outside(p.outside, p.call, p.indices, i, p.narrow);
+    return index;
 }
 
 OG_DEVICE og_bits128 og_ones_128(void)
@@ -26,7 +27,7 @@ OG_DEVICE og_bits128 og_ones_128(void)
         const int64_t step = (int64_t)gridDim.x * blockDim.x, total = p.outer * p.count * p.run; \
         for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += step) { \
             const int64_t at = i % p.run, row = i / p.run;                                       \
-            const int64_t index = og_index_of(p.indices, row % p.count, p.n, p.narrow);          \
+            const int64_t index = og_gather_index(p, row % p.count, at);                         \
             ((type *)p.y)[i] =                                                                   \
                 index < 0 ? (type)ones                                                           \
                           : ((const type *)p.x)[(row / p.count * p.n + index) * p.run + at];     \
@@ -42,7 +43,7 @@ OG_KERNEL(og_gather_16, og_gather_arguments, p)
     const int64_t step = (int64_t)gridDim.x * blockDim.x, total = p.outer * p.count * p.run;
     for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += step) {
         const int64_t at = i % p.run, row = i / p.run;
-        const int64_t index = og_index_of(p.indices, row % p.count, p.n, p.narrow);
+        const int64_t index = og_gather_index(p, row % p.count, at);
         og_bits128 v = og_ones_128();
         if (index >= 0)
             v = ((const og_bits128 *)p.x)[(row / p.count * p.n + index) * p.run + at];

@@ -2,13 +2,18 @@
 #ifndef OG_KERNELS_CUDA_GATHER_H
 #define OG_KERNELS_CUDA_GATHER_H
 
+#include "kernels/cuda/outside.h"
+
 /* x [outer, n, run], indices [count] → y [outer, count, run], runs of units of 1 to 16 bytes.
- * Indices count from the end where negative; one outside gives bytes of ones, which are NaN. */
+ * Indices count from the end where negative; one outside is said and gives bytes of ones, which are
+ * NaN. */
 typedef struct og_gather_arguments {
     void *y;
     const void *x, *indices;
     long long outer, n, count, run;
-    int narrow; /* indices are int32 */
+    og_outside *outside;
+    unsigned int call; /* for `outside` */
+    int narrow;        /* indices are int32 */
 } og_gather_arguments;
 
 /* keys [size]: index << 32 | position of each of `count` indices, and behind them all ones. */

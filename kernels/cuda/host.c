@@ -239,8 +239,7 @@ static void run_on_host(void *user)
     if (atomic_load_explicit(&h->failed, memory_order_acquire))
         return;
     if (h->kernel->run(&h->call, &h->error) != OG_OK) {
-        char text[256];
-        og_error_prefix(&h->error, "%s", og_node_text(text, h->call.node));
+        og_node_prefix(&h->error, h->call.node);
         atomic_store_explicit(&h->failed, true, memory_order_release);
     }
 }

@@ -8,12 +8,14 @@
 
 #include "kernels/cuda/cuda.h"
 #include "kernels/cuda/driver.h"
+#include "kernels/cuda/outside.h"
 
 /* A kernel that is compiled here, once for each text. */
 typedef struct og__cuda_text og__cuda_text;
 typedef struct og__cuda_host og__cuda_host; /* host.c: one prepared call */
 typedef struct og__cuda_feed og__cuda_feed; /* feed.c */
 typedef struct og__cuda_block og__cuda_block;
+typedef struct og__cuda_watch og__cuda_watch; /* outside.c: a call that reads at indices */
 
 /* Pinned memory through which uploads and downloads go. */
 typedef struct og__cuda_bounce {
@@ -22,6 +24,8 @@ typedef struct og__cuda_bounce {
 } og__cuda_bounce;
 
 enum { OG__BOUNCES = 2, OG__BOUNCE_BYTES = 4 << 20 };
+/* Where the record of outside.h is copied to: one for each mark, and for who waits at once. */
+enum { OG__OUTSIDE_NOW = OG_MARKS, OG__OUTSIDE_PLACES };
 
 typedef struct og__cuda {
     og_device device; /* first: an og_device * of this kind is one of these */
@@ -39,6 +43,10 @@ typedef struct og__cuda {
     struct og__cuda_loaded *loaded; /* images loaded so far */
     og__cuda_host *calls;           /* prepared host calls */
     og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
+    og_outside *outside;            /* the card's */
+    og_outside *outside_seen;       /* pinned, OG__OUTSIDE_PLACES of them */
+    og__cuda_watch *watches;
+    unsigned last_watch;
 } og__cuda;
 
 static inline og__cuda *og__cuda_of(const og_device *device)
@@ -68,6 +76,18 @@ bool og__cuda_by_definition(const og_op *op);
 og_status og__cuda_host_stage(og__cuda *cuda, og_error *error);
 og_status og__cuda_host_error(og__cuda *cuda, og_error *error);
 void og__cuda_host_free(og__cuda *cuda);
+
+/* outside.c: `fetch` queues a copy of the record to a place, `error` reads it once that has been
+ * waited for: the error of an index that nothing has. */
+og_status og__cuda_outside_new(og__cuda *cuda, og_error *error);
+void og__cuda_outside_free(og__cuda *cuda);
+og_status og__cuda_outside_fetch(og__cuda *cuda, int place, og_error *error);
+og_status og__cuda_outside_error(og__cuda *cuda, int place, og_error *error);
+/* A call whose kernel may meet an index outside -bound … bound - 1; it says so by the number. */
+og_status og__cuda_watch_new(const og_call *call, int64_t bound, og__cuda_watch **watch,
+                             og_error *error);
+unsigned og__cuda_watch_number(const og__cuda_watch *watch);
+void og__cuda_watch_free(og__cuda *cuda, og__cuda_watch *watch);
 
 /* move.c: a tensor made dense. new: of the types and strides of `from`,
  * which `run` reads wherever it lies then; `to` lies on the card. */

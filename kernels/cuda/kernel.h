@@ -131,6 +131,22 @@ typedef struct og_sim_kernel {
 #define OG_SHARED_DYNAMIC(type, name) type *const name = (type *)og_sim_card->shared(0, 0)
 #define OG_UNROLL
 
+/* Threads take turns, so that these are atomic. */
+OG_DEVICE unsigned int atomicCAS(unsigned int *at, unsigned int was, unsigned int becomes)
+{
+    unsigned int old = *at;
+    if (old == was)
+        *at = becomes;
+    return old;
+}
+OG_DEVICE unsigned long long atomicMax(unsigned long long *at, unsigned long long v)
+{
+    unsigned long long old = *at;
+    if (v > old)
+        *at = v;
+    return old;
+}
+
 #define threadIdx (og_sim_card->thread)
 #define blockIdx (og_sim_card->block)
 #define blockDim (og_sim_card->block_dim)

@@ -80,38 +80,66 @@ static bool loss_supports(const og_call *call)
     return rows_support(&call->x[0], &call->x[1]);
 }
 
+typedef struct loss {
+    og__cuda_rows *rows;
+    og__cuda_watch *watch;
+} loss;
+
+static void loss_release(og_call *call)
+{
+    loss *l = call->state;
+    if (l) {
+        og__cuda_watch_free(og__cuda_of(call->device), l->watch);
+        free(l->rows);
+    }
+    og__free_state(call);
+}
+
 static og_status loss_prepare(og_call *call, og_error *error)
 {
     const og_type *x = &call->x[0].type;
-    og__cuda_rows *r = NULL;
-    OG_TRY(og__cuda_rows_new(call, &og_cuda_image_softmax, "cross_entropy", x->dtype, x->dims[0],
-                             x->dims[1], 0, &r, error));
-    call->state = r;
-    return OG_OK;
+    og_status status = OG_OK;
+    loss *l = calloc(1, sizeof *l);
+    if (!l)
+        return og_fail_memory(error, sizeof *l, "a loss");
+    call->state = l;
+    OG_TRY_CLEANUP(og__cuda_watch_new(call, x->dims[1], &l->watch, error));
+    OG_TRY_CLEANUP(og__cuda_rows_new(call, &og_cuda_image_softmax, "cross_entropy", x->dtype,
+                                     x->dims[0], x->dims[1], 0, &l->rows, error));
+cleanup:
+    if (status != OG_OK)
+        loss_release(call);
+    return status;
 }
 
 static og_status loss_run(const og_call *call, og_error *error)
 {
-    const og__cuda_rows *r = call->state;
+    const loss *l = call->state;
+    const og__cuda *cuda = og__cuda_of(call->device);
+    const og__cuda_rows *r = l->rows;
     const og_tensor *x = &call->x[0], *labels = &call->x[1];
     bool wants_lse = og__has(call->ny, call->y, 1);
     const og_cross_entropy_arguments arguments = {.x = x->data,
                                                   .labels = labels->data,
                                                   .loss = call->y[0].data,
                                                   .lse_out = wants_lse ? call->y[1].data : NULL,
+                                                  .outside = cuda->outside,
+                                                  .call = og__cuda_watch_number(l->watch),
                                                   .rows = r->rows,
                                                   .n = r->n,
                                                   .warps = r->warps,
                                                   .narrow = labels->type.dtype == OG_INT32};
-    og_cuda_range ranges[4] = {og__cuda_range(x, false), og__cuda_range(labels, false),
-                               og__cuda_range(&call->y[0], true)};
+    og_cuda_range ranges[5] = {og__cuda_range(x, false),
+                               og__cuda_range(labels, false),
+                               og__cuda_range(&call->y[0], true),
+                               {cuda->outside, sizeof *cuda->outside, true}};
     if (wants_lse)
-        ranges[3] = og__cuda_range(&call->y[1], true);
+        ranges[4] = og__cuda_range(&call->y[1], true);
     if (r->rows == 0)
         return OG_OK;
     return og__cuda_launch(call, og__cuda_rows_function(r, (uintptr_t)x->data),
                            og__cuda_rows_blocks(r), r->threads, 0, &arguments, sizeof arguments,
-                           ranges, 3 + wants_lse, error);
+                           ranges, 4 + wants_lse, error);
 }
 
 /* ---- SoftmaxCrossEntropyGrad: dloss, x [rows, n], labels, lse, dlse → dx */
@@ -169,7 +197,7 @@ const og_kernel og_kernels_cuda_softmax[] = {
     SOFTMAX("ai.ongrad::FlattenedSoftmax"),
     SOFTMAX("ai.ongrad::FlattenedLogSoftmax"),
     {"ai.ongrad::SoftmaxCrossEntropy", "rows", 0, loss_supports, loss_prepare, loss_run,
-     og__free_state},
+     loss_release},
     {"ai.ongrad::SoftmaxCrossEntropyGrad", "rows", OG_KERNEL_INPLACE, grad_supports, grad_prepare,
      grad_run, og__free_state},
     {NULL},

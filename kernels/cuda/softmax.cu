@@ -6,6 +6,7 @@
  *     Softmax: exp(x - m) / s    LogSoftmax: x - m - ln s
  *     loss = ln s - (x[label] - m),  lse = m + ln s
  *     dx = (dloss + dlse) exp(x - lse), less dloss at the label */
+#include "kernels/cuda/index.h"
 #include "kernels/cuda/row.h"
 #include "kernels/cuda/softmax.h"
 
@@ -50,14 +51,6 @@
     }
 OG_ROW_TYPES(SOFTMAX)
 
-/* The label of a row, counted from 0; -1: it is no class. */
-OG_DEVICE int64_t og_label_of(og_cross_entropy_arguments p, int64_t row)
-{
-    int64_t label = p.narrow ? ((const int32_t *)p.labels)[row] : ((const int64_t *)p.labels)[row];
-    label = label < 0 ? label + p.n : label;
-    return label < 0 || label >= p.n ? -1 : label;
-}
-
 #define CROSS_ENTROPY(suffix, type, piece, vec, load, store)                                \
     OG_KERNEL(og_cross_entropy_##suffix, og_cross_entropy_arguments, p)                     \
     {                                                                                       \
@@ -69,7 +62,9 @@ OG_DEVICE int64_t og_label_of(og_cross_entropy_arguments p, int64_t row)
         const type *x = (const type *)p.x + r.row * p.n;                                    \
         ROW_MOMENTS(piece, vec, load)                                                       \
         if (r.lane == 0) {                                                                  \
-            const int64_t label = og_label_of(p, r.row);                                    \
+            const int64_t label = og_index_of(p.labels, r.row, p.n, p.narrow);              \
+            if (label < 0)                                                                  \
+                og_say_outside(p.outside, p.call, p.labels, r.row, p.narrow);               \
             const float picked = label < 0 ? og_float_of_bits(0x7fc00000) : load(x[label]); \
             ((type *)p.loss)[r.row] = store(logf(s) - (picked - m));                        \
             if (p.lse_out)                                                                  \
@@ -87,7 +82,7 @@ OG_ROW_TYPES(CROSS_ENTROPY)
             return;                                                              \
         const type *x = (const type *)p.x + r.row * p.n;                         \
         type *dx = (type *)p.dx + r.row * p.n;                                   \
-        const int64_t label = og_label_of(p, r.row);                             \
+        const int64_t label = og_index_of(p.labels, r.row, p.n, p.narrow);       \
         const float dloss = load(((const type *)p.dloss)[r.row]);                \
         const float g = (float)((double)dloss + (p.dlse ? p.dlse[r.row] : 0.0)); \
         const double lse = p.lse[r.row];                                         \

@@ -20,10 +20,8 @@ og_status og__run_step(const og_step *step, const atomic_bool *cancel, og_error 
     og_status (*run)(const og_call *, og_error *) =
         step->packs >= 0 ? step->kernel->pack : step->kernel->run;
     og_status status = run(&step->call, error);
-    if (status != OG_OK) {
-        char text[256];
-        og_error_prefix(error, "%s", og_node_text(text, step->call.node));
-    }
+    if (status != OG_OK)
+        og_node_prefix(error, step->call.node);
     return status;
 }
 

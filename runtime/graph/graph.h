@@ -257,6 +257,8 @@ static inline bool og_node_is_hoisted(const og_node *n)
 
 /* A node in a message: `Conv "layer1.0.conv1" (opset 17)`; "gradient of …" for derived nodes. */
 const char *og_node_text(char buffer[256], const og_node *n);
+/* Puts it in front of an error's text, where it is not there yet. */
+void og_node_prefix(og_error *error, const og_node *n);
 /* Sets g->error: the node, then the message. Always returns false, for `return og_node_fail(…)`. */
 bool og_node_fail(og_graph *g, const og_node *n, og_status status, const char *format, ...)
     OG_PRINTF(4, 5);

@@ -144,6 +144,14 @@ const char *og_node_text(char buffer[256], const og_node *n)
     return buffer;
 }
 
+void og_node_prefix(og_error *error, const og_node *n)
+{
+    char text[256];
+    og_node_text(text, n);
+    if (strncmp(og_error_text(error), text, strlen(text)) != 0)
+        og_error_prefix(error, "%s", text);
+}
+
 bool(og_node_fail)(og_graph *g, const og_node *n, og_status status, const char *format, ...)
 {
     char text[256];

@@ -124,8 +124,7 @@ static bool make_calls(og__planner *p)
         if (p->keep && s->kernel->pack && i >= plan->n_once)
             s->call.steady = steady_inputs(p, n);
         if (s->kernel->prepare && s->kernel->prepare(&s->call, p->error) != OG_OK) {
-            char text[256];
-            og_error_prefix(p->error, "%s", og_node_text(text, n));
+            og_node_prefix(p->error, n);
             return false;
         }
         s->prepared = true;

@@ -57,11 +57,18 @@ static void compare(const og_tensor *want, const og_tensor *got, closeness close
     }
 }
 
-/* Runs c by the device's kernel of that name: plainly, and recorded and replayed. Outputs must
- * agree with c's. shift: see on_card. Inputs with `known` set are constants when the call is
- * prepared. */
-__attribute__((unused)) static bool card_gives(og_device *d, kernel_call *c, const char *name,
-                                               int shift, unsigned known, closeness close)
+/* The error that is waiting for whoever waits next. */
+static void expect_error(og_device *d, const char *text)
+{
+    og_error error = {0};
+    CHECK(d->remote->finish(d, &error) == OG_INVALID_DATA);
+    CHECK_STR(og_error_text(&error), text);
+    og_error_clear(&error);
+}
+
+/* card_gives, below. refusal: the error that each run leaves behind; NULL: none. */
+static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shift, unsigned known,
+                        closeness close, const char *refusal)
 {
     og_error error = {0};
     kernel_node n;
@@ -101,6 +108,8 @@ __attribute__((unused)) static bool card_gives(og_device *d, kernel_call *c, con
         if (replayed)
             ok = ok && GOES(d->remote->recorded(d, &recording, &error)) &&
                  GOES(d->remote->replay(d, recording, &error));
+        if (refusal)
+            expect_error(d, refusal);
         for (int i = 0; ok && i < c->ny; i++) {
             og_tensor got = c->y[i];
             char *back = malloc(py[i].range.bytes + 1);
@@ -120,6 +129,15 @@ __attribute__((unused)) static bool card_gives(og_device *d, kernel_call *c, con
         d->free(d, py[i].memory, 0);
     d->free(d, workspace, call.workspace_bytes);
     return ok;
+}
+
+/* Runs c by the device's kernel of that name: plainly, and recorded and replayed. Outputs must
+ * agree with c's. shift: see on_card. Inputs with `known` set are constants when the call is
+ * prepared. */
+__attribute__((unused)) static bool card_gives(og_device *d, kernel_call *c, const char *name,
+                                               int shift, unsigned known, closeness close)
+{
+    return run_on_card(d, c, name, shift, known, close, NULL);
 }
 
 /* The same, with what the processor gives. */

@@ -96,6 +96,27 @@ def test_resumed_to_the_bit(options, tmp_path):
     assert trained_bytes(tmp_path / "trained.onnx") == trained
 
 
+@pytest.mark.parametrize("index,said", [(99, "99"), (-65, "-65"), (2 ** 40, "2147483647 or more")])
+@pytest.mark.parametrize("command", ["train", "predict"])
+def test_index_outside(command, index, said, tmp_path):
+    """A token that the table does not have ends the run with the processor's words, though the card finds it; of a number of
+    more than 32 bits the card knows no more."""
+    case = Case("char_gpt", tmp_path)
+    at = next(i for i, a in enumerate(case.data) if a.startswith("tokens="))
+    tokens = np.load(case.data[at].split("=")[1])
+    tokens[0, 3] = index
+    np.save(tmp_path / "tokens.npy", tokens)
+    case.data[at] = f"tokens={tmp_path / 'tokens.npy'}"
+    arguments = [*case.data, "--no_shuffle", "--steps", "6", "-o", str(tmp_path / "trained.onnx")] if command == "train" else \
+        [*case.data[at - 1:at + 1], "--batch_size", "2", "-o", str(tmp_path / "y.npy")]
+    for program, device, number in ((ONGRAD, "cpu", str(index)), (SIM, "cuda", said)):
+        done = subprocess.run([program, command, case.model, *arguments, "--device", device], capture_output=True, text=True,
+                              timeout=600)
+        assert done.returncode == 1
+        assert f'ongrad {command}: error: Gather "node_embedding" (opset 20): index {number} at position 3, expected -64 to 63' \
+            in done.stderr.splitlines()
+
+
 def test_same_bits_again(tmp_path, monkeypatch):
     """The card does its work in another order each time; what comes out is the same."""
     case = Case("conv_bn", tmp_path)

@@ -63,7 +63,8 @@ TEST(rows_at_indices)
     close_device(d);
 }
 
-/* No host sees it: the row is not a number, and has no gradient. */
+/* The row is not a number, and has no gradient; the first one is said once it has been waited for.
+ */
 TEST(an_index_outside)
 {
     og_device *d = open_device(2);
@@ -71,11 +72,15 @@ TEST(an_index_outside)
     kernel_call c = {.op = "Gather", .nx = 2, .ny = 1};
     c.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){3, 4}, &seed);
     c.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){3});
-    memcpy(c.x[1].data, (int64_t[]){3, 1, -4}, 3 * sizeof(int64_t));
+    memcpy(c.x[1].data, (int64_t[]){-7, 1, 3}, 3 * sizeof(int64_t));
     c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){3, 4});
     memset(c.y[0].data, 0xff, 3 * 4 * sizeof(float));
     memcpy((float *)c.y[0].data + 4, (float *)c.x[0].data + 4, 4 * sizeof(float));
-    card_gives(d, &c, "rows", 0, 0, to_the_bit);
+    run_on_card(d, &c, "rows", 0, 0, to_the_bit,
+                "Gather \"n\": index -7 at position 0, expected -3 to 2");
+    ((int64_t *)c.x[1].data)[0] = INT64_MAX;
+    run_on_card(d, &c, "rows", 0, 0, to_the_bit,
+                "Gather \"n\": index 2147483647 or more at position 0, expected -3 to 2");
 
     kernel_call g = {.op = "ai.ongrad::GatherGrad", .nx = 2, .ny = 1};
     g.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){3, 4}, &seed);
