@@ -8,7 +8,7 @@
 
 extern const og_cuda_image og_cuda_image_optimizer;
 
-enum { THREADS = 256, BLOCKS_A_PROCESSOR = 8, PIECE = 16, INPUTS = 9, OUTPUTS = 3 };
+enum { THREADS = 256, BLOCKS_A_PROCESSOR = 8, PIECE = 16, INPUTS = 9, OUTPUTS = 4 };
 
 typedef struct functions {
     og_cuda_function *wide, *single;
@@ -16,7 +16,8 @@ typedef struct functions {
 
 static bool supports(const og_call *call)
 {
-    if (call->ny != OUTPUTS)
+    og_dtype half = call->ny == OUTPUTS ? call->y[3].type.dtype : OG_FLOAT16;
+    if (call->ny < OUTPUTS - 1 || (half != OG_FLOAT16 && half != OG_BFLOAT16))
         return false;
     for (int i = 0; i < INPUTS; i++)
         if (i != 4 && call->x[i].type.dtype != OG_FLOAT)
@@ -42,11 +43,12 @@ cleanup:
     return status;
 }
 
-/* w, g, m, v, finite, factor, decay, rate, root → w, m, v */
+/* w, g, m, v, finite, factor, decay, rate, root → w, m, v, and w in half precision */
 static og_status run(const og_call *call, og_error *error)
 {
     const functions *f = call->state;
     const og_node *node = call->node;
+    const og_tensor *half = call->ny == OUTPUTS ? &call->y[3] : NULL;
     double beta1 = og_attr_float(node, "beta1", 0.9), beta2 = og_attr_float(node, "beta2", 0.999);
     const og_adam_arguments a = {.w = call->x[0].data,
                                  .g = call->x[1].data,
@@ -55,6 +57,8 @@ static og_status run(const og_call *call, og_error *error)
                                  .w1 = call->y[0].data,
                                  .m1 = call->y[1].data,
                                  .v1 = call->y[2].data,
+                                 .half = half ? half->data : NULL,
+                                 .bfloat = half && half->type.dtype == OG_BFLOAT16,
                                  .finite = call->x[4].data,
                                  .factor = call->x[5].data,
                                  .decay = call->x[6].data,
@@ -73,9 +77,9 @@ static og_status run(const og_call *call, og_error *error)
         ranges[i] = og__cuda_range(&call->x[i], false);
         addresses |= i < 4 ? (uintptr_t)call->x[i].data : 0;
     }
-    for (int i = 0; i < OUTPUTS; i++) {
+    for (int i = 0; i < call->ny; i++) {
         ranges[INPUTS + i] = og__cuda_range(&call->y[i], true);
-        addresses |= (uintptr_t)call->y[i].data;
+        addresses |= i < 3 ? (uintptr_t)call->y[i].data : 2 * (uintptr_t)call->y[i].data;
     }
     bool wide = addresses % PIECE == 0 && a.n % (PIECE / (int64_t)sizeof(float)) == 0;
     int64_t items = wide ? a.n / 4 : a.n, blocks = (items + THREADS - 1) / THREADS,
@@ -84,7 +88,7 @@ static og_status run(const og_call *call, og_error *error)
     if (items == 0)
         return OG_OK;
     return og__cuda_launch(call, wide ? f->wide : f->single, og__min(blocks, most), THREADS, 0, &a,
-                           sizeof a, ranges, INPUTS + OUTPUTS, error);
+                           sizeof a, ranges, INPUTS + call->ny, error);
 }
 
 const og_kernel og_kernels_cuda_optimizer[] = {

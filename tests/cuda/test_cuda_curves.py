@@ -59,6 +59,17 @@ def test_lower_precision(name, mode, tmp_path):
     assert not np.array_equal(losses, np.float32(expected))
 
 
+@pytest.mark.parametrize("mode", ["off", "fp16", "bf16"])
+@pytest.mark.parametrize("name", ["encoder", "char_gpt"])
+def test_nothing_runs_on_the_host(name, mode, tmp_path):
+    """A transformer's step, its update included, is the card's alone."""
+    profile = tmp_path / "profile.json"
+    train(Case(name, tmp_path), tmp_path, "--amp", mode, "--profile", str(profile), steps=1)
+    calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
+    assert any(c["op"] == "AdamStep" and c["kernel"] == "slab" for c in calls)
+    assert [c for c in calls if c["kernel"] == "host"] == []
+
+
 def test_accumulation(tmp_path):
     """Half the batch twice equals the batch once: recorded steps are replayed for both halves."""
     case = Case("encoder", tmp_path)
