@@ -24,6 +24,9 @@ typedef enum og__conv_op {
     OG__CONV_TRANSPOSE
 } og__conv_op;
 
+/* Which it is, by the name of the op; the rows of Conv's family. */
+og__conv_op og__conv_op_of(const og_call *call);
+
 /* The tensors of the convolution among those of the call; which of them is written depends on the
  * op. */
 typedef struct og__conv_tensors {

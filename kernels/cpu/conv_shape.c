@@ -2,6 +2,15 @@
  * to its data: its input is that convolution's output, its output that convolution's data. */
 #include "kernels/cpu/conv.h"
 
+og__conv_op og__conv_op_of(const og_call *call)
+{
+    const char *name = call->node->op->name;
+    return strstr(name, "GradData")      ? OG__CONV_GRAD_DATA
+           : strstr(name, "GradWeights") ? OG__CONV_GRAD_WEIGHTS
+           : strstr(name, "Transpose")   ? OG__CONV_TRANSPOSE
+                                         : OG__CONV;
+}
+
 og__conv_tensors og__conv_tensors_of(const og_call *call, og__conv_op op)
 {
     og__conv_tensors t = {0};

@@ -44,14 +44,6 @@ typedef struct plan {
     og_cuda_function *gather[UNITS], *sum_wide, *sum_single;
 } plan;
 
-static og__conv_op op_of(const og_call *call)
-{
-    const char *name = call->node->op->name;
-    return strcmp(name, "Conv") == 0           ? OG__CONV
-           : strcmp(name, "ConvGradData") == 0 ? OG__CONV_GRAD_DATA
-                                               : OG__CONV_GRAD_WEIGHTS;
-}
-
 static bool is_half(og_dtype dtype)
 {
     return dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
@@ -60,7 +52,7 @@ static bool is_half(og_dtype dtype)
 static bool supports(const og_call *call)
 {
     og__conv c;
-    og__conv_op op = op_of(call);
+    og__conv_op op = og__conv_op_of(call);
     if (!og__conv_of(call, op, &c) || (c.group == c.c && c.m == c.c && c.c > 1)) /* depthwise.c */
         return false;
     og__conv_tensors t = og__conv_tensors_of(call, op);
@@ -224,7 +216,7 @@ static og_status prepare(og_call *call, og_error *error)
         return og_fail_memory(error, sizeof *p, "a convolution");
     call->state = p;
     call->workspace_bytes = 0;
-    p->op = op_of(call);
+    p->op = og__conv_op_of(call);
     og__conv *c = &p->conv;
     og__conv_of(call, p->op, c);
     og__conv_tensors t = og__conv_tensors_of(call, p->op);

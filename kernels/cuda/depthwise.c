@@ -21,18 +21,10 @@ typedef struct plan {
     int parts;
 } plan;
 
-static og__conv_op op_of(const og_call *call)
-{
-    const char *name = call->node->op->name;
-    return strcmp(name, "Conv") == 0           ? OG__CONV
-           : strcmp(name, "ConvGradData") == 0 ? OG__CONV_GRAD_DATA
-                                               : OG__CONV_GRAD_WEIGHTS;
-}
-
 static bool supports(const og_call *call)
 {
     og__conv c;
-    og__conv_op op = op_of(call);
+    og__conv_op op = og__conv_op_of(call);
     if (!og__conv_of(call, op, &c) || c.group != c.c || c.m != c.c || c.c == 1)
         return false;
     og__conv_tensors t = og__conv_tensors_of(call, op);
@@ -56,7 +48,7 @@ static og_status prepare(og_call *call, og_error *error)
     if (!p)
         return og_fail_memory(error, sizeof *p, "a depthwise convolution");
     call->state = p;
-    p->op = op_of(call);
+    p->op = og__conv_op_of(call);
     og__conv_of(call, p->op, &p->conv);
     og__conv_tensors t = og__conv_tensors_of(call, p->op);
     og_dtype dtype = t.x->type.dtype;

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cuda/internal.h"
+#include "kernels/cuda/fusion.h"
 
 #define DRIVER(cuda, function, ...) ((cuda)->driver->function((cuda)->card, __VA_ARGS__))
 
@@ -272,6 +272,7 @@ static void cuda_destroy(og_device *device)
     og__cuda_host_free(cuda);
     og__cuda_modules_free(cuda);
     og__cuda_outside_free(cuda);
+    og__fusions_free(cuda);
     for (int i = 0; i < OG__BOUNCES; i++) {
         host_free(device, cuda->bounce[i].memory);
         if (cuda->bounce[i].free)

@@ -1,5 +1,5 @@
 /* Everything that the CUDA device asks of a card, as one table of functions. It is the only way to
- * a card: driver_cuda.c and driver_cublas.c fill the table where the toolkit is there when
+ * a card: driver_cuda.c and its neighbours fill the table where the toolkit is there when
  * building, driver_none.c where it is not, and tests link a card of their own (tests/cuda_sim/).
  *
  * A card has two streams, on which work is done in the order of queueing; between them only events
@@ -21,6 +21,7 @@ typedef struct og_cuda_function og_cuda_function; /* one of them */
 typedef struct og_cuda_event og_cuda_event;
 typedef struct og_cuda_graph og_cuda_graph; /* a recording, ready to be launched */
 typedef struct og_cuda_plan og_cuda_plan;   /* how a product is computed */
+typedef struct og_cuda_fused og_cuda_fused; /* how a fusion is computed */
 
 typedef enum og_cuda_stream { OG_CUDA_COMPUTE, OG_CUDA_COPY, OG_CUDA_STREAMS } og_cuda_stream;
 
@@ -137,6 +138,88 @@ typedef struct og_cuda_operands {
     size_t workspace_bytes;
 } og_cuda_operands;
 
+/* ---- fusions: operations on tensors that a library runs as one, which cuDNN calls an operation
+ * graph */
+
+/* Tensors of a fusion are counted from 1: 0 is none. */
+enum {
+    OG_CUDA_DIMS = 5,
+    OG_CUDA_TENSORS = 56,
+    OG_CUDA_OPERATIONS = 32,
+    OG_CUDA_OPERANDS = 5,
+    OG_CUDA_SPATIAL = 3
+};
+
+typedef enum og_cuda_place {
+    OG_CUDA_MEMORY,  /* the address comes with each run */
+    OG_CUDA_VIRTUAL, /* lies nowhere: one operation's result and others' operand */
+    OG_CUDA_CONSTANT /* one element, `value` */
+} og_cuda_place;
+
+typedef struct og_cuda_tensor {
+    og_dtype dtype;
+    int rank;
+    int64_t dims[OG_CUDA_DIMS], strides[OG_CUDA_DIMS]; /* in elements */
+    og_cuda_place place;
+    float value;
+} og_cuda_tensor;
+
+/* Operations, by what `in` and `out` of them are; an optional one may be 0. Images are
+ * [n, c, spatial …] with two or three spatial axes, weights [m, c / group, spatial …]. */
+typedef enum og_cuda_operation_kind {
+    OG_CUDA_CONV,              /* in x, w           out y */
+    OG_CUDA_CONV_GRAD_DATA,    /* in dy, w          out dx */
+    OG_CUDA_CONV_GRAD_WEIGHTS, /* in x, dy          out dw */
+    OG_CUDA_MATMUL,            /* in a, b           out c: of the last two axes */
+    OG_CUDA_POINTWISE,         /* in x, b, t        out y: b, t as `mode` needs; dims of 1 are as
+                                  long as y's */
+    OG_CUDA_REDUCTION,         /* in x              out y: over the axes where y has one element */
+    OG_CUDA_RESHAPE,           /* in x              out y: the same elements under y's strides */
+    OG_CUDA_NORM,              /* in x, scale, bias, epsilon   out y, mean, rstd: over all axes but
+                                  1, in training */
+    OG_CUDA_NORM_GRAD          /* in dy, x, scale, mean, rstd  out dx, dscale, dbias */
+} og_cuda_operation_kind;
+
+/* Of OG_CUDA_POINTWISE, then of OG_CUDA_REDUCTION. */
+typedef enum og_cuda_mode {
+    OG_CUDA_IDENTITY, /* y = x */
+    OG_CUDA_ADD,      /* x + b */
+    OG_CUDA_SUB,
+    OG_CUDA_MUL,
+    OG_CUDA_DIV,
+    OG_CUDA_MAX,
+    OG_CUDA_EXP,
+    OG_CUDA_LOG,
+    OG_CUDA_RELU_FORWARD,
+    OG_CUDA_INDEX,         /* the position along `axis`; x gives the shape alone */
+    OG_CUDA_GREATER_EQUAL, /* x ≥ b: a bool */
+    OG_CUDA_SELECT,        /* t ? x : b */
+    OG_CUDA_SUM,           /* reductions */
+    OG_CUDA_MAXIMUM,
+    OG_CUDA_MODES
+} og_cuda_mode;
+
+typedef struct og_cuda_operation {
+    og_cuda_operation_kind kind;
+    og_cuda_mode mode;
+    int axis;                                        /* OG_CUDA_INDEX */
+    int in[OG_CUDA_OPERANDS], out[OG_CUDA_OPERANDS]; /* tensors */
+    int64_t begins[OG_CUDA_SPATIAL], ends[OG_CUDA_SPATIAL], steps[OG_CUDA_SPATIAL],
+        dilations[OG_CUDA_SPATIAL]; /* of convolutions */
+} og_cuda_operation;
+
+/* All that is not set is 0, so that two may be compared as bytes. Arithmetic is in float32, but
+ * positions and bools; operands of convolutions and products as `arithmetic` says. Every tensor in
+ * memory is aligned to 16 bytes. */
+typedef struct og_cuda_fusion {
+    og_cuda_arithmetic arithmetic;
+    bool deterministic;
+    size_t workspace_limit;
+    int n_tensors, n_operations; /* tensor 0 is counted */
+    og_cuda_tensor tensors[OG_CUDA_TENSORS];
+    og_cuda_operation operations[OG_CUDA_OPERATIONS];
+} og_cuda_fusion;
+
 /* ---- the table */
 
 typedef struct og_cuda_driver {
@@ -191,7 +274,8 @@ typedef struct og_cuda_driver {
                           size_t shared, og_cuda_function **function, og_error *error);
 
     /* What is queued on the compute stream between begin and end is recorded instead: copy, set,
-     * launch, call and product_run; no other function that takes the card may be called in between.
+     * launch, call, product_run and fusion_run; no other function that takes the card may be called
+     * in between.
      */
     og_status (*capture_begin)(og_cuda_card *card, og_error *error);
     og_status (*capture_end)(og_cuda_card *card, og_cuda_graph **graph, og_error *error);
@@ -204,6 +288,15 @@ typedef struct og_cuda_driver {
     og_status (*product_run)(og_cuda_card *card, og_cuda_plan *plan,
                              const og_cuda_operands *operands, og_error *error);
     void (*product_free)(og_cuda_card *card, og_cuda_plan *plan);
+
+    /* Fusions; all NULL in builds without cuDNN. OG_UNSUPPORTED: the library is not there, or has
+     * no way to compute it. The description is copied. memory: an address for each tensor, NULL
+     * for those that have none; workspace as for products. */
+    og_status (*fusion_plan)(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
+                             size_t *workspace, og_error *error);
+    og_status (*fusion_run)(og_cuda_card *card, og_cuda_fused *plan, void *const *memory,
+                            void *workspace, size_t workspace_bytes, og_error *error);
+    void (*fusion_free)(og_cuda_card *card, og_cuda_fused *plan);
 } og_cuda_driver;
 
 /* The driver that this program is linked with. The definition stands alone in its object, so that a

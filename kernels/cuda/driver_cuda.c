@@ -96,6 +96,9 @@ static void close_card(og_cuda_card *card)
     }
     if (card->handle)
         card->cublas->cublasLtDestroy(card->handle);
+#ifdef OG_HAS_CUDNN
+    og__cudnn_close(card);
+#endif
     for (int s = 0; s < OG_CUDA_STREAMS; s++)
         if (card->streams[s])
             card->cuda->cuStreamDestroy(card->streams[s]);
@@ -395,6 +398,11 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .product_plan = og__cublas_plan,
         .product_run = og__cublas_run,
         .product_free = og__cublas_free,
+#ifdef OG_HAS_CUDNN
+        .fusion_plan = og__cudnn_plan,
+        .fusion_run = og__cudnn_run,
+        .fusion_free = og__cudnn_free,
+#endif
     };
     return &driver;
 }

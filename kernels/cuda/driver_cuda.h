@@ -1,5 +1,6 @@
-/* The parts of the real driver: driver_cuda.c on CUDA's driver interface, driver_nvrtc.c, and
- * driver_cublas.c, which only see each other here. Needs the toolkit's headers.
+/* The parts of the real driver: driver_cuda.c on CUDA's driver interface, driver_nvrtc.c,
+ * driver_cublas.c and, where cuDNN's headers are there (OG_HAS_CUDNN), driver_cudnn.c, which only
+ * see each other here. Needs the toolkit's headers.
  *
  * Libraries are opened when a device is first asked for (driver_library.c), so that a program built
  * with CUDA starts as fast as one without, and on machines that have none. */
@@ -8,6 +9,9 @@
 
 #include <cublasLt.h>
 #include <cuda.h>
+#ifdef OG_HAS_CUDNN
+#include <cudnn.h>
+#endif
 #include <nvrtc.h>
 
 #include "kernels/cuda/driver.h"
@@ -36,6 +40,11 @@
     X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute) \
     X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
     X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+#define OG__CUDNN_FUNCTIONS(X) \
+    X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetErrorString) \
+    X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) \
+    X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendFinalize) \
+    X(cudnnBackendExecute)
 /* clang-format on */
 
 typedef struct og__cuda_library {
@@ -47,13 +56,19 @@ typedef struct og__nvrtc_library {
 } og__nvrtc_library;
 typedef struct og__cublas_library {
     OG__CUBLAS_FUNCTIONS(X)
-#undef X
 } og__cublas_library;
+typedef struct og__cudnn_library {
+#ifdef OG_HAS_CUDNN
+    OG__CUDNN_FUNCTIONS(X)
+#endif
+#undef X
+} og__cudnn_library;
 
 /* Opened once for the program; NULL, with the reason in *why, where they are not there. */
 const og__cuda_library *og__open_cuda(const char **why);
 const og__nvrtc_library *og__open_nvrtc(const char **why);
 const og__cublas_library *og__open_cublas(const char **why);
+const og__cudnn_library *og__open_cudnn(const char **why);
 
 struct og_cuda_card {
     const og__cuda_library *cuda;
@@ -64,6 +79,9 @@ struct og_cuda_card {
     og_cuda_module *modules;
     const og__cublas_library *cublas; /* NULL before the first product */
     cublasLtHandle_t handle;
+#ifdef OG_HAS_CUDNN
+    cudnnHandle_t cudnn; /* NULL before the first fusion */
+#endif
 };
 
 /* OG_OK, or `call` and CUDA's text in *error. */
@@ -80,5 +98,20 @@ og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og
 og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *operands,
                          og_error *error);
 void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan);
+
+#ifdef OG_HAS_CUDNN
+/* driver_cudnn.c: members of the table; `close` before the card goes. */
+og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
+                         size_t *workspace, og_error *error);
+og_status og__cudnn_run(og_cuda_card *card, og_cuda_fused *plan, void *const *memory,
+                        void *workspace, size_t workspace_bytes, og_error *error);
+void og__cudnn_free(og_cuda_card *card, og_cuda_fused *plan);
+void og__cudnn_close(og_cuda_card *card);
+
+/* Without a card: plans for the device that a description in cuDNN's JSON names (needs a driver
+ * library, whose functions need not do anything). The plan is freed with card NULL. */
+og_status og__cudnn_plan_without(const char *device, const og_cuda_fusion *fusion,
+                                 og_cuda_fused **plan, size_t *workspace, og_error *error);
+#endif
 
 #endif

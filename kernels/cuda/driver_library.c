@@ -45,8 +45,12 @@ static void *open_library(const char *name)
 #define TAKE_cuda(name) TAKE(cuda, name)
 #define TAKE_nvrtc(name) TAKE(nvrtc, name)
 #define TAKE_cublas(name) TAKE(cublas, name)
+#define TAKE_cudnn(name) TAKE(cudnn, name)
 
 LIBRARY(cuda, OG__CUDA_FUNCTIONS, "libcuda.so.1", " (no NVIDIA driver is installed)")
 LIBRARY(nvrtc, OG__NVRTC_FUNCTIONS, "libnvrtc.so." OG_CUDA_MAJOR, " (a part of the CUDA toolkit)")
 LIBRARY(cublas, OG__CUBLAS_FUNCTIONS, "libcublasLt.so." OG_CUDA_MAJOR,
         " (a part of the CUDA toolkit)")
+#ifdef OG_HAS_CUDNN
+LIBRARY(cudnn, OG__CUDNN_FUNCTIONS, "libcudnn.so.9", " (NVIDIA's cuDNN)")
+#endif

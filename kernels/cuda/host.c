@@ -62,6 +62,7 @@ static const char *const by_definition[] = {
     "GroupNormalization",     "GlobalAveragePool",
     "GlobalMaxPool",          "ConvTranspose",
     "AttentionHeads",         "AttentionHeadsGrad",
+    "WideConv",               "WideConvGradData",
 };
 
 bool og__cuda_by_definition(const og_op *op)

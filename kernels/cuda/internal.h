@@ -41,6 +41,7 @@ typedef struct og__cuda {
     og__cuda_feed *feed;
     og__cuda_text *texts;           /* compiled so far */
     struct og__cuda_loaded *loaded; /* images loaded so far */
+    struct og__fusion *fusions;     /* fusion.c: planned so far */
     og__cuda_host *calls;           /* prepared host calls */
     og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
     og_outside *outside;            /* the card's */

@@ -86,6 +86,11 @@ void og_strides_channels_last(const og_type *type, int64_t *strides)
     }
 }
 
+size_t og_layout_misaligned(const og_layout *layout, og_dtype dtype)
+{
+    return (size_t)(layout->offset * og_dtype_bits(dtype) / 8) % OG_ALIGNMENT;
+}
+
 og_tensor og_tensor_dense(const og_type *type, void *data)
 {
     og_tensor t = {.type = *type, .data = data};

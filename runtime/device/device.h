@@ -13,14 +13,17 @@
 
 typedef struct og_device og_device;
 
+#define OG_ALIGNMENT 256      /* bytes: what memory of its own begins at a multiple of */
 enum { OG_MOST_STEADY = 32 }; /* inputs of a call that can be */
 
 /* A tensor as a kernel sees it. */
 typedef struct og_tensor {
     og_type type;                 /* dtype OG_UNDEFINED: an absent input or output */
     int64_t strides[OG_MAX_RANK]; /* in elements; 0 = broadcast; negative = reversed */
-    void *data; /* the element at index 0, strides' offset included; while planning NULL except
-                   for constants (host memory) */
+    size_t offset; /* bytes that `data` lies behind an address of 256, while planning too; views
+                      have one */
+    void *data;    /* the element at index 0, strides' offset included; while planning NULL except
+                      for constants (host memory) */
 } og_tensor;
 
 /* One kernel invocation. */
@@ -174,5 +177,7 @@ void og_strides_dense(const og_type *type, int64_t *strides);
  * dense [N, spatial …, C]. */
 bool og_tensor_is_channels_last(const og_tensor *t);
 void og_strides_channels_last(const og_type *type, int64_t *strides);
+/* og_tensor.offset of a value that lies so in its storage, which begins at an address of 256. */
+size_t og_layout_misaligned(const og_layout *layout, og_dtype dtype);
 
 #endif

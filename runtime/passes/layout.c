@@ -29,6 +29,7 @@ static og_tensor tensor_at(const og_value *v, const og_place *p)
         og_tensor_dense(&v->type, v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
     for (int i = 0; i < v->type.rank; i++)
         t.strides[i] = p->layout.strides[i];
+    t.offset = og_layout_misaligned(&p->layout, v->type.dtype);
     return t;
 }
 
@@ -74,6 +75,8 @@ static const og_kernel *choose(layout_pass *l, const og_node *n, const int *in, 
             continue;
         call.x[i] = tensor_at(v, &l->out->places[v->id]);
         set_strides(&v->type, forms[i], call.x[i].strides);
+        if (!lies(l, v->id, forms[i]))
+            call.x[i].offset = 0; /* it will be copied */
     }
     for (int i = 0; i < n->n_out; i++) {
         call.y[i] = og_tensor_dense(y[i], NULL);

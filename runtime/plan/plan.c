@@ -88,6 +88,7 @@ static og_tensor make_tensor(const og__planner *p, int value)
     og_tensor t = og_tensor_dense(&v->type, NULL);
     for (int i = 0; i < v->type.rank; i++)
         t.strides[i] = place->layout.strides[i];
+    t.offset = og_layout_misaligned(&place->layout, v->type.dtype);
     if (root->kind == OG_VALUE_CONST)
         t.data =
             (char *)(uintptr_t)root->data + place->layout.offset * og_dtype_bits(v->type.dtype) / 8;

@@ -16,8 +16,6 @@
 
 #include "runtime/passes/passes.h"
 
-#define OG_ALIGNMENT 256
-
 #define OG_KEPT INT32_MAX
 
 /* A piece of the activation region, or of a state: what several values (views, in-place results)

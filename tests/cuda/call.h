@@ -79,6 +79,7 @@ static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shif
     for (int i = 0; i < c->nx; i++) {
         x[i] = c->x[i];
         x[i].data = known >> i & 1 ? c->x[i].data : NULL;
+        x[i].offset = (size_t)shift * og__size(x[i].type.dtype);
     }
     memcpy(y, c->y, sizeof y);
     for (int i = 0; i < c->ny; i++)

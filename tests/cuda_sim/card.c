@@ -162,7 +162,7 @@ static void name_item(sim_item *item, uint64_t number)
 {
     static const char *const streams[OG_CUDA_STREAMS] = {"compute", "copy"};
     static const char *const kinds[] = {"a copy",    "a fill",   "a kernel", "a host call",
-                                        "a product", "an event", "a wait"};
+                                        "a product", "a fusion", "an event", "a wait"};
     const char *stream = streams[item->stream];
     if (item->kind == SIM_LAUNCH)
         snprintf(item->what, sizeof item->what, "kernel %s (%s stream, item %llu)",
@@ -287,6 +287,9 @@ static void run_item(og_cuda_card *card, sim_item *item)
         break;
     case SIM_PRODUCT:
         run_product(item);
+        break;
+    case SIM_FUSION:
+        wrong = sim_fusion_run(item->fused, &item->bindings) ? NULL : "out of memory";
         break;
     case SIM_RECORD:
         item->event->done = item->generation;

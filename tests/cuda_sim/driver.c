@@ -11,6 +11,7 @@ extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
 
 static uint64_t memory_of_cards = 8000000000u, seed;
 static int sm_of_cards = 90;
+static og_sim_planner *planner;
 
 void og_sim_set_memory(uint64_t bytes)
 {
@@ -20,6 +21,11 @@ void og_sim_set_memory(uint64_t bytes)
 void og_sim_set_sm(int sm)
 {
     sm_of_cards = sm;
+}
+
+void og_sim_set_planner(og_sim_planner *function)
+{
+    planner = function;
 }
 
 void og_sim_set_seed(uint64_t value)
@@ -450,6 +456,59 @@ static void product_free(og_cuda_card *card, og_cuda_plan *plan)
     free(plan);
 }
 
+/* ---- fusions */
+
+static og_status fusion_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
+                             size_t *workspace, og_error *error)
+{
+    ENTER();
+    const char *wrong = sim_fusion_wrong(fusion),
+               *refused = wrong ? NULL : sim_fusion_refused(fusion);
+    if (wrong) {
+        sim_fault(card, "a fusion of %d operations: %s", fusion->n_operations, wrong);
+        return sim_check(card, error);
+    }
+    if (refused)
+        return og_fail(error, OG_UNSUPPORTED, "simulated card: no engine for %s", refused);
+    *workspace = sim_fusion_workspace(fusion);
+    if (planner)
+        OG_TRY(planner(fusion, workspace, error));
+    *plan = calloc(1, sizeof **plan);
+    if (!*plan)
+        return og_fail_memory(error, sizeof **plan, "a fusion");
+    **plan = (og_cuda_fused){*fusion, *workspace};
+    return OG_OK;
+}
+
+static og_status fusion_run(og_cuda_card *card, og_cuda_fused *plan, void *const *memory,
+                            void *workspace, size_t workspace_bytes, og_error *error)
+{
+    og_cuda_range ranges[OG_CUDA_TENSORS];
+    OG_TRY(sim_check(card, error));
+    sim_item item = {.kind = SIM_FUSION,
+                     .stream = OG_CUDA_COMPUTE,
+                     .ranges = ranges,
+                     .fused = plan,
+                     .bindings = {.workspace = workspace, .workspace_bytes = workspace_bytes}};
+    memcpy(item.bindings.memory, memory, sizeof item.bindings.memory);
+    const char *wrong = sim_bindings_wrong(plan, &item.bindings);
+    if (wrong) {
+        sim_fault(card, "a fusion of %d operations: %s", plan->fusion.n_operations, wrong);
+        return sim_check(card, error);
+    }
+    item.n_ranges = sim_fusion_ranges(plan, &item.bindings, ranges);
+    return sim_enqueue(card, &item, error);
+}
+
+/* Not before what is queued has used it. */
+static void fusion_free(og_cuda_card *card, og_cuda_fused *plan)
+{
+    og_error ignored = {0};
+    (void)sim_work(card, NULL, 0, &ignored);
+    og_error_clear(&ignored);
+    free(plan);
+}
+
 const og_cuda_driver *og_cuda_driver_get(void)
 {
     static const og_cuda_driver driver = {
@@ -482,6 +541,9 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .product_plan = product_plan,
         .product_run = product_run,
         .product_free = product_free,
+        .fusion_plan = fusion_plan,
+        .fusion_run = fusion_run,
+        .fusion_free = fusion_free,
     };
     return &driver;
 }

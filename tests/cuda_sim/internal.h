@@ -56,8 +56,29 @@ const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands 
 int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_cuda_range *ranges);
 /* alpha or beta. Those of the host are read when a product is queued, as a card does. */
 double sim_product_scalar(const og_cuda_product *p, const void *at);
+double sim_tf32(double v); /* to 10 bits of mantissa */
 void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o, double alpha,
                      double beta);
+
+/* ---- fusion.c, fusion_run.c */
+
+struct og_cuda_fused {
+    og_cuda_fusion fusion;
+    size_t workspace;
+};
+typedef struct sim_bindings {
+    void *memory[OG_CUDA_TENSORS], *workspace;
+    size_t workspace_bytes;
+} sim_bindings;
+/* NULL, or what no version of cuDNN would take; NULL, or why it has no engine. */
+const char *sim_fusion_wrong(const og_cuda_fusion *f);
+const char *sim_fusion_refused(const og_cuda_fusion *f);
+size_t sim_fusion_workspace(const og_cuda_fusion *f);
+const char *sim_bindings_wrong(const og_cuda_fused *plan, const sim_bindings *b);
+/* What a run touches, at most OG_CUDA_TENSORS ranges; their count. */
+int sim_fusion_ranges(const og_cuda_fused *plan, const sim_bindings *b, og_cuda_range *ranges);
+/* false: the system has no more memory. */
+bool sim_fusion_run(const og_cuda_fused *plan, const sim_bindings *b);
 
 /* ---- card.c: queues, and the check that everything is ordered */
 
@@ -67,6 +88,7 @@ typedef enum sim_kind {
     SIM_LAUNCH,
     SIM_CALL,
     SIM_PRODUCT,
+    SIM_FUSION,
     SIM_RECORD,
     SIM_FOLLOW
 } sim_kind;
@@ -109,7 +131,9 @@ typedef struct sim_item {
     void *user;
     og_cuda_plan plan; /* SIM_PRODUCT */
     og_cuda_operands operands;
-    double alpha, beta;   /* those of the host */
+    double alpha, beta;         /* those of the host */
+    const og_cuda_fused *fused; /* SIM_FUSION */
+    sim_bindings bindings;
     og_cuda_event *event; /* SIM_RECORD, SIM_FOLLOW */
     uint64_t generation;
 } sim_item;

@@ -127,8 +127,8 @@ int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_c
 
 /* ---- arithmetic */
 
-/* To 10 bits of mantissa, to nearest, ties away from zero. */
-static double to_tf32(double v)
+/* To nearest, ties away from zero. */
+double sim_tf32(double v)
 {
     if (!isfinite(v))
         return v;
@@ -157,7 +157,7 @@ static double *gather(const og_cuda_product *p, const void *data, og_dtype dtype
             for (int64_t i = 0; i < rows; i++)
                 to[i] = og__load_double(data, dtype, offset + j * across + i * down);
         for (int64_t i = 0; rounds && i < rows; i++)
-            to[i] = to_tf32(to[i]);
+            to[i] = sim_tf32(to[i]);
     }
     return x;
 }

@@ -2,7 +2,7 @@
 #   ops/<stem>.c                 const og_op og_ops_<stem>[]
 #   kernels/<device>/<stem>.c    const og_kernel og_kernels_<device>_<stem>[]
 #   models/<stem>.c              const og_builtin og_models_<stem>[]
-# Of a device's tables, those of …_onednn, …_bfloat and …_depthwise are asked first and that of `host` last.
+# Of a device's tables, those of …_onednn, …_cudnn, …_bfloat and …_depthwise are asked first and that of `host` last.
 function(ongrad_registry sources output)
     set(op_externs "")
     set(op_rows "")
@@ -19,7 +19,7 @@ function(ongrad_registry sources output)
             file(STRINGS ${source} table REGEX "^const og_kernel og_kernels_${device}_${stem}\\[\\]")
             if(table)
                 set(rank middle)
-                if(stem MATCHES "onednn|_bfloat$|_depthwise$")
+                if(stem MATCHES "onednn|_cudnn$|_bfloat$|_depthwise$")
                     set(rank first)
                 elseif(stem STREQUAL "host")
                     set(rank last)
