@@ -11,12 +11,12 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/matmul.h"
-#include "kernels/cuda/internal.h"
+#include "kernels/cuda/product_plan.h"
 #include "runtime/base/checked.h"
 
 enum {
     MOST_RUNS = 4, /* more are avoided by copies */
-    VECTOR = 16,   /* what wide accesses need of addresses; no product asks for more */
+    VECTOR = 16,   /* what a bias's address must be a multiple of */
     ALIGNMENT = 256
 };
 
@@ -34,9 +34,8 @@ typedef struct plan {
     int64_t runs; /* over the other axes, which `outer` walks */
     og__space outer;
     operand operands[OPERANDS];
-    /* for addresses that are multiples of VECTOR, and for any */
-    og_cuda_plan *aligned, *any;
-    size_t workspace_at, workspace;
+    og__cuda_product product;
+    size_t workspace_at;
 } plan;
 
 /* ---- what is added */
@@ -107,14 +106,10 @@ static og_cuda_epilogue code_of(const epilogue *e)
 
 /* ---- supports */
 
-static bool arithmetic_of(const og_call *call, og_cuda_arithmetic *arithmetic)
+static bool types_go(const og_call *call)
 {
     og_dtype in = call->x[0].type.dtype, out = call->y[0].type.dtype;
     bool half = in == OG_FLOAT16 || in == OG_BFLOAT16;
-    *arithmetic = half                               ? OG_CUDA_HALF
-                  : in == OG_DOUBLE                  ? OG_CUDA_DOUBLE
-                  : call->device->options.allow_tf32 ? OG_CUDA_TF32
-                                                     : OG_CUDA_FLOAT;
     return call->x[1].type.dtype == in && (half || in == OG_FLOAT || in == OG_DOUBLE) &&
            (out == in || (half && out == OG_FLOAT));
 }
@@ -122,9 +117,8 @@ static bool arithmetic_of(const og_call *call, og_cuda_arithmetic *arithmetic)
 static bool supports(const og_call *call)
 {
     og__matmul s;
-    og_cuda_arithmetic arithmetic;
     epilogue e;
-    return og_own_inputs(call->node) == 2 && call->ny == 1 && arithmetic_of(call, &arithmetic) &&
+    return og_own_inputs(call->node) == 2 && call->ny == 1 && types_go(call) &&
            og__matmul_shape(call, &s) && og__elements(&call->y[0]) > 0 && s.k > 0 &&
            epilogue_of(call, &e);
 }
@@ -232,26 +226,14 @@ static og_status book(og_call *call, plan *p, int which, int input, bool copied,
 static og_cuda_product describe(const og_call *call, const plan *p, const epilogue *e)
 {
     const og__matmul *s = &p->shape;
-    og_dtype in = call->x[0].type.dtype, out = call->y[0].type.dtype;
-    og_cuda_product d = {.m = s->n,
-                         .n = s->m,
-                         .k = s->k,
-                         .batch = p->axis < 0 ? 1 : s->batch.dims[p->axis],
-                         .a = in,
-                         .b = in,
-                         .c = out,
-                         .d = out,
-                         .ldc = s->n,
-                         .ldd = s->n,
-                         .reads_c = e->addend >= 0,
-                         .epilogue = code_of(e),
-                         .bias = out,
-                         .deterministic = call->device->options.deterministic,
-                         .workspace_limit = og__cuda_of(call->device)->properties.sm >= 90
-                                                ? (size_t)32 << 20
-                                                : (size_t)4 << 20,
-                         .alignment = VECTOR};
-    arithmetic_of(call, &d.arithmetic);
+    og_cuda_product d =
+        og__cuda_product_of(call->device, call->x[0].type.dtype, call->y[0].type.dtype);
+    d.m = d.ldc = d.ldd = s->n;
+    d.n = s->m;
+    d.k = s->k;
+    d.batch = p->axis < 0 ? 1 : s->batch.dims[p->axis];
+    d.reads_c = e->addend >= 0;
+    d.epilogue = code_of(e);
     reads(s->k, s->n, s->b_row, s->b_column, &d.transpose_a, &d.lda);
     reads(s->m, s->k, s->a_row, s->a_column, &d.transpose_b, &d.ldb);
     if (p->axis >= 0) {
@@ -265,20 +247,17 @@ static og_cuda_product describe(const og_call *call, const plan *p, const epilog
 static void release(og_call *call)
 {
     plan *p = call->state;
-    og__cuda *cuda = og__cuda_of(call->device);
     if (!p)
         return;
     for (int i = 0; i < OPERANDS; i++)
         og__cuda_copier_free(p->operands[i].copier);
-    cuda->driver->product_free(cuda->card, p->aligned);
-    cuda->driver->product_free(cuda->card, p->any);
+    og__cuda_product_free(call->device, &p->product);
     free(p);
     call->state = NULL;
 }
 
 static og_status prepare(og_call *call, og_error *error)
 {
-    og__cuda *cuda = og__cuda_of(call->device);
     plan *p = calloc(1, sizeof *p);
     if (!p)
         return og_fail_memory(error, sizeof *p, "a matrix product");
@@ -300,13 +279,9 @@ static og_status prepare(og_call *call, og_error *error)
     OG_TRY_CLEANUP(
         book(call, p, BIAS, e.bias, e.bias >= 0 && !og_tensor_is_dense(&call->x[e.bias]), error));
     og_cuda_product d = describe(call, p, &e);
-    size_t aligned, any;
-    OG_TRY_CLEANUP(cuda->driver->product_plan(cuda->card, &d, &p->aligned, &aligned, error));
-    d.alignment = og__size(d.a) < og__size(d.d) ? og__size(d.a) : og__size(d.d);
-    OG_TRY_CLEANUP(cuda->driver->product_plan(cuda->card, &d, &p->any, &any, error));
-    p->workspace = aligned > any ? aligned : any;
+    OG_TRY_CLEANUP(og__cuda_product_new(call->device, &d, &p->product, error));
     p->workspace_at = call->workspace_bytes;
-    call->workspace_bytes += p->workspace;
+    call->workspace_bytes += p->product.workspace;
 cleanup:
     if (status != OG_OK)
         release(call);
@@ -337,7 +312,6 @@ static og_status fetch(const og_call *call, const plan *p, int which, const char
 static og_status run(const og_call *call, og_error *error)
 {
     const plan *p = call->state;
-    const og__cuda *cuda = og__cuda_of(call->device);
     const char *at[OPERANDS];
     int64_t in = (int64_t)og__size(call->x[0].type.dtype),
             out = (int64_t)og__size(call->y[0].type.dtype);
@@ -358,11 +332,8 @@ static og_status run(const og_call *call, og_error *error)
                                            .alpha = wide ? (const void *)&one_wide : &one,
                                            .beta = wide ? (const void *)&beta_wide : &beta,
                                            .workspace = (char *)call->workspace + p->workspace_at,
-                                           .workspace_bytes = p->workspace};
-        uintptr_t all = (uintptr_t)operands.a | (uintptr_t)operands.b | (uintptr_t)operands.c |
-                        (uintptr_t)operands.d;
-        OG_TRY(cuda->driver->product_run(cuda->card, all % VECTOR == 0 ? p->aligned : p->any,
-                                         &operands, error));
+                                           .workspace_bytes = p->product.workspace};
+        OG_TRY(og__cuda_product_run(call->device, &p->product, &operands, error));
         og__next(&p->outer, p->outer.rank, &c);
     }
     return OG_OK;
