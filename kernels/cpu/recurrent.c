@@ -17,12 +17,8 @@
 enum { MOST_ROWS = 48 }; /* sequences of a task: what a step touches stays in the cache */
 
 typedef struct plan {
-    og__unit unit;
-    og_dtype dtype;            /* of states and sums, and all that is not half */
-    og_dtype half;             /* of x and the weights; OG_UNDEFINED: as the others */
-    bool dots;                 /* half is multiplied as it is */
-    int64_t T, B, I, H, gates; /* I: 0 going back */
-    bool reverse;
+    og__recurrence of;
+    bool dots;           /* half is multiplied as it is */
     int64_t rows, tasks; /* sequences of a task */
     int threads;
     og__gemm product, input; /* of one task and step: with R, and with W; m is set as it runs */
@@ -50,75 +46,60 @@ static size_t aligned(int64_t elements, size_t size)
 static size_t packed_bytes(const plan *p, const og__gemm *product)
 {
     return p->dots ? og__gemm_bfloat_bytes(product->n, product->k)
-                   : og__gemm_packed_bytes(p->dtype, product->n, product->k);
+                   : og__gemm_packed_bytes(p->of.dtype, product->n, product->k);
 }
 
 static size_t gemm_bytes(const plan *p, const og__gemm *product)
 {
     return p->dots ? og__gemm_bfloat_rows_bytes(product)
-                   : aligned(1, og__gemm_rows_bytes(p->dtype));
+                   : aligned(1, og__gemm_rows_bytes(p->of.dtype));
 }
 
 static void plan_workspace(plan *p, og_call *call, bool back)
 {
-    int64_t GH = p->gates * p->H, widest = og__max(p->H, p->I);
+    int64_t GH = p->of.gates * p->of.H, widest = og__max(p->of.H, p->of.I);
     p->product_bytes = packed_bytes(p, &p->product);
     p->input_bytes = back ? 0 : packed_bytes(p, &p->input);
-    p->shared_bytes = aligned(4 * p->H, p->size); /* biases; going back, a row of zeros */
-    p->wide_bytes = p->half && !p->dots ? aligned(GH * widest, p->size) : 0;
+    p->shared_bytes = aligned(4 * p->of.H, p->size); /* biases; going back, a row of zeros */
+    p->wide_bytes = p->of.half && !p->dots ? aligned(GH * widest, p->size) : 0;
     p->rows_bytes = gemm_bytes(p, &p->product);
     if (!back && gemm_bytes(p, &p->input) > p->rows_bytes)
         p->rows_bytes = gemm_bytes(p, &p->input);
-    p->thread_bytes = 2 * aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->H, p->size) +
-                      aligned(4 * p->H, p->size) +
-                      (p->half ? aligned(p->rows * widest, p->size) : 0) + p->rows_bytes;
+    p->thread_bytes = 2 * aligned(p->rows * GH, p->size) + 2 * aligned(p->rows * p->of.H, p->size) +
+                      aligned(4 * p->of.H, p->size) +
+                      (p->of.half ? aligned(p->rows * widest, p->size) : 0) + p->rows_bytes;
     call->workspace_bytes = p->product_bytes + p->input_bytes + p->shared_bytes + p->wide_bytes +
                             (size_t)p->threads * p->thread_bytes;
 }
 
 /* back: with R itself; else with Rᵀ, and with the transpose of W, input 1. */
-static og_status plan_new(og_call *call, og_error *error, const og_tensor *r, bool back)
+static og_status plan_new(og_call *call, og_error *error, bool back)
 {
     plan *p = calloc(1, sizeof *p);
     if (!p)
         return og_fail_memory(error, sizeof *p, "a recurrence");
-    const char *name = call->node->op->name;
-    bool wide = strncmp(name, "Wide", 4) == 0;
-    name += wide ? 4 : 0;
-    bool relu = strcmp(og_attr_string(call->node, "activation", "Tanh"), "Relu") == 0;
-    p->unit = *name == 'L'   ? OG__UNIT_LSTM
-              : *name == 'G' ? OG__UNIT_GRU
-              : relu         ? OG__UNIT_RELU
-                             : OG__UNIT_TANH;
-    const og_tensor *steps = &call->x[back]; /* [T, B, …] */
-    p->dtype = wide ? OG_FLOAT : r->type.dtype;
-    p->half = wide ? r->type.dtype : OG_UNDEFINED;
-    p->dots = p->half == OG_BFLOAT16 && og__has_bfloat16();
-    p->size = og__size(p->dtype);
-    p->T = steps->type.dims[0];
-    p->B = steps->type.dims[1];
-    p->I = back ? 0 : steps->type.dims[2];
-    p->H = r->type.dims[1];
-    p->gates = r->type.dims[0] / p->H;
-    p->reverse = og_attr_int(call->node, "reverse", 0) != 0;
-    int64_t GH = p->gates * p->H;
-    p->threads =
-        (int)og__max(1, og__min(p->B, og__product_threads(call, p->T * p->B * GH * (p->H + p->I))));
-    p->rows = og__max(1, og__min(MOST_ROWS, (p->B + p->threads - 1) / p->threads));
-    p->tasks = (p->B + p->rows - 1) / p->rows;
-    p->product = (og__gemm){.dtype = p->dots ? p->half : p->dtype,
-                            .result = p->dtype,
+    p->of = og__recurrence_of(call, back);
+    p->dots = p->of.half == OG_BFLOAT16 && og__has_bfloat16();
+    p->size = og__size(p->of.dtype);
+    int64_t GH = p->of.gates * p->of.H;
+    p->threads = (int)og__max(
+        1,
+        og__min(p->of.B, og__product_threads(call, p->of.T * p->of.B * GH * (p->of.H + p->of.I))));
+    p->rows = og__max(1, og__min(MOST_ROWS, (p->of.B + p->threads - 1) / p->threads));
+    p->tasks = (p->of.B + p->rows - 1) / p->rows;
+    p->product = (og__gemm){.dtype = p->dots ? p->of.half : p->of.dtype,
+                            .result = p->of.dtype,
                             .m = p->rows,
-                            .n = back ? p->H : GH,
-                            .k = back ? GH : p->H,
-                            .a_row = back ? GH : p->H,
+                            .n = back ? p->of.H : GH,
+                            .k = back ? GH : p->of.H,
+                            .a_row = back ? GH : p->of.H,
                             .a_column = 1,
-                            .b_row = back ? p->H : 1,
-                            .b_column = back ? 1 : p->H,
-                            .c_row = back ? p->H : GH,
-                            .add = back || p->unit != OG__UNIT_GRU};
+                            .b_row = back ? p->of.H : 1,
+                            .b_column = back ? 1 : p->of.H,
+                            .c_row = back ? p->of.H : GH,
+                            .add = back || p->of.unit != OG__UNIT_GRU};
     p->input = p->product;
-    p->input.k = p->input.a_row = p->input.b_column = p->I;
+    p->input.k = p->input.a_row = p->input.b_column = p->of.I;
     p->input.add = false;
     plan_workspace(p, call, back);
     call->state = p;
@@ -135,11 +116,11 @@ static scratch scratch_of(const plan *p, const og_call *call, int thread)
     scratch s;
     s.product =
         shared_part(p, call) + p->shared_bytes + p->wide_bytes + (size_t)thread * p->thread_bytes;
-    s.input = s.product + aligned(p->rows * p->gates * p->H, p->size);
-    s.h = s.input + aligned(p->rows * p->gates * p->H, p->size);
-    s.c = s.h + aligned(p->rows * p->H, p->size);
-    s.gates = s.c + aligned(p->rows * p->H, p->size);
-    s.operand = s.gates + aligned(4 * p->H, p->size);
+    s.input = s.product + aligned(p->rows * p->of.gates * p->of.H, p->size);
+    s.h = s.input + aligned(p->rows * p->of.gates * p->of.H, p->size);
+    s.c = s.h + aligned(p->rows * p->of.H, p->size);
+    s.gates = s.c + aligned(p->rows * p->of.H, p->size);
+    s.operand = s.gates + aligned(4 * p->of.H, p->size);
     s.rows = s.product + p->thread_bytes - p->rows_bytes;
     return s;
 }
@@ -152,19 +133,19 @@ static void *packed_input(const plan *p, const og_call *call)
 /* n halves as floats, and back */
 static void widen(const plan *p, void *to, const void *from, int64_t n)
 {
-    og__tile_ops_best()->load[OG__DOMAIN_FLOAT][p->half](to, from, 1, n);
+    og__tile_ops_best()->load[OG__DOMAIN_FLOAT][p->of.half](to, from, 1, n);
 }
 
 static void narrow(const plan *p, void *to, const void *from, int64_t n)
 {
-    og__tile_ops_best()->store[OG__DOMAIN_FLOAT][p->half](to, from, n);
+    og__tile_ops_best()->store[OG__DOMAIN_FLOAT][p->of.half](to, from, n);
 }
 
 static void pack(const og_call *call, const og__gemm *product, const void *weights, void *packed)
 {
     const plan *p = call->state;
     int64_t groups = og__gemm_packed_groups(product->n);
-    if (p->half && !p->dots) {
+    if (p->of.half && !p->dots) {
         char *wide = shared_part(p, call) + p->shared_bytes;
         widen(p, wide, weights, product->n * product->k);
         weights = wide;
@@ -197,7 +178,7 @@ static char *row_of(const plan *p, int n, const og_tensor *t, int which, int64_t
 /* Row `row` of [rows…, n] in the type of x and the weights. */
 static char *steps_of(const plan *p, const og_tensor *t, int64_t row, int64_t columns)
 {
-    size_t size = p->half ? og__size(p->half) : p->size;
+    size_t size = p->of.half ? og__size(p->of.half) : p->size;
     return (char *)t->data + (size_t)(row * columns) * size;
 }
 
@@ -215,59 +196,41 @@ static og_status lens_of(const plan *p, const og_call *call, int which, const in
                          og_error *error)
 {
     *lens = og__has(call->nx, call->x, which) ? call->x[which].data : NULL;
-    for (int64_t k = 0; *lens && k < p->B; k++)
-        if ((*lens)[k] < 0 || (*lens)[k] > p->T)
+    for (int64_t k = 0; *lens && k < p->of.B; k++)
+        if ((*lens)[k] < 0 || (*lens)[k] > p->of.T)
             return og__call_fail(call, error, OG_INVALID_DATA,
                                  "sequence_lens [%lld] is %d, expected 0 to %lld (steps)",
-                                 (long long)k, (int)(*lens)[k], (long long)p->T);
+                                 (long long)k, (int)(*lens)[k], (long long)p->of.T);
     return OG_OK;
-}
-
-static int64_t time_of(const plan *p, int64_t step)
-{
-    return p->reverse ? p->T - 1 - step : step;
 }
 
 /* ---- forward */
 
-/* Inputs and outputs as ops/recurrence.c lists them. */
-enum { X, W, R, BIAS, LENS, H0, C0 };
-
 static bool supports(const og_call *call)
 {
     bool wide = strncmp(call->node->op->name, "Wide", 4) == 0;
-    return (wide || og__supports_float(call)) && call->x[X].type.dims[2] > 0 &&
-           (!og__has(call->nx, call->x, LENS) || call->x[LENS].type.dtype == OG_INT32);
+    return (wide || og__supports_float(call)) && call->x[OG__WALK_X].type.dims[2] > 0 &&
+           (!og__has(call->nx, call->x, OG__WALK_LENS) ||
+            call->x[OG__WALK_LENS].type.dtype == OG_INT32);
 }
 
 static og_status prepare(og_call *call, og_error *error)
 {
-    return plan_new(call, error, &call->x[R], false);
+    return plan_new(call, error, false);
 }
 
 /* By gate: the bias of x Wᵀ and that of h Rᵀ added, but for GRU's n, where the second follows. */
-#define BIASES(T)                                                                      \
-    static void biases_##T(const plan *p, const T *b, T *to)                           \
-    {                                                                                  \
-        int64_t GH = p->gates * p->H, apart = p->unit == OG__UNIT_GRU ? 2 * p->H : GH; \
-        for (int64_t j = 0; j < GH; j++)                                               \
-            to[j] = j < apart ? b[j] + b[GH + j] : b[j];                               \
-        for (int64_t j = apart; j < GH; j++)                                           \
-            to[j + p->H] = b[GH + j];                                                  \
+#define BIASES(T)                                                                                  \
+    static void biases_##T(const plan *p, const T *b, T *to)                                       \
+    {                                                                                              \
+        int64_t GH = p->of.gates * p->of.H, apart = p->of.unit == OG__UNIT_GRU ? 2 * p->of.H : GH; \
+        for (int64_t j = 0; j < GH; j++)                                                           \
+            to[j] = j < apart ? b[j] + b[GH + j] : b[j];                                           \
+        for (int64_t j = apart; j < GH; j++)                                                       \
+            to[j + p->of.H] = b[GH + j];                                                           \
     }
 BIASES(float)
 BIASES(double)
-
-/* Where the outputs are that gates and cells go to; -1: the op has none. */
-static int gates_output(const plan *p)
-{
-    return p->unit == OG__UNIT_LSTM ? 3 : p->unit == OG__UNIT_GRU ? 2 : -1;
-}
-
-static int cells_output(const plan *p)
-{
-    return p->unit == OG__UNIT_LSTM ? 4 : -1;
-}
 
 static char *output_row(const plan *p, const og_call *call, int which, int64_t row, int64_t columns)
 {
@@ -278,11 +241,11 @@ static char *output_row(const plan *p, const og_call *call, int which, int64_t r
 static void step_row(const plan *p, const og_call *call, const og__unit_fns *fns, const scratch *s,
                      int64_t t, int64_t b, int64_t i, bool ended)
 {
-    int64_t H = p->H, GH = p->gates * H, at = t * p->B + b;
+    int64_t H = p->of.H, GH = p->of.gates * H, at = t * p->of.B + b;
     size_t row = (size_t)H * p->size;
     char *y = output_row(p, call, 0, at, H);
-    char *gates = output_row(p, call, gates_output(p), at, 4 * H);
-    char *cells = output_row(p, call, cells_output(p), at, H), *c = s->c + (size_t)i * row;
+    char *gates = output_row(p, call, p->of.gates_out, at, 4 * H);
+    char *cells = output_row(p, call, p->of.cells_out, at, H), *c = s->c + (size_t)i * row;
     if (ended) {
         memset(y, 0, row);
         if (gates)
@@ -306,18 +269,19 @@ static void step_row(const plan *p, const og_call *call, const og__unit_fns *fns
 static void walk(const plan *p, const og_call *call, const int32_t *lens, int64_t task,
                  const scratch *s)
 {
-    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->dtype, p->unit);
-    int64_t first = task * p->rows, rows = og__min(p->rows, p->B - first), H = p->H;
+    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->of.dtype, p->of.unit);
+    int64_t first = task * p->rows, rows = og__min(p->rows, p->of.B - first), H = p->of.H;
     og__gemm product = p->product, input = p->input;
     product.m = input.m = rows;
-    bool lstm = p->unit == OG__UNIT_LSTM, zero = !og__has(call->nx, call->x, H0);
-    copy_or_zero(p, s->h, row_of(p, call->nx, call->x, H0, first, H), rows * H);
-    copy_or_zero(p, s->c, lstm ? row_of(p, call->nx, call->x, C0, first, H) : NULL, rows * H);
-    for (int64_t k = 0; k < p->T; k++) {
-        int64_t t = time_of(p, k);
-        const char *x = steps_of(p, &call->x[X], t * p->B + first, p->I);
-        if (p->half && !p->dots) {
-            widen(p, s->operand, x, rows * p->I);
+    bool lstm = p->of.unit == OG__UNIT_LSTM, zero = !og__has(call->nx, call->x, OG__WALK_H0);
+    copy_or_zero(p, s->h, row_of(p, call->nx, call->x, OG__WALK_H0, first, H), rows * H);
+    copy_or_zero(p, s->c, lstm ? row_of(p, call->nx, call->x, OG__WALK_C0, first, H) : NULL,
+                 rows * H);
+    for (int64_t k = 0; k < p->of.T; k++) {
+        int64_t t = og__recurrence_time(&p->of, k);
+        const char *x = steps_of(p, &call->x[OG__WALK_X], t * p->of.B + first, p->of.I);
+        if (p->of.half && !p->dots) {
+            widen(p, s->operand, x, rows * p->of.I);
             x = s->operand;
         }
         multiply(p, &input, x, packed_input(p, call), product.add ? s->product : s->input, s);
@@ -343,16 +307,16 @@ static og_status run(const og_call *call, og_error *error)
 {
     const plan *p = call->state;
     const int32_t *lens;
-    OG_TRY(lens_of(p, call, LENS, &lens, error));
+    OG_TRY(lens_of(p, call, OG__WALK_LENS, &lens, error));
     char *bias = shared_part(p, call);
-    if (!og__has(call->nx, call->x, BIAS))
+    if (!og__has(call->nx, call->x, OG__WALK_B))
         memset(bias, 0, p->shared_bytes);
-    else if (p->dtype == OG_DOUBLE)
-        biases_double(p, call->x[BIAS].data, (double *)(void *)bias);
+    else if (p->of.dtype == OG_DOUBLE)
+        biases_double(p, call->x[OG__WALK_B].data, (double *)(void *)bias);
     else
-        biases_float(p, call->x[BIAS].data, (float *)(void *)bias);
-    pack(call, &p->product, call->x[R].data, call->workspace);
-    pack(call, &p->input, call->x[W].data, packed_input(p, call));
+        biases_float(p, call->x[OG__WALK_B].data, (float *)(void *)bias);
+    pack(call, &p->product, call->x[OG__WALK_R].data, call->workspace);
+    pack(call, &p->input, call->x[OG__WALK_W].data, packed_input(p, call));
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
     for (int t = 0; t < p->threads; t++) {
         scratch s = scratch_of(p, call, t);
@@ -364,24 +328,6 @@ static og_status run(const og_call *call, og_error *error)
 
 /* ---- back */
 
-/* Where each op has its inputs (-1: not at all) and outputs. */
-typedef struct places {
-    int gates, cells, y, dy, dh, dc, lens, h0, c0; /* of x; r is 0 */
-    int dhr, dh0, dc0;                             /* of y; dxw is 0 */
-} places;
-
-static places places_of(og__unit unit)
-{
-    switch (unit) {
-    case OG__UNIT_LSTM:
-        return (places){1, 2, -1, 3, 4, 5, 6, -1, 7, 0, 1, 2};
-    case OG__UNIT_GRU:
-        return (places){1, -1, 2, 3, 4, -1, 5, 6, -1, 1, 2, -1};
-    default:
-        return (places){-1, -1, 1, 2, 3, -1, 4, -1, -1, 0, 1, -1};
-    }
-}
-
 static bool supports_back(const og_call *call)
 {
     og_dtype dtype = call->x[0].type.dtype;
@@ -391,7 +337,7 @@ static bool supports_back(const og_call *call)
 
 static og_status prepare_back(og_call *call, og_error *error)
 {
-    return plan_new(call, error, &call->x[0], true);
+    return plan_new(call, error, true);
 }
 
 static char *input_row(const plan *p, const og_call *call, int which, int64_t row, int64_t columns)
@@ -403,25 +349,28 @@ static char *input_row(const plan *p, const og_call *call, int which, int64_t ro
 static void back_row(const plan *p, const og_call *call, const og__unit_fns *fns, const scratch *s,
                      const int32_t *lens, int64_t k, int64_t b, int64_t i)
 {
-    places w = places_of(p->unit);
-    int64_t H = p->H, GH = p->gates * H, t = time_of(p, k), at = t * p->B + b;
+    og__back_places w = og__back_places_of(p->of.unit);
+    int64_t H = p->of.H, GH = p->of.gates * H, t = og__recurrence_time(&p->of, k),
+            at = t * p->of.B + b;
     size_t row = (size_t)H * p->size;
-    char *dxw = p->half ? s->input + (size_t)(i * GH) * p->size : steps_of(p, &call->y[0], at, GH);
-    char *dhr = w.dhr == 0 ? dxw
-                : p->half  ? s->product + (size_t)(i * GH) * p->size
-                           : steps_of(p, &call->y[w.dhr], at, GH);
+    char *dxw =
+        p->of.half ? s->input + (size_t)(i * GH) * p->size : steps_of(p, &call->y[0], at, GH);
+    char *dhr = w.dhr == 0   ? dxw
+                : p->of.half ? s->product + (size_t)(i * GH) * p->size
+                             : steps_of(p, &call->y[w.dhr], at, GH);
     const char *zeros = shared_part(p, call);
     if (lens && t >= lens[b]) {
         memset(dxw, 0, (size_t)GH * p->size);
         memset(dhr, 0, (size_t)GH * p->size);
         return;
     }
-    int64_t before = k > 0 ? time_of(p, k - 1) : -1; /* a sequence's first step has none */
+    /* a sequence's first step has none */
+    int64_t before = k > 0 ? og__recurrence_time(&p->of, k - 1) : -1;
     if (lens && before >= lens[b])
         before = -1;
-    const char *c_before = before >= 0 ? input_row(p, call, w.cells, before * p->B + b, H)
+    const char *c_before = before >= 0 ? input_row(p, call, w.cells, before * p->of.B + b, H)
                                        : input_row(p, call, w.c0, b, H);
-    const char *h_before = before >= 0 ? input_row(p, call, w.y, before * p->B + b, H)
+    const char *h_before = before >= 0 ? input_row(p, call, w.y, before * p->of.B + b, H)
                                        : input_row(p, call, w.h0, b, H);
     const char *dy = input_row(p, call, w.dy, at, H);
     og__unit_back back = {.H = H,
@@ -441,22 +390,22 @@ static void back_row(const plan *p, const og_call *call, const og__unit_fns *fns
 static void walk_back(const plan *p, const og_call *call, const int32_t *lens, int64_t task,
                       const scratch *s)
 {
-    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->dtype, p->unit);
-    places w = places_of(p->unit);
-    int64_t first = task * p->rows, rows = og__min(p->rows, p->B - first), H = p->H;
-    int64_t GH = p->gates * H;
+    const og__unit_fns *fns = OG__PICK(og__unit_find)(p->of.dtype, p->of.unit);
+    og__back_places w = og__back_places_of(p->of.unit);
+    int64_t first = task * p->rows, rows = og__min(p->rows, p->of.B - first), H = p->of.H;
+    int64_t GH = p->of.gates * H;
     og__gemm product = p->product;
     product.m = rows;
     char *dh0 = row_of(p, call->ny, call->y, w.dh0, first, H);
     char *dc0 = output_row(p, call, w.dc0, first, H);
     copy_or_zero(p, s->h, input_row(p, call, w.dh, first, H), rows * H);
     copy_or_zero(p, s->c, input_row(p, call, w.dc, first, H), rows * H);
-    for (int64_t k = p->T - 1; k >= 0; k--) {
+    for (int64_t k = p->of.T - 1; k >= 0; k--) {
         for (int64_t i = 0; i < rows; i++)
             back_row(p, call, fns, s, lens, k, first + i, i);
-        int64_t at = time_of(p, k) * p->B + first;
+        int64_t at = og__recurrence_time(&p->of, k) * p->of.B + first;
         const char *dhr = steps_of(p, &call->y[w.dhr], at, GH);
-        if (p->half) {
+        if (p->of.half) {
             const char *sums = w.dhr ? s->product : s->input;
             narrow(p, steps_of(p, &call->y[0], at, GH), s->input, rows * GH);
             if (w.dhr)
@@ -478,7 +427,7 @@ static og_status run_back(const og_call *call, og_error *error)
 {
     const plan *p = call->state;
     const int32_t *lens;
-    OG_TRY(lens_of(p, call, places_of(p->unit).lens, &lens, error));
+    OG_TRY(lens_of(p, call, og__back_places_of(p->of.unit).lens, &lens, error));
     memset(shared_part(p, call), 0, p->shared_bytes);
     pack(call, &p->product, call->x[0].data, call->workspace);
 #pragma omp parallel for num_threads(og__team(call, p->threads)) schedule(static)
