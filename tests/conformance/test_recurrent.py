@@ -97,7 +97,8 @@ def cases(tmp_path_factory):
     return root, names
 
 
-@pytest.mark.parametrize("command", [["run_node", "folded"], ["run_node", "planned"], ["run_gradients"]], ids=" ".join)
+@pytest.mark.parametrize("command", [["run_node", "folded"], ["run_node", "planned"], ["run_gradients"],
+                                     ["run_node_sim", "--cuda", "planned"], ["run_gradients_sim", "--cuda"]], ids=" ".join)
 def test_combinations(cases, command):
     root, names = cases
     results = run([program(command[0]), *command[1:]], root, names)

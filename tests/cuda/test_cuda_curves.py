@@ -60,9 +60,9 @@ def test_lower_precision(name, mode, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["off", "fp16", "bf16"])
-@pytest.mark.parametrize("name", ["encoder", "char_gpt"])
+@pytest.mark.parametrize("name", ["encoder", "char_gpt", "seq_lstm"])
 def test_nothing_runs_on_the_host(name, mode, tmp_path):
-    """A transformer's step, its update included, is the card's alone."""
+    """A transformer's or an LSTM's step, its update included, is the card's alone."""
     profile = tmp_path / "profile.json"
     train(Case(name, tmp_path), tmp_path, "--amp", mode, "--profile", str(profile), steps=1)
     calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
