@@ -13,17 +13,6 @@ struct og_cuda_module {
     CUmodule module;
 };
 
-og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error)
-{
-    const char *name = NULL, *text = NULL;
-    if (result == CUDA_SUCCESS)
-        return OG_OK;
-    card->cuda->cuGetErrorName(result, &name);
-    card->cuda->cuGetErrorString(result, &text);
-    return og_fail(error, result == CUDA_ERROR_OUT_OF_MEMORY ? OG_OUT_OF_MEMORY : OG_INTERNAL,
-                   "CUDA: %s: %s (%s)", call, text ? text : "unknown error", name ? name : "?");
-}
-
 #define CHECK(function, ...) \
     OG_TRY(og__cuda_check(card, card->cuda->function(__VA_ARGS__), #function, error))
 /* Whichever thread calls, the context must be its current one. */

@@ -107,6 +107,8 @@ og_status og__cudnn_run(og_cuda_card *card, og_cuda_fused *plan, void *const *me
                         void *workspace, size_t workspace_bytes, og_error *error);
 void og__cudnn_free(og_cuda_card *card, og_cuda_fused *plan);
 void og__cudnn_close(og_cuda_card *card);
+/* What planning put off, and the first run does: compiles the engine's kernel, if it needs that. */
+og_status og__cudnn_compile(og_cuda_fused *plan, og_error *error);
 
 /* Without a card: plans for the device that a description in cuDNN's JSON names (needs a driver
  * library, whose functions need not do anything). The plan is freed with card NULL. */

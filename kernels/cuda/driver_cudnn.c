@@ -1,22 +1,20 @@
 /* Fusions by cuDNN's graph API: a description becomes descriptors one for one, cuDNN's heuristic
  * says which engines could compute it, best first, and the first that becomes a plan within the
- * limits is taken. Everything happens when planning; a run binds addresses. */
+ * limits is taken. Engines whose kernels cuDNN compiles take a second or two to become one: their
+ * workspace is known before, and they are compiled when first run, before anything is recorded,
+ * since plans are made for batches that never run. Otherwise a run only binds addresses. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/driver_cuda.h"
 
-/* Descriptors of a plan: of each tensor, of each operation and its parameters, and few others. */
-enum { DESCRIPTORS = OG_CUDA_TENSORS + 2 * OG_CUDA_OPERATIONS + 8, CANDIDATES = 24, NOTES = 32 };
-
-struct og_cuda_fused {
-    const og__cudnn_library *cudnn;
-    int n; /* cuDNN does not say what it copies: all live as long as the plan */
-    cudnnBackendDescriptor_t all[DESCRIPTORS], tensors[OG_CUDA_TENSORS], plan;
-    int n_uids;
-    int64_t uids[OG_CUDA_TENSORS];
-    float constants[OG_CUDA_TENSORS];
-    bool is_constant[OG_CUDA_TENSORS];
+/* Descriptors of a plan: of each tensor, of each operation and its parameters, of each engine, and
+ * few others. */
+enum {
+    CANDIDATES = 16, /* engines of one heuristic */
+    MODES = 2,
+    DESCRIPTORS = OG_CUDA_TENSORS + 2 * OG_CUDA_OPERATIONS + MODES * (CANDIDATES + 1) + 8,
+    NOTES = 32
 };
 
 /* Whom plans are made for: a card by its handle, or a described device. */
@@ -24,6 +22,21 @@ typedef struct target {
     cudnnHandle_t handle;
     cudnnBackendDescriptor_t device;
 } target;
+
+struct og_cuda_fused {
+    const og__cudnn_library *cudnn;
+    target target;
+    int n; /* cuDNN does not say what it copies: all live as long as the plan */
+    cudnnBackendDescriptor_t all[DESCRIPTORS], tensors[OG_CUDA_TENSORS];
+    cudnnBackendDescriptor_t engines[MODES * CANDIDATES]; /* best first */
+    int n_engines, engine;                                /* `engine`: the one that is taken */
+    cudnnBackendDescriptor_t plan;                        /* NULL: not compiled yet */
+    size_t workspace;
+    int n_uids;
+    int64_t uids[OG_CUDA_TENSORS];
+    float constants[OG_CUDA_TENSORS];
+    bool is_constant[OG_CUDA_TENSORS];
+};
 
 static og_status check(const og__cudnn_library *cudnn, cudnnStatus_t status, const char *what,
                        og_error *error)
@@ -286,53 +299,86 @@ static og_status add_operation(og_cuda_fused *p, const og_cuda_fusion *f,
 
 /* ---- choosing an engine */
 
-/* What an engine's notes say that it does, against what is asked for. */
+/* A list of notes of the engine behind a configuration: how many, -1 on failure. */
+static int notes_of(const og_cuda_fused *p, cudnnBackendDescriptor_t config,
+                    cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, void *notes)
+{
+    cudnnBackendDescriptor_t engine = NULL;
+    int64_t n = 0, count = 0;
+    if (p->cudnn->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) !=
+        CUDNN_STATUS_SUCCESS)
+        return -1;
+    bool ok = p->cudnn->cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
+                                                 CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
+                                                 &engine) == CUDNN_STATUS_SUCCESS &&
+              p->cudnn->cudnnBackendGetAttribute(engine, name, type, NOTES, &n, notes) ==
+                  CUDNN_STATUS_SUCCESS;
+    p->cudnn->cudnnBackendDestroyDescriptor(engine);
+    return ok ? (int)n : -1;
+}
+
+/* What an engine's notes say of its numbers, against what is asked for. */
 static bool engine_goes(const og_cuda_fused *p, const og_cuda_fusion *f,
                         cudnnBackendDescriptor_t config)
 {
-    cudnnBackendDescriptor_t engine = NULL;
     cudnnBackendNumericalNote_t notes[NOTES];
-    int64_t n = 0, count = 0;
-    bool goes = true;
-    if (p->cudnn->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) !=
-        CUDNN_STATUS_SUCCESS)
-        return false;
-    if (p->cudnn->cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_ENGINE,
-                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &count,
-                                           &engine) != CUDNN_STATUS_SUCCESS ||
-        p->cudnn->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE,
-                                           CUDNN_TYPE_NUMERICAL_NOTE, NOTES, &n,
-                                           notes) != CUDNN_STATUS_SUCCESS)
-        goes = false;
-    for (int i = 0; goes && i < n; i++) {
-        switch (notes[i]) {
-        case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: /* of float32 operands: TF32 */
-            goes = f->arithmetic != OG_CUDA_FLOAT;
-            break;
-        case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS:
-        case CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION:
-            goes = false;
-            break;
-        case CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC:
-            goes = !f->deterministic;
-            break;
-        default:
-            break;
-        }
+    int n = notes_of(p, config, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, notes);
+    for (int i = 0; i < n; i++) {
+        bool tf32 = notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && f->arithmetic == OG_CUDA_FLOAT,
+             less = notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
+                    notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
+             varies = notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && f->deterministic;
+        if (tf32 || less || varies)
+            return false;
     }
-    p->cudnn->cudnnBackendDestroyDescriptor(engine);
-    return goes;
+    return n >= 0;
 }
 
-static og_status finalize_plan(og_cuda_fused *p, const target *to, cudnnBackendDescriptor_t config,
+/* Does cuDNN compile the engine's kernel? */
+static bool engine_compiles(const og_cuda_fused *p, cudnnBackendDescriptor_t config)
+{
+    cudnnBackendBehaviorNote_t notes[NOTES];
+    int n = notes_of(p, config, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, notes);
+    for (int i = 0; i < n; i++)
+        if (notes[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)
+            return true;
+    return false;
+}
+
+/* The engines that one heuristic proposes, those that go. */
+static og_status ask_heuristic(og_cuda_fused *p, const og_cuda_fusion *f,
+                               cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
+                               og_error *error)
+{
+    cudnnBackendDescriptor_t heuristic, configs[CANDIDATES];
+    int64_t n = 0;
+    OG_TRY(make(p, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristic, error));
+    SET(heuristic, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, &graph);
+    SET(heuristic, ENGINEHEUR_MODE, HEUR_MODE, 1, &mode);
+#if CUDNN_VERSION >= 90800
+    if (p->target.device)
+        SET(heuristic, ENGINEHEUR_DEVICEPROP, BACKEND_DESCRIPTOR, 1, &p->target.device);
+#endif
+    FINALIZE(heuristic, "the heuristic");
+    for (int i = 0; i < CANDIDATES; i++)
+        OG_TRY(make(p, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i], error));
+    CHECK(p, cudnnBackendGetAttribute, heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
+          CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, &n, configs);
+    for (int i = 0; i < n && i < CANDIDATES; i++)
+        if (engine_goes(p, f, configs[i]))
+            p->engines[p->n_engines++] = configs[i];
+    return OG_OK;
+}
+
+static og_status finalize_plan(og_cuda_fused *p, cudnnBackendDescriptor_t config,
                                cudnnBackendDescriptor_t plan, int64_t *workspace, og_error *error)
 {
     int64_t count = 0;
-    if (to->handle)
-        SET(plan, EXECUTION_PLAN_HANDLE, HANDLE, 1, &to->handle);
+    if (p->target.handle)
+        SET(plan, EXECUTION_PLAN_HANDLE, HANDLE, 1, &p->target.handle);
 #if CUDNN_VERSION >= 90800
-    if (to->device)
-        SET(plan, EXECUTION_PLAN_DEVICEPROP, BACKEND_DESCRIPTOR, 1, &to->device);
+    if (p->target.device)
+        SET(plan, EXECUTION_PLAN_DEVICEPROP, BACKEND_DESCRIPTOR, 1, &p->target.device);
 #endif
     SET(plan, EXECUTION_PLAN_ENGINE_CONFIG, BACKEND_DESCRIPTOR, 1, &config);
     FINALIZE(plan, "a plan");
@@ -341,76 +387,54 @@ static og_status finalize_plan(og_cuda_fused *p, const target *to, cudnnBackendD
     return OG_OK;
 }
 
-/* The engines that one heuristic proposes. On OG_OK p->plan may still be NULL: none became a plan,
- * and *error says why the last did not. */
-static og_status try_engines(og_cuda_fused *p, const og_cuda_fusion *f, const target *to,
-                             cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
-                             size_t *workspace, og_error *error)
+/* Takes the first engine from p->engine on whose plan needs a workspace within the limit; where
+ * `compile` is not set, one that is to be compiled by what it says of itself. */
+static og_status take_engine(og_cuda_fused *p, size_t limit, bool compile, og_error *error)
 {
-    cudnnBackendDescriptor_t heuristic, configs[CANDIDATES] = {NULL};
-    int64_t n = 0;
-    OG_TRY(make(p, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristic, error));
-    SET(heuristic, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, &graph);
-    SET(heuristic, ENGINEHEUR_MODE, HEUR_MODE, 1, &mode);
-#if CUDNN_VERSION >= 90800
-    if (to->device)
-        SET(heuristic, ENGINEHEUR_DEVICEPROP, BACKEND_DESCRIPTOR, 1, &to->device);
-#endif
-    FINALIZE(heuristic, "the heuristic");
-    for (int i = 0; i < CANDIDATES; i++)
-        CHECK(p, cudnnBackendCreateDescriptor, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i]);
-    og_status status = check(
-        p->cudnn,
-        p->cudnn->cudnnBackendGetAttribute(heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                                           CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, &n, configs),
-        "the heuristic's results", error);
-    for (int i = 0; status == OG_OK && !p->plan && i < n && i < CANDIDATES; i++) {
-        cudnnBackendDescriptor_t plan = NULL;
-        int64_t bytes = 0;
-        if (!engine_goes(p, f, configs[i]))
-            continue;
+    for (; p->engine < p->n_engines; p->engine++) {
+        cudnnBackendDescriptor_t config = p->engines[p->engine], plan = NULL;
+        int64_t bytes = 0, count = 0;
         og_error_clear(error);
-        if (p->cudnn->cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR,
-                                                   &plan) != CUDNN_STATUS_SUCCESS ||
-            finalize_plan(p, to, configs[i], plan, &bytes, error) != OG_OK ||
-            (size_t)bytes > f->workspace_limit) {
-            p->cudnn->cudnnBackendDestroyDescriptor(plan);
-            continue;
+        if (!compile && engine_compiles(p, config) &&
+            p->cudnn->cudnnBackendGetAttribute(config, CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE,
+                                               CUDNN_TYPE_INT64, 1, &count,
+                                               &bytes) == CUDNN_STATUS_SUCCESS) {
+            if ((size_t)bytes > limit)
+                continue;
+            p->workspace = (size_t)bytes;
+            return OG_OK;
         }
-        p->all[p->n++] = configs[i];
-        p->all[p->n++] = p->plan = plan;
-        configs[i] = NULL;
-        *workspace = (size_t)bytes;
+        CHECK(p, cudnnBackendCreateDescriptor, CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan);
+        if (finalize_plan(p, config, plan, &bytes, error) == OG_OK && (size_t)bytes <= limit) {
+            p->all[p->n++] = p->plan = plan;
+            p->workspace = (size_t)bytes;
+            return OG_OK;
+        }
+        p->cudnn->cudnnBackendDestroyDescriptor(plan);
     }
-    for (int i = 0; i < CANDIDATES; i++)
-        if (configs[i])
-            p->cudnn->cudnnBackendDestroyDescriptor(configs[i]);
-    return status;
+    return og_fail(error, OG_UNSUPPORTED, "cuDNN has no engine for it within the limits");
 }
 
-static og_status build(og_cuda_fused *p, const og_cuda_fusion *f, const target *to,
-                       size_t *workspace, og_error *error)
+static og_status build(og_cuda_fused *p, const og_cuda_fusion *f, og_error *error)
 {
+    static const cudnnBackendHeurMode_t modes[MODES] = {CUDNN_HEUR_MODE_A,
+                                                        CUDNN_HEUR_MODE_FALLBACK};
     cudnnBackendDescriptor_t operations[OG_CUDA_OPERATIONS], graph;
     for (int i = 1; i < f->n_tensors; i++)
         OG_TRY(add_tensor(p, &f->tensors[i], i, error));
     for (int i = 0; i < f->n_operations; i++)
         OG_TRY(add_operation(p, f, &f->operations[i], &operations[i], error));
     OG_TRY(make(p, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &graph, error));
-    if (to->handle)
-        SET(graph, OPERATIONGRAPH_HANDLE, HANDLE, 1, &to->handle);
+    if (p->target.handle)
+        SET(graph, OPERATIONGRAPH_HANDLE, HANDLE, 1, &p->target.handle);
     SET(graph, OPERATIONGRAPH_OPS, BACKEND_DESCRIPTOR, f->n_operations, operations);
     FINALIZE(graph, "the graph");
-    static const cudnnBackendHeurMode_t modes[] = {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_FALLBACK};
-    for (int i = 0; i < 2 && !p->plan; i++) {
+    for (int i = 0; i < MODES; i++) {
         og_error_clear(error);
-        (void)try_engines(p, f, to, graph, modes[i], workspace, error);
+        (void)ask_heuristic(p, f, graph, modes[i], error);
     }
-    if (p->plan)
-        og_error_clear(error);
-    else if (error->status == OG_OK)
-        return og_fail(error, OG_UNSUPPORTED, "cuDNN has no engine for it within the limits");
-    return error->status;
+    return p->n_engines || error->status == OG_OK ? take_engine(p, f->workspace_limit, false, error)
+                                                  : error->status;
 }
 
 static og_status plan_for(const og__cudnn_library *cudnn, const target *to, const og_cuda_fusion *f,
@@ -420,7 +444,9 @@ static og_status plan_for(const og__cudnn_library *cudnn, const target *to, cons
     if (!p)
         return og_fail_memory(error, sizeof *p, "a fusion");
     p->cudnn = cudnn;
-    og_status status = build(p, f, to, workspace, error);
+    p->target = *to;
+    og_status status = build(p, f, error);
+    *workspace = p->workspace;
     if (status == OG_OK)
         *made = p;
     else
@@ -447,6 +473,11 @@ og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cu
     return plan_for(cudnn, &(target){.handle = card->cudnn}, fusion, plan, workspace, error);
 }
 
+og_status og__cudnn_compile(og_cuda_fused *p, og_error *error)
+{
+    return p->plan ? OG_OK : take_engine(p, p->workspace, true, error);
+}
+
 og_status og__cudnn_run(og_cuda_card *card, og_cuda_fused *p, void *const *memory, void *workspace,
                         size_t workspace_bytes, og_error *error)
 {
@@ -455,6 +486,7 @@ og_status og__cudnn_run(og_cuda_card *card, og_cuda_fused *p, void *const *memor
     (void)workspace_bytes;
     OG_TRY(
         og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
+    OG_TRY(og__cudnn_compile(p, error));
     for (int i = 0; i < p->n_uids; i++)
         addresses[i] = p->is_constant[p->uids[i]] ? &p->constants[p->uids[i]] : memory[p->uids[i]];
     CHECK(p, cudnnBackendCreateDescriptor, CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack);
@@ -518,7 +550,10 @@ og_status og__cudnn_plan_without(const char *device, const og_cuda_fusion *fusio
         status = check(cudnn, cudnn->cudnnBackendFinalize(d), "a device's description", error);
     if (status == OG_OK)
         status = plan_for(cudnn, &(target){.device = d}, fusion, plan, workspace, error);
-    cudnn->cudnnBackendDestroyDescriptor(d);
+    if (status == OG_OK)
+        (*plan)->all[(*plan)->n++] = d;
+    else
+        cudnn->cudnnBackendDestroyDescriptor(d);
     return status;
 #else
     (void)device, (void)fusion, (void)plan, (void)workspace;

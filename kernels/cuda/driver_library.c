@@ -1,5 +1,5 @@
 /* The libraries, opened when they are first needed: by their names as the system finds them, then
- * in the toolkit's folder that was there when building. */
+ * in the toolkit's folder that was there when building. Also what CUDA answers, as errors. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
@@ -54,3 +54,14 @@ LIBRARY(cublas, OG__CUBLAS_FUNCTIONS, "libcublasLt.so." OG_CUDA_MAJOR,
 #ifdef OG_HAS_CUDNN
 LIBRARY(cudnn, OG__CUDNN_FUNCTIONS, "libcudnn.so.9", " (NVIDIA's cuDNN)")
 #endif
+
+og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error)
+{
+    const char *name = NULL, *text = NULL;
+    if (result == CUDA_SUCCESS)
+        return OG_OK;
+    card->cuda->cuGetErrorName(result, &name);
+    card->cuda->cuGetErrorString(result, &text);
+    return og_fail(error, result == CUDA_ERROR_OUT_OF_MEMORY ? OG_OUT_OF_MEMORY : OG_INTERNAL,
+                   "CUDA: %s: %s (%s)", call, text ? text : "unknown error", name ? name : "?");
+}

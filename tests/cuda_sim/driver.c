@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "tests/cuda_sim/internal.h"
+#include "tests/cuda_sim/planner.h"
 
 /* Kernels of the .cu files of kernels/cuda/ and of tests, compiled as C: pointers that kernel.h
  * puts there. */
@@ -11,7 +12,6 @@ extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
 
 static uint64_t memory_of_cards = 8000000000u, seed;
 static int sm_of_cards = 90;
-static og_sim_planner *planner;
 
 void og_sim_set_memory(uint64_t bytes)
 {
@@ -21,11 +21,6 @@ void og_sim_set_memory(uint64_t bytes)
 void og_sim_set_sm(int sm)
 {
     sm_of_cards = sm;
-}
-
-void og_sim_set_planner(og_sim_planner *function)
-{
-    planner = function;
 }
 
 void og_sim_set_seed(uint64_t value)
@@ -462,8 +457,9 @@ static og_status fusion_plan(og_cuda_card *card, const og_cuda_fusion *fusion, o
                              size_t *workspace, og_error *error)
 {
     ENTER();
+    sim_planner *planner = sim_cudnn_planner();
     const char *wrong = sim_fusion_wrong(fusion),
-               *refused = wrong ? NULL : sim_fusion_refused(fusion);
+               *refused = wrong || planner ? NULL : sim_fusion_refused(fusion);
     if (wrong) {
         sim_fault(card, "a fusion of %d operations: %s", fusion->n_operations, wrong);
         return sim_check(card, error);
