@@ -326,6 +326,7 @@ static og_status capture_begin(og_cuda_card *card, og_error *error)
     ENTER();
     CHECK(cuStreamBeginCapture, card->streams[OG_CUDA_COMPUTE],
           CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    card->recording = true;
     return OG_OK;
 }
 
@@ -334,6 +335,7 @@ static og_status capture_end(og_cuda_card *card, og_cuda_graph **graph, og_error
     CUgraph captured = NULL;
     CUgraphExec ready = NULL;
     *graph = NULL;
+    card->recording = false;
     ENTER();
     CHECK(cuStreamEndCapture, card->streams[OG_CUDA_COMPUTE], &captured);
     CUresult result = card->cuda->cuGraphInstantiateWithFlags(&ready, captured, 0);

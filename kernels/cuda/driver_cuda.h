@@ -25,7 +25,8 @@
     X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) \
     X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyAsync) \
     X(cuMemsetD8Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamWaitEvent) \
-    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuLaunchKernel) \
+    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) \
+    X(cuEventElapsedTime) X(cuLaunchKernel) \
     X(cuLaunchHostFunc) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) \
     X(cuFuncSetAttribute) X(cuStreamBeginCapture) X(cuStreamEndCapture) \
     X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphLaunch)
@@ -39,7 +40,8 @@
     X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate) \
     X(cublasLtMatrixLayoutDestroy) X(cublasLtMatrixLayoutSetAttribute) \
     X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
-    X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmul)
+    X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) \
+    X(cublasLtMatmulAlgoCheck) X(cublasLtMatmul) X(cublasLtGetVersion)
 #define OG__CUDNN_FUNCTIONS(X) \
     X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetErrorString) \
     X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) \
@@ -77,6 +79,7 @@ struct og_cuda_card {
     CUstream streams[OG_CUDA_STREAMS];
     og_cuda_properties properties;
     og_cuda_module *modules;
+    bool recording;
     const og__cublas_library *cublas; /* NULL before the first product */
     cublasLtHandle_t handle;
 #ifdef OG_HAS_CUDNN
@@ -84,7 +87,7 @@ struct og_cuda_card {
 #endif
 };
 
-/* OG_OK, or `call` and CUDA's text in *error. */
+/* driver_library.c: OG_OK, or `call` and CUDA's text in *error. */
 og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error);
 
 /* driver_nvrtc.c: the source as an image that cuModuleLoadData takes; malloc'd. Compiled images are

@@ -1,5 +1,5 @@
 /* The libraries, opened when they are first needed: by their names as the system finds them, then
- * in the toolkit's folder that was there when building. Also what CUDA answers, as errors. */
+ * in the toolkit's folder that was there when building. And what CUDA says when a call fails. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,75 +1,11 @@
-/* Source text to an image, by NVRTC, which needs no driver. Images are kept on disk under the hash
- * of the source, the architecture and NVRTC's version; a cache that cannot be read or written only
- * costs time. */
-#define _GNU_SOURCE
+/* Source text to an image, by NVRTC, which needs no driver. Images are kept on disk (cache.h) under
+ * the hash of the source, the architecture and NVRTC's version. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "kernels/cuda/cache.h"
 #include "kernels/cuda/driver_cuda.h"
-
-/* ---- the cache */
-
-static uint64_t hash(uint64_t h, const void *data, size_t bytes)
-{
-    const unsigned char *p = data;
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    return h;
-}
-
-/* The folder, made if it is not there; false: there is none. */
-static bool find_folder(char *path, size_t size)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n = cache && cache[0] == '/' ? snprintf(path, size, "%s", cache)
-            : home && home[0]        ? snprintf(path, size, "%s/.cache", home)
-                                     : -1;
-    if (n < 0 || (size_t)n + sizeof "/ongrad" > size)
-        return false;
-    (void)mkdir(path, 0700); /* each may be there already */
-    memcpy(path + n, "/ongrad", sizeof "/ongrad");
-    (void)mkdir(path, 0700);
-    return access(path, W_OK | X_OK) == 0;
-}
-
-/* The whole file, NUL-terminated, malloc'd; NULL if it cannot be read. */
-static char *read_image(const char *path)
-{
-    FILE *f = fopen(path, "re");
-    struct stat s;
-    char *image = NULL;
-    if (!f)
-        return NULL;
-    if (fstat(fileno(f), &s) == 0 && s.st_size > 0) {
-        size_t bytes = (size_t)s.st_size;
-        image = malloc(bytes + 1);
-        if (image && fread(image, 1, bytes, f) != bytes) {
-            free(image);
-            image = NULL;
-        }
-        if (image)
-            image[bytes] = 0;
-    }
-    fclose(f);
-    return image;
-}
-
-/* In one step, so that no other process sees half of it. */
-static void write_image(const char *path, const char *image, size_t bytes)
-{
-    char temporary[1200];
-    snprintf(temporary, sizeof temporary, "%s.%ld", path, (long)getpid());
-    FILE *f = fopen(temporary, "we");
-    if (!f)
-        return;
-    bool ok = fwrite(image, 1, bytes, f) == bytes;
-    ok = fclose(f) == 0 && ok;
-    if (!ok || rename(temporary, path) != 0)
-        (void)unlink(temporary);
-}
 
 /* ---- compiling */
 
@@ -142,28 +78,28 @@ og_status og__nvrtc_compile(const char *name, const char *source, int sm, char *
 {
     const char *why;
     const og__nvrtc_library *nvrtc = og__open_nvrtc(&why);
-    char architecture[64], folder[1024], path[1100] = "";
+    char architecture[64], file[160], path[OG__CACHE_PATH];
     bool binary = false;
     int version[2] = {0, 0};
-    size_t bytes = 0;
+    size_t bytes = 0, length = strlen(source);
     *image = NULL;
     if (!nvrtc)
         return og_fail(error, OG_UNSUPPORTED, "kernels cannot be compiled: %s", why);
     OG_TRY(choose_architecture(nvrtc, sm, architecture, &binary, error));
     (void)nvrtc->nvrtcVersion(&version[0], &version[1]);
-    if (find_folder(folder, sizeof folder)) {
-        uint64_t key = hash(0xcbf29ce484222325u, source, strlen(source));
-        key = hash(hash(key, architecture, strlen(architecture)), version, sizeof version);
-        uint64_t check = hash(0x84222325cbf29ce4u, source, strlen(source));
-        snprintf(path, sizeof path, "%s/%s-%d-%016llx%08llx", folder, name, sm,
-                 (unsigned long long)key, (unsigned long long)(check & 0xffffffff));
-        *image = read_image(path);
-    }
+    uint64_t key = og__cache_hash(OG__CACHE_HASH, source, length);
+    key = og__cache_hash(key, architecture, strlen(architecture));
+    key = og__cache_hash(key, version, sizeof version);
+    uint64_t check = og__cache_hash(0x84222325cbf29ce4u, source, length);
+    snprintf(file, sizeof file, "%.100s-%d-%016llx%08llx", name, sm, (unsigned long long)key,
+             (unsigned long long)(check & 0xffffffff));
+    bool kept = og__cache_path(path, file);
+    *image = kept ? og__cache_read(path, &bytes) : NULL;
     if (*image)
         return OG_OK;
     OG_TRY(compile(nvrtc, name, source, architecture, binary, image, &bytes, error));
     (*image)[bytes] = 0;
-    if (path[0])
-        write_image(path, *image, bytes);
+    if (kept)
+        og__cache_write(path, *image, bytes);
     return OG_OK;
 }
