@@ -100,6 +100,12 @@ static og_val feed_forward(og__building *b, const og__block *block, og_val x)
 
 og_val og__transformer_block(og__building *b, const og__block *block, og_val x)
 {
+    if (block->norms_last) {
+        x = Add(x, og__dropout(b, attention(b, block, x), block->dropout));
+        x = og__layer_norm(b, block->norm1, x, block->epsilon);
+        x = Add(x, og__dropout(b, feed_forward(b, block, x), block->dropout));
+        return og__layer_norm(b, block->norm2, x, block->epsilon);
+    }
     og_val y = attention(b, block, og__layer_norm(b, block->norm1, x, block->epsilon));
     x = Add(x, og__dropout(b, y, block->dropout));
     y = feed_forward(b, block, og__layer_norm(b, block->norm2, x, block->epsilon));

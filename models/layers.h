@@ -33,13 +33,15 @@ og_val og__layer_norm(og__building *b, const char *name, og_val x, double epsilo
 /* nn.Dropout in training mode; nothing with ratio 0. */
 og_val og__dropout(og__building *b, og_val x, double ratio);
 
-/* A block of a transformer, norms first, over x [batch, S, D]:
- *     x = x + dropout(attention(norm(x))),  x = x + dropout(linear(gelu(linear(norm(x))))) */
+/* A block of a transformer over x [batch, S, D]:
+ *     x = x + dropout(attention(norm(x))),  x = x + dropout(linear(gelu(linear(norm(x)))))
+ * or, norms last:
+ *     x = norm(x + dropout(attention(x))),  x = norm(x + dropout(linear(gelu(linear(x))))) */
 typedef struct og__block {
     int64_t heads, feed_forward;
     double dropout, epsilon;
     bool attention_dropout, inner_dropout; /* of probabilities; behind gelu */
-    bool tanh_gelu;
+    bool tanh_gelu, norms_last;
     og_val allowed; /* [S, S] bool, true where row may see column; none: all */
     const char *norm1, *attention, *norm2, *linear1, *linear2; /* names */
     og__init in_weight, in_bias, out_weight, out_bias;         /* attention's projections */

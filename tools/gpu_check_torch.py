@@ -33,6 +33,12 @@ def gpt2(torch):
     return GPT2LMHeadModel(config), lambda n: torch.randint(0, config.vocab_size, (n, 1024)), config.vocab_size
 
 
+def bert_base(torch):
+    from transformers import BertConfig, BertForMaskedLM
+    config = BertConfig(max_position_embeddings=128)
+    return BertForMaskedLM(config), lambda n: torch.randint(0, config.vocab_size, (n, 128)), config.vocab_size
+
+
 def image_model(name):
     def make(torch):
         import torchvision
@@ -40,7 +46,7 @@ def image_model(name):
     return make
 
 
-MODELS = {"light_transformer": light_transformer, "gpt2": gpt2, "resnet50": image_model("resnet50"),
+MODELS = {"light_transformer": light_transformer, "gpt2": gpt2, "bert_base": bert_base, "resnet50": image_model("resnet50"),
           "vit_b_16": image_model("vit_b_16")}
 
 

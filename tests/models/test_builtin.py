@@ -40,6 +40,7 @@ MODELS = {
     "gpt": ["gpt", "--vocab_size", "50", "--sequence_length", "140", "--num_layers", "2", "--d_model", "64"],
     "gpt_untied": ["gpt", "--vocab_size", "50", "--sequence_length", "9", "--num_layers", "1", "--d_model", "30",
                    "--num_heads", "3", "--no_tie_head", "--dropout", "0"],
+    "bert": ["bert", "--vocab_size", "50", "--sequence_length", "12", "--num_layers", "2", "--d_model", "30", "--num_heads", "3"],
     "lstm": ["lstm", "--input_size", "6", "--sequence_length", "7", "--hidden_size", "16"],
     "lstm_both": ["lstm", "--input_size", "6", "--sequence_length", "7", "--hidden_size", "16", "--num_layers", "2",
                   "--bidirectional", "--dropout", "0.2"],
@@ -136,6 +137,7 @@ SIZES = {
     "resnet50": (25557032, ["resnet", "--depth", "50"]),
     "vit_b_16": (86567656, ["vit"]),
     "gpt2": (124439808, ["gpt"]),
+    "bert": (109514298 - 768, ["bert"]),  # of two segments there
 }
 
 
@@ -203,7 +205,7 @@ def test_weights_are_unrelated(tmp_path):
 
 @pytest.mark.parametrize("arguments, status, said", [
     (["resnt"], 2, 'unknown model type "resnt"; did you mean resnet?'),
-    (["quux"], 2, "there are cnn, gpt, lstm, mlp, resnet, transformer, lightweight_transformer, vit"),
+    (["quux"], 2, "there are bert, cnn, gpt, lstm, mlp, resnet, transformer, lightweight_transformer, vit"),
     ([], 2, "ongrad new TYPE"),
     (["gpt", "--d_model", "100", "--num_heads", "3"], 2, "d_model is 100, which num_heads, 3, does not divide"),
     (["mlp", "--input_size", "-1"], 2, "input_size is -1, expected 1 to"),

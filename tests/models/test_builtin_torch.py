@@ -3,7 +3,7 @@
     ONGRAD=build/release/ongrad python3 -m pytest tests/models/test_builtin_torch.py
 
 Needs torch, torchvision, transformers, onnx. Models made by ongrad new lend their weights to torchvision's resnet and
-VisionTransformer, transformers' GPT-2, nn.TransformerEncoderLayer and nn.LSTM."""
+VisionTransformer, transformers' GPT-2 and BERT, nn.TransformerEncoderLayer and nn.LSTM."""
 import math
 import os
 import pathlib
@@ -113,6 +113,34 @@ def test_gpt(tied, tmp_path):
     lend(w, model.transformer, GPT, transpose=False)
     x = torch.randint(0, 60, (2, 20))
     close(predict(tmp_path, tokens=x), model.double().eval()(x).logits)
+
+
+def test_bert(tmp_path):
+    w = new(tmp_path, ["bert", "--vocab_size", 60, "--sequence_length", 20, "--num_layers", 2, "--d_model", 48, "--num_heads", 4],
+            ["bias", "norm.weight"])
+    config = transformers.BertConfig(vocab_size=60, max_position_embeddings=20, hidden_size=48, num_hidden_layers=2,
+                                     num_attention_heads=4, intermediate_size=192, attn_implementation="eager")
+    model = transformers.BertForMaskedLM(config)
+    layer = "bert.encoder.layer."
+    names = [("embeddings.word_embedding.weight", "bert.embeddings.word_embeddings.weight"),
+             ("embeddings.position_embedding.weight", "bert.embeddings.position_embeddings.weight"),
+             ("embeddings.norm", "bert.embeddings.LayerNorm"), ("layers.", layer), ("intermediate.", "intermediate.dense."),
+             ("attention.norm", "attention.output.LayerNorm"), ("output.norm", "output.LayerNorm"),
+             ("attention.out_proj", "attention.output.dense"), ("head.bias", "cls.predictions.bias"),
+             ("head.dense", "cls.predictions.transform.dense"), ("head.norm", "cls.predictions.transform.LayerNorm")]
+    for i in range(2):
+        for kind in ("weight", "bias"):
+            parts = w.pop(f"layers.{i}.attention.in_proj.{kind}").chunk(3, -1)
+            for part, t in zip(("query", "key", "value"), parts, strict=True):
+                w[f"layers.{i}.attention.self.{part}.{kind}"] = t
+    segment = w.pop("embeddings.segment_embedding")
+    w["bert.embeddings.token_type_embeddings.weight"] = torch.stack([segment, segment])
+    model.cls.predictions.decoder.weight = model.bert.embeddings.word_embeddings.weight
+    w["cls.predictions.decoder.weight"] = w["embeddings.word_embedding.weight"].T  # lend turns it back
+    w["cls.predictions.decoder.bias"] = w["head.bias"]
+    lend(w, model, names)
+    x = torch.randint(0, 60, (2, 20))
+    close(predict(tmp_path, tokens=x), model(x).logits)
 
 
 @pytest.mark.parametrize("layers, both", [(1, False), (2, True)])

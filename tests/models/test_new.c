@@ -24,6 +24,7 @@ static const struct small {
     {"gpt",
      {"vocab_size", "7", "sequence_length", "5", "num_layers", "1", "d_model", "8", "tie_head",
       "off"}},
+    {"bert", {"vocab_size", "7", "sequence_length", "5", "num_layers", "1", "d_model", "8"}},
     {"lstm", {"input_size", "3", "sequence_length", "4", "hidden_size", "5"}},
 };
 enum { SMALLS = sizeof(smalls) / sizeof(*smalls), BATCH = 2 };
