@@ -48,11 +48,13 @@ static og_status compile(const og__nvrtc_library *nvrtc, const char *name, const
                          const char *architecture, bool binary, char **image, size_t *bytes,
                          og_error *error)
 {
-    const char *options[] = {architecture, "--std=c++17", "--device-as-default-execution-space"};
+    /* A program uses little of the dialect: warnings would only hide errors. */
+    const char *options[] = {architecture, "--std=c++17", "--device-as-default-execution-space",
+                             "--disable-warnings"};
     nvrtcProgram program = NULL;
     nvrtcResult result = nvrtc->nvrtcCreateProgram(&program, source, name, 0, NULL, NULL);
     if (result == NVRTC_SUCCESS)
-        result = nvrtc->nvrtcCompileProgram(program, 3, options);
+        result = nvrtc->nvrtcCompileProgram(program, 4, options);
     if (result == NVRTC_SUCCESS)
         result = (binary ? nvrtc->nvrtcGetCUBINSize : nvrtc->nvrtcGetPTXSize)(program, bytes);
     if (result == NVRTC_SUCCESS)

@@ -1,9 +1,11 @@
 /* Source text as a module: compiled by the C compiler into a shared library, which is kept in the
- * build folder under the hash of all that it depends on. */
+ * build folder under the hash of all that it depends on, beside its source (for nvrtc_programs.c).
+ */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -50,7 +52,10 @@ void *sim_compile(const char *name, const char *source, og_error *error)
                     name, from);
             return NULL;
         }
-        unlink(from);
+        char kept[512];
+        snprintf(kept, sizeof kept, "%.*s.cu", (int)strlen(path) - 3, path);
+        write_file(from, source, "");
+        rename(from, kept);
         snprintf(from, sizeof from, "%s.so", temporary);
         rename(from, path);
     }

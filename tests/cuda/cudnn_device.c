@@ -1,0 +1,114 @@
+/* The first card's description as cuDNN has it, JSON on stdout: plans can be made from it where
+ * there is no card (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR). What is printed has been read back by
+ * cuDNN. tools/gpu_check runs it. Exit status 77: there is no cuDNN, or no card. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#ifdef OG_HAS_CUDNN
+
+#include <cudnn.h>
+#include <dlfcn.h>
+
+#define FUNCTIONS(X)                                                                  \
+    X(cudnnCreate)                                                                    \
+    X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) \
+        X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendFinalize)
+
+static struct {
+#define X(name) __typeof__(&name) name;
+    FUNCTIONS(X)
+#undef X
+} cudnn;
+
+static int open_library(void)
+{
+    void *library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
+    if (!library)
+        library = dlopen(OG_CUDA_LIBRARIES "/libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
+    if (!library) {
+        fprintf(stderr, "skipped: libcudnn.so.9 was not found\n");
+        return 77;
+    }
+#define X(name)                                                       \
+    if (!(*(void **)&cudnn.name = dlsym(library, #name))) {           \
+        fprintf(stderr, "skipped: libcudnn.so.9 has no %s\n", #name); \
+        return 77;                                                    \
+    }
+    FUNCTIONS(X)
+#undef X
+    return 0;
+}
+
+static int check(cudnnStatus_t status, const char *what)
+{
+    char text[1024] = "";
+    if (status == CUDNN_STATUS_SUCCESS)
+        return 0;
+    cudnn.cudnnGetLastErrorString(text, sizeof text);
+    fprintf(stderr, "%s: %s: %s\n", what, cudnn.cudnnGetErrorString(status), text);
+    return 1;
+}
+#define CHECK(function, ...)                               \
+    do {                                                   \
+        if (check(cudnn.function(__VA_ARGS__), #function)) \
+            return 1;                                      \
+    } while (0)
+
+/* From the card behind `handle`; malloc'd. */
+static int describe(cudnnHandle_t handle, char **json, int64_t *length)
+{
+    cudnnBackendDescriptor_t device;
+    int64_t got = 0;
+    CHECK(cudnnBackendCreateDescriptor, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device);
+    CHECK(cudnnBackendSetAttribute, device, CUDNN_ATTR_DEVICEPROP_HANDLE, CUDNN_TYPE_HANDLE, 1,
+          &handle);
+    CHECK(cudnnBackendFinalize, device);
+    CHECK(cudnnBackendGetAttribute, device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+          CUDNN_TYPE_CHAR, 0, length, NULL);
+    *json = calloc(1, (size_t)*length + 1);
+    if (!*json)
+        return 1;
+    CHECK(cudnnBackendGetAttribute, device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+          CUDNN_TYPE_CHAR, *length, &got, *json);
+    return 0;
+}
+
+static int read_back(const char *json, int64_t length)
+{
+    cudnnBackendDescriptor_t device;
+    CHECK(cudnnBackendCreateDescriptor, CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &device);
+    CHECK(cudnnBackendSetAttribute, device, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+          CUDNN_TYPE_CHAR, length, json);
+    CHECK(cudnnBackendFinalize, device);
+    return 0;
+}
+
+int main(void)
+{
+    cudnnHandle_t handle = NULL;
+    char *json = NULL;
+    int64_t length = 0;
+    int status = open_library();
+    if (status)
+        return status;
+    cudnnStatus_t created = cudnn.cudnnCreate(&handle);
+    if (created != CUDNN_STATUS_SUCCESS) {
+        fprintf(stderr, "skipped: no card: %s\n", cudnn.cudnnGetErrorString(created));
+        return 77;
+    }
+    status = describe(handle, &json, &length) || read_back(json, length);
+    if (!status)
+        puts(json);
+    free(json);
+    return status;
+}
+
+#else
+
+int main(void)
+{
+    fprintf(stderr, "skipped: this build has no cuDNN\n");
+    return 77;
+}
+
+#endif
