@@ -1,19 +1,37 @@
 /* Attention without a tensor of all scores: softmax(scale Q Kᵀ + mask) V as one op, whose gradient
  * computes the probabilities again, block by block, from each row's maximum and sum (Dao:
  * FlashAttention-2, 2023; algorithms 1 and 2). Patterns and Attention's definition make it.
+ * Mixed precision makes the Wide ones of it where the device has kernels for them: q, k, v, y and
+ * their gradients are half, the mask and what is kept beside y float32. Of the latter, top and
+ * log_sum, only the sum is the same whatever kernel it comes from.
  *
  * Names: B batch, H heads, S queries, T keys, D elements of a query, E of a value. Heads come
  * behind positions, as a projection leaves them. */
 #include "ops/common.h"
 
-#define HEADS_GRADIENT OG_DOMAIN "::AttentionHeadsGrad"
+static bool is_wide(const og_node *n)
+{
+    return strncmp(n->op->name, "Wide", 4) == 0;
+}
+
+/* Input `input` has q's type, or float32 in a wide op where it is none of an operand's. */
+static bool need_element_type(og_infer *i, int input, bool operand, og_dtype dtype)
+{
+    og_dtype want = is_wide(i->node) && !operand ? OG_FLOAT : dtype;
+    return !present(i, input) || i->x[input]->type.dtype == want ||
+           og_infer_error(i, "input %d is %s, expected %s", input, TypeText(i, &i->x[input]->type),
+                          og_dtype_name(want));
+}
 
 /* What q, k, v and the mask, from input `first` on, are not; the scores' type. */
 static bool need_heads(og_infer *i, int first, int mask, og_type *scores)
 {
     const og_type *q = &i->x[first]->type, *k = &i->x[first + 1]->type, *v = &i->x[first + 2]->type;
-    if (!need_float(i, first) || !need_all_same(i) || !need_rank(i, first, "q", 4) ||
-        !need_rank(i, first + 1, "k", 4) || !need_rank(i, first + 2, "v", 4))
+    for (int input = 0; input < i->nx; input++)
+        if (!need_element_type(i, input, input < first + 3 || (first && input == 4), q->dtype))
+            return false;
+    if (!need_float(i, first) || !need_rank(i, first, "q", 4) || !need_rank(i, first + 1, "k", 4) ||
+        !need_rank(i, first + 2, "v", 4))
         return false;
     if (k->dims[0] != q->dims[0] || k->dims[2] != q->dims[2] || k->dims[3] != q->dims[3] ||
         v->dims[0] != q->dims[0] || v->dims[1] != k->dims[1] || v->dims[2] != q->dims[2])
@@ -21,7 +39,9 @@ static bool need_heads(og_infer *i, int first, int mask, og_type *scores)
                               "q is %s, k %s, v %s, expected [B, S, H, D], [B, T, H, D] and "
                               "[B, T, H, E]",
                               TypeText(i, q), TypeText(i, k), TypeText(i, v));
-    *scores = (og_type){q->dtype, 4, {q->dims[0], q->dims[2], q->dims[1], k->dims[1]}};
+    *scores = (og_type){is_wide(i->node) ? OG_FLOAT : q->dtype,
+                        4,
+                        {q->dims[0], q->dims[2], q->dims[1], k->dims[1]}};
     if (present(i, mask)) {
         const og_type *m = &i->x[mask]->type;
         og_type y = *scores;
@@ -55,11 +75,25 @@ static og_val swap_heads(og_val x)
     return Transpose(x, ((int[]){0, 2, 1, 3}));
 }
 
+/* a bᵀ of heads, [B, H, S, T], a wide op's in float32 */
+static og_val products_of(const og_node *node, og_val a, og_val b)
+{
+    og_val bt = Transpose(b, ((int[]){0, 2, 3, 1}));
+    return is_wide(node) ? Op(OG_DOMAIN "::WideMatMul", In(swap_heads(a), bt))
+                         : MatMul(swap_heads(a), bt);
+}
+
+/* x in another's type */
+static og_val as(og_val x, og_val like)
+{
+    return DType(x) == DType(like) ? x : Cast(x, DType(like));
+}
+
 /* s = scale Q Kᵀ + mask: [B, H, S, T] */
 static og_val scores_of(const og_node *node, og_val q, og_val k, og_val mask)
 {
     double scale = og_attr_float(node, "scale", 1);
-    og_val s = MatMul(swap_heads(q), Transpose(k, ((int[]){0, 2, 3, 1})));
+    og_val s = products_of(node, q, k);
     if (scale != 1)
         s = Mul(s, Scalar(s, scale));
     return Has(mask) ? Add(s, mask) : s;
@@ -97,7 +131,7 @@ static void heads_expand(og_expand *e)
         og_val p = Op("Softmax", In(s), I("axis", -1));
         if (is_safe(e->node))
             p = without_nan(p);
-        e->y[0] = swap_heads(MatMul(p, swap_heads(e->x[2])));
+        e->y[0] = swap_heads(MatMul(as(p, e->x[2]), swap_heads(e->x[2])));
     }
     if (e->ny < 2 || !(e->want[1] || (e->ny > 2 && e->want[2])))
         return;
@@ -110,11 +144,12 @@ static void heads_expand(og_expand *e)
  * p = exp(s - top - log_sum),  ds = p (dY Vᵀ - rowsum(dY Y)) */
 static void probabilities(const og_node *node, const og_val *x, og_val mask, og_val *p, og_val *ds)
 {
-    og_val s = scores_of(node, x[1], x[2], mask), dy = swap_heads(x[0]), y = swap_heads(x[4]);
+    og_val s = scores_of(node, x[1], x[2], mask);
+    og_val dy = as(swap_heads(x[0]), s), y = as(swap_heads(x[4]), s);
     *p = Exp(Sub(Sub(s, column(x[5])), column(x[6])));
     if (is_safe(node))
         *p = without_nan(*p);
-    og_val dp = MatMul(dy, Transpose(x[3], ((int[]){0, 2, 3, 1})));
+    og_val dp = products_of(node, x[0], x[3]);
     *ds = Mul(*p, Sub(dp, over_keys("ReduceSum", Mul(dy, y), true)));
 }
 
@@ -125,7 +160,9 @@ static void heads_grad(og_grad *d)
     og_val x[8] = {d->dy[0], d->x[0], d->x[1], d->x[2], d->y[0], d->y[1], d->y[2], mask};
     og_vals in = {Has(mask) ? 8 : 7, x};
     if (d->need[0] || d->need[1] || d->need[2]) {
-        og_outs g = og_ops_like(OG_HERE, HEADS_GRADIENT, 3, in, d->node);
+        const char *op = is_wide(d->node) ? OG_DOMAIN "::WideAttentionHeadsGrad"
+                                          : OG_DOMAIN "::AttentionHeadsGrad";
+        og_outs g = og_ops_like(OG_HERE, op, 3, in, d->node);
         for (int k = 0; k < 3; k++)
             d->dx[k] = g.y[k];
     }
@@ -157,7 +194,8 @@ static void heads_grad_expand(og_expand *e)
 {
     og_val p, ds;
     probabilities(e->node, e->x, e->nx > 7 ? e->x[7] : OG_NONE, &p, &ds);
-    ds = Mul(ds, Scalar(ds, og_attr_float(e->node, "scale", 1)));
+    ds = as(Mul(ds, Scalar(ds, og_attr_float(e->node, "scale", 1))), e->x[1]);
+    p = as(p, e->x[0]);
     e->y[0] = swap_heads(MatMul(ds, swap_heads(e->x[2])));
     if (e->ny > 1)
         e->y[1] = swap_heads(MatMul(SwapLast(ds), swap_heads(e->x[1])));
@@ -185,10 +223,23 @@ static double heads_grad_flops(const og_node *node, const og_value *const *x, co
            (double)(3 * x[1]->type.dims[3] + 2 * x[3]->type.dims[3]);
 }
 
+#define HEADS(name, ...)                                                                       \
+    {                                                                                          \
+        name, OG_DOMAIN, 3, 4, 1, 3, heads_infer, .expand = heads_expand, .grad = heads_grad,  \
+                                                  .saved = 3, .flops = heads_flops,            \
+                                                  .precision = OG_PRECISION_FLOAT, __VA_ARGS__ \
+    }
+#define HEADS_GRAD(name)                                                               \
+    {                                                                                  \
+        name, OG_DOMAIN, 7, 8, 1, 3, heads_grad_infer, .expand = heads_grad_expand,    \
+                                                       .flops = heads_grad_flops,      \
+                                                       .precision = OG_PRECISION_FLOAT \
+    }
+
 const og_op og_ops_attention_heads[] = {
-    {"AttentionHeads", OG_DOMAIN, 3, 4, 1, 3, heads_infer, .expand = heads_expand,
-     .grad = heads_grad, .saved = 3, .flops = heads_flops, .precision = OG_PRECISION_FLOAT},
-    {"AttentionHeadsGrad", OG_DOMAIN, 7, 8, 1, 3, heads_grad_infer, .expand = heads_grad_expand,
-     .flops = heads_grad_flops, .precision = OG_PRECISION_FLOAT},
+    HEADS("AttentionHeads", .wide = "WideAttentionHeads"),
+    HEADS_GRAD("AttentionHeadsGrad"),
+    HEADS("WideAttentionHeads", .half_in = 7),
+    HEADS_GRAD("WideAttentionHeadsGrad"),
     {0},
 };

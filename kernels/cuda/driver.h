@@ -162,6 +162,7 @@ typedef struct og_cuda_tensor {
     int64_t dims[OG_CUDA_DIMS], strides[OG_CUDA_DIMS]; /* in elements */
     og_cuda_place place;
     float value;
+    bool blocked; /* in memory; its elements lie as the library likes, and are added to */
 } og_cuda_tensor;
 
 /* Operations, by what `in` and `out` of them are; an optional one may be 0. Images are

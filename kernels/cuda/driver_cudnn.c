@@ -89,6 +89,7 @@ static og_status add_tensor(og_cuda_fused *p, const og_cuda_tensor *t, int64_t u
     cudnnBackendDescriptor_t d;
     cudnnDataType_t type = type_of(t->dtype);
     int64_t alignment = t->place == OG_CUDA_CONSTANT ? (int64_t)sizeof(float) : 16;
+    cudnnBackendTensorReordering_t blocks = CUDNN_TENSOR_REORDERING_F16x16;
     bool is_virtual = t->place == OG_CUDA_VIRTUAL, by_value = t->place == OG_CUDA_CONSTANT;
     OG_TRY(make(p, CUDNN_BACKEND_TENSOR_DESCRIPTOR, &d, error));
     SET(d, TENSOR_DATA_TYPE, DATA_TYPE, 1, &type);
@@ -100,6 +101,8 @@ static og_status add_tensor(og_cuda_fused *p, const og_cuda_tensor *t, int64_t u
         SET(d, TENSOR_IS_VIRTUAL, BOOLEAN, 1, &is_virtual);
     if (by_value)
         SET(d, TENSOR_IS_BY_VALUE, BOOLEAN, 1, &by_value);
+    if (t->blocked)
+        SET(d, TENSOR_REORDERING_MODE, TENSOR_REORDERING_MODE, 1, &blocks);
     FINALIZE(d, "a tensor");
     p->tensors[uid] = d;
     p->constants[uid] = t->value;

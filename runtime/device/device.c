@@ -67,6 +67,15 @@ bool og_device_has(const og_device *device, const og_op *op)
     return false;
 }
 
+bool og_device_names(const og_device *device, const og_op *op)
+{
+    for (const og_kernel_table *t = device->tables; t->family; t++)
+        for (const og_kernel *k = t->kernels; k->op; k++)
+            if (k->op[0] != '*' && names_row(k->op, op))
+                return true;
+    return false;
+}
+
 void og_strides_dense(const og_type *type, int64_t *strides)
 {
     int64_t step = 1;

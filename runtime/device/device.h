@@ -168,6 +168,8 @@ struct og_device {
 const og_kernel *og_device_kernel(const og_device *device, const og_call *call, bool reference);
 /* Does the device have any kernel for this op at all? */
 bool og_device_has(const og_device *device, const og_op *op);
+/* One that is for this op, not for every one? */
+bool og_device_names(const og_device *device, const og_op *op);
 
 /* Tensors. Dense: row-major, without gaps; dims of 1 have any stride. */
 og_tensor og_tensor_dense(const og_type *type, void *data);

@@ -10,8 +10,9 @@
 
 typedef struct og_match {
     const og_graph *g;
-    int *uses;      /* by value: how many inputs of live nodes, outputs and states read it */
-    bool *stateful; /* by value: a gradient that reaches it may reach a state */
+    int *uses;            /* by value: how many inputs of live nodes, outputs and states read it */
+    bool *stateful;       /* by value: a gradient that reaches it may reach a state */
+    bool fused_attention; /* the device has one kernel for all of it */
 } og_match;
 
 /* false when out of memory (the error is set in g). */

@@ -130,8 +130,9 @@ og_graph *og_pass_prepare(og_graph *g, og_storages *storages);
 
 /* precision.c: products and convolutions in type `half` (float16 or bfloat16), reductions, softmax,
  * norms and losses in float32, the rest as what it reads; inputs, outputs and states keep their
- * types. For forward graphs in their training form. */
-og_graph *og_pass_precision(og_graph *g, og_dtype half);
+ * types. Ops of the latter class read operands in half where the device has kernels for that. For
+ * forward graphs in their training form. */
+og_graph *og_pass_precision(og_graph *g, const og_device *device, og_dtype half);
 /* half_gradients.c, after autodiff: the gradient of a parameter without the roundings to half that
  * only it sees (appends to the graph); products that are cast to float32, with their bias, not
  * rounded before, and those in gradients of float32 ops with operands cast to half; half copies of
@@ -144,6 +145,9 @@ og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half)
  * LayerNormalization, RMSNormalization, powers, scaled products, transposes of merged axes) become
  * one or two nodes; MaxPool of Relu becomes Relu of MaxPool. Values agree within rounding. */
 og_graph *og_pass_patterns(og_graph *g);
+/* The same for steps on a device in mixed precision of type `half` (OG_UNDEFINED: in float32):
+ * attention over few keys, too, where the device has a kernel for all of it. */
+og_graph *og_pass_patterns_for(og_graph *g, const og_device *device, og_dtype half);
 
 /* inference.c: the form for evaluation: BatchNormalization by its running statistics. */
 og_graph *og_pass_inference_form(og_graph *g);

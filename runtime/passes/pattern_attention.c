@@ -11,8 +11,9 @@
 #include "runtime/passes/match.h"
 
 /* From so many keys on it is no slower; with a mask, which may leave out half of the scores, from
- * fewer on (measured on a CPU with heads of 32 and 64). */
-enum { FEWEST_KEYS = 256, FEWEST_MASKED_KEYS = 128 };
+ * fewer on (measured on a CPU with heads of 32 and 64). Where a device has one kernel for all of
+ * it, which replaces some that each wait for the one before, from almost none on. */
+enum { FEWEST_KEYS = 256, FEWEST_MASKED_KEYS = 128, FEWEST_FUSED_KEYS = 16 };
 
 typedef struct attention {
     int q, kt, v; /* values of the graph that is read */
@@ -124,7 +125,9 @@ static bool fits(const og_match *m, const attention *a)
             (k < rank - 2 && (kt->dims[k] != q->dims[k] || v->dims[k] != q->dims[k])))
             return false;
     int extra = a->mask >= 0 ? a->mask : a->allowed;
-    if (kt->dims[rank - 1] < (extra < 0 ? FEWEST_KEYS : FEWEST_MASKED_KEYS))
+    if (kt->dims[rank - 1] < (m->fused_attention ? FEWEST_FUSED_KEYS
+                              : extra < 0        ? FEWEST_KEYS
+                                                 : FEWEST_MASKED_KEYS))
         return false;
     if (extra < 0)
         return true;

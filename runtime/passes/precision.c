@@ -23,6 +23,7 @@ enum { PASSIVE = 1, CONSTANT = 2 }; /* a parameter, a constant or a view of one;
 
 typedef struct precision {
     og_rewrite rw;
+    const og_device *device;
     og_dtype half;
     int *halves, *floats; /* by value of the old graph: the new value in that type; -1: not made */
     uint8_t *traits;      /* by value of the old graph */
@@ -202,13 +203,16 @@ static bool reads_half(const og_op *op, int input)
     return input < 8 && op->half_in >> input & 1;
 }
 
-/* The op that computes this one of class float in mixed precision: its wide form, if it has one and
- * no constant operand of a product is too large for the half type. */
+/* The op that computes this one of class float in mixed precision: its wide form, if it has one
+ * that the device has kernels for and no constant operand of a product is too large for the half
+ * type. */
 static const og_op *op_of(const precision *p, const og_node *n, og_dtype target)
 {
     const og_op *wide = target == OG_FLOAT && n->op->precision == OG_PRECISION_FLOAT && n->op->wide
                             ? og_op_find(OG_DOMAIN, n->op->wide)
                             : n->op;
+    if (!og_device_names(p->device, wide))
+        return n->op;
     for (int i = 0; i < n->n_in; i++) {
         const og_value *v = is_float32(p, n->in[i]) ? old_value(p, n->in[i]) : NULL;
         if (v && reads_half(wide, i) && v->kind == OG_VALUE_CONST && !fits(p, v))
@@ -259,9 +263,9 @@ static void settle(precision *p, int id)
         og_rewrite_set(&p->rw, id, in_float(p, id));
 }
 
-og_graph *og_pass_precision(og_graph *g, og_dtype half)
+og_graph *og_pass_precision(og_graph *g, const og_device *device, og_dtype half)
 {
-    precision p = {.half = half};
+    precision p = {.device = device, .half = half};
     size_t n = (size_t)g->n_values + 1;
     p.halves = og_arena_array(g->arena, n, sizeof(int));
     p.floats = og_arena_array(g->arena, n, sizeof(int));

@@ -37,8 +37,9 @@ static og_graph *checked(og_session *s, og_graph *g)
     return error->status == OG_OK ? g : NULL;
 }
 
-/* `loaded`: the model's graph, or the one that is joined with the losses. */
-static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samples,
+/* `loaded`: the model's graph, or the one that is joined with the losses. half: of mixed precision.
+ */
+static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samples, og_dtype half,
                              og_arena *arena)
 {
     og_binding binding = {.inputs = bound_inputs(s, samples, arena),
@@ -50,7 +51,7 @@ static og_graph *typed_graph(og_session *s, const og_graph *loaded, int64_t samp
                       ? og_pass_infer(loaded, &binding, og_eager_evaluator(s->context->host), arena)
                       : NULL;
     g = checked(s, g);
-    return g ? checked(s, og_pass_patterns(g)) : NULL;
+    return g ? checked(s, og_pass_patterns_for(g, s->context->device, half)) : NULL;
 }
 
 /* The target as the loss wants it: it may serve others that see axes of 1 elsewhere. */
@@ -86,12 +87,12 @@ static void add_losses(og_session *s, og_graph *g, og_loss_value *values)
 og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype half, og_arena *arena,
                                      og_loss_value *losses)
 {
-    og_graph *g = typed_graph(s, s->joined, samples, arena);
+    og_graph *g = typed_graph(s, s->joined, samples, half, arena);
     g = g ? checked(s, og_pass_prepare(g, &s->storages)) : NULL;
     if (g && og__trains_itself(s->model))
         g = checked(s, og_pass_gradients(g));
     if (g && half != OG_UNDEFINED)
-        g = checked(s, og_pass_precision(g, half));
+        g = checked(s, og_pass_precision(g, s->context->device, half));
     if (!g)
         return NULL;
     add_losses(s, g, losses);
@@ -160,7 +161,8 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 
 og_graph *og__build_forward(og_session *s, int64_t samples, bool with_loss, og_arena *arena)
 {
-    og_graph *g = typed_graph(s, with_loss ? s->joined : s->model->graph, samples, arena);
+    og_graph *g =
+        typed_graph(s, with_loss ? s->joined : s->model->graph, samples, OG_UNDEFINED, arena);
     if (g && with_loss && og__trains_itself(s->model))
         g->n_outputs = s->model->graph->n_outputs; /* without the updates */
     g = g ? checked(s, og_pass_inference_form(g)) : NULL;

@@ -93,6 +93,8 @@ static const char *tensor_wrong(tensor t)
         return "strides that put two elements in one place";
     if (t->place == OG_CUDA_CONSTANT && (count(t) != 1 || t->dtype != OG_FLOAT))
         return "a constant that is not one float32";
+    if (t->blocked && (t->place != OG_CUDA_MEMORY || t->dtype != OG_FLOAT))
+        return "an order of the library's own of what is not float32 in memory";
     return NULL;
 }
 
@@ -198,7 +200,10 @@ static const char *operation_wrong(const og_cuda_fusion *f, const og_cuda_operat
                : y->dtype != OG_FLOAT ? "a reduction's result is float32"
                                       : NULL;
     case OG_CUDA_RESHAPE:
-        return count(x) != count(y) || x->dtype != y->dtype ? "a reshape to something else" : NULL;
+        /* what lies nowhere may be rounded on the way */
+        return count(x) != count(y) || (x->dtype != y->dtype && x->place != OG_CUDA_VIRTUAL)
+                   ? "a reshape to something else"
+                   : NULL;
     default:
         return norm_wrong(f, o);
     }
@@ -239,12 +244,30 @@ const char *sim_fusion_wrong(const og_cuda_fusion *f)
 
 /* ---- what has no engine */
 
+enum { WIDEST_HEAD = 256 };
+
+/* A product of attention, which 16-bit operands mean: their heads are whole units. */
+static const char *product_refused(const og_cuda_fusion *f, const og_cuda_operation *o)
+{
+    tensor a = &f->tensors[o->in[0]], b = &f->tensors[o->in[1]];
+    for (int i = 0; i < 2; i++) {
+        tensor t = i ? b : a;
+        int64_t head = t->strides[t->rank - 1] == 1 ? t->dims[t->rank - 1] : t->dims[t->rank - 2];
+        if (is_half(t->dtype) && t->place == OG_CUDA_MEMORY &&
+            (head % (VECTOR / 2) != 0 || head > WIDEST_HEAD))
+            return "heads that are no multiple of 8, or wider than 256";
+    }
+    return NULL;
+}
+
 /* As cuDNN 9.19's heuristic answers for compute capabilities 8.0 and 9.0. */
 const char *sim_fusion_refused(const og_cuda_fusion *f)
 {
     for (int k = 0; k < f->n_operations; k++) {
         const og_cuda_operation *o = &f->operations[k];
         tensor in = &f->tensors[o->in[0]], out = &f->tensors[o->out[0]];
+        if (o->kind == OG_CUDA_MATMUL && product_refused(f, o))
+            return product_refused(f, o);
         if (o->kind > OG_CUDA_CONV_GRAD_WEIGHTS)
             continue;
         if (in->dtype != out->dtype && out->place == OG_CUDA_MEMORY)

@@ -310,8 +310,11 @@ static float *run_reduction(const machine *v, const og_cuda_operation *o)
 static float *run_reshape(const machine *v, const og_cuda_operation *o)
 {
     tensor x = &v->fusion->tensors[o->in[0]], y = &v->fusion->tensors[o->out[0]];
-    int64_t n = count(x);
-    float *memory = calloc((size_t)n, sizeof *memory), *values = malloc((size_t)n * sizeof *values);
+    int64_t n = count(x), span = 1;
+    for (int a = 0; a < x->rank; a++)
+        span += (x->dims[a] - 1) * x->strides[a] + (y->dims[a] - 1) * y->strides[a];
+    float *memory = calloc((size_t)span, sizeof *memory),
+          *values = malloc((size_t)n * sizeof *values);
     for (int64_t e = 0; memory && e < n; e++)
         memory[offset_of(x, e)] = v->values[o->in[0]][e];
     for (int64_t e = 0; memory && values && e < n; e++)
@@ -410,6 +413,8 @@ static void keep(machine *v, const og_cuda_operation *o, float **results, const 
         if (!results[i])
             continue;
         for (int64_t e = 0, n = count(t); e < n; e++) {
+            if (t->blocked) /* is added to */
+                results[i][e] += ((const float *)b->memory[o->out[i]])[offset_of(t, e)];
             results[i][e] = rounded(t->dtype, results[i][e]);
             if (t->place == OG_CUDA_MEMORY)
                 og__store_double(b->memory[o->out[i]], t->dtype, offset_of(t, e), results[i][e]);

@@ -593,6 +593,27 @@ TEST(attention)
         CHECK_INT(compare(left[i], og_pass_patterns, "AttentionHeads"), 0);
 }
 
+/* Few keys are worth it only on a device that has one kernel for all of it, in mixed precision. */
+TEST(few_keys)
+{
+    og_device *cpu = og_cpu_device_new(1);
+    og_device card = {
+        .tables = (og_kernel_table[]){
+            {"attention", (og_kernel[]){{.op = "ai.ongrad::WideAttentionHeads"}, {NULL}}}, {NULL}}};
+    REQUIRE(cpu);
+    const og_device *devices[] = {cpu, &card};
+    for (int d = 0; d < 2; d++)
+        for (int half = 0; half < 2; half++) {
+            og_graph *g = og_graph_new();
+            REQUIRE(g);
+            attention_few_keys(g);
+            og_graph *after = og_pass_patterns_for(g, devices[d], half ? OG_FLOAT16 : OG_UNDEFINED);
+            CHECK_INT(after ? count(after, "AttentionHeads") : -1, d && half);
+            og_graph_free(g);
+        }
+    cpu->destroy(cpu);
+}
+
 /* A mask that may be trained needs its gradient: all scores. */
 TEST(trained_mask)
 {
@@ -682,6 +703,7 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(scaled_products),
                                 TEST_ROW(merged_transposes),
                                 TEST_ROW(attention),
+                                TEST_ROW(few_keys),
                                 TEST_ROW(trained_mask),
                                 TEST_ROW(splits),
                                 TEST_ROW(products),
