@@ -11,7 +11,8 @@
 /* Descriptors of a plan: of each tensor, of each operation and its parameters, of each engine, and
  * few others. */
 enum {
-    CANDIDATES = 16, /* engines of one heuristic */
+    CANDIDATES = 24, /* engines of one heuristic: each costs it some milliseconds … */
+    FEW = 5,         /* … so that these do where few are turned down */
     MODES = 2,
     DESCRIPTORS = OG_CUDA_TENSORS + 2 * OG_CUDA_OPERATIONS + MODES * (CANDIDATES + 1) + 8,
     NOTES = 32
@@ -29,8 +30,10 @@ struct og_cuda_fused {
     int n; /* cuDNN does not say what it copies: all live as long as the plan */
     cudnnBackendDescriptor_t all[DESCRIPTORS], tensors[OG_CUDA_TENSORS];
     cudnnBackendDescriptor_t engines[MODES * CANDIDATES]; /* best first */
-    int n_engines, engine;                                /* `engine`: the one that is taken */
-    cudnnBackendDescriptor_t plan;                        /* NULL: not compiled yet */
+    bool float32, deterministic; /* neither TF32; nor other bits the next time */
+    cudnnBackendDescriptor_t graph;
+    int mode, n_engines, engine;   /* `engine`: the one that is taken */
+    cudnnBackendDescriptor_t plan; /* NULL: not compiled yet */
     size_t workspace;
     int n_uids;
     int64_t uids[OG_CUDA_TENSORS];
@@ -321,16 +324,15 @@ static int notes_of(const og_cuda_fused *p, cudnnBackendDescriptor_t config,
 }
 
 /* What an engine's notes say of its numbers, against what is asked for. */
-static bool engine_goes(const og_cuda_fused *p, const og_cuda_fusion *f,
-                        cudnnBackendDescriptor_t config)
+static bool engine_goes(const og_cuda_fused *p, cudnnBackendDescriptor_t config)
 {
     cudnnBackendNumericalNote_t notes[NOTES];
     int n = notes_of(p, config, CUDNN_ATTR_ENGINE_NUMERICAL_NOTE, CUDNN_TYPE_NUMERICAL_NOTE, notes);
     for (int i = 0; i < n; i++) {
-        bool tf32 = notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && f->arithmetic == OG_CUDA_FLOAT,
+        bool tf32 = notes[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && p->float32,
              less = notes[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS ||
                     notes[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION,
-             varies = notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && f->deterministic;
+             varies = notes[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC && p->deterministic;
         if (tf32 || less || varies)
             return false;
     }
@@ -348,27 +350,26 @@ static bool engine_compiles(const og_cuda_fused *p, cudnnBackendDescriptor_t con
     return false;
 }
 
-/* The engines that one heuristic proposes, those that go. */
-static og_status ask_heuristic(og_cuda_fused *p, const og_cuda_fusion *f,
-                               cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
-                               og_error *error)
+/* Adds the engines that one heuristic proposes, those that go. */
+static og_status ask_heuristic(og_cuda_fused *p, cudnnBackendHeurMode_t mode, og_error *error)
 {
     cudnnBackendDescriptor_t heuristic, configs[CANDIDATES];
     int64_t n = 0;
+    int most = p->float32 || p->deterministic ? CANDIDATES : FEW;
     OG_TRY(make(p, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR, &heuristic, error));
-    SET(heuristic, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, &graph);
+    SET(heuristic, ENGINEHEUR_OPERATION_GRAPH, BACKEND_DESCRIPTOR, 1, &p->graph);
     SET(heuristic, ENGINEHEUR_MODE, HEUR_MODE, 1, &mode);
 #if CUDNN_VERSION >= 90800
     if (p->target.device)
         SET(heuristic, ENGINEHEUR_DEVICEPROP, BACKEND_DESCRIPTOR, 1, &p->target.device);
 #endif
     FINALIZE(heuristic, "the heuristic");
-    for (int i = 0; i < CANDIDATES; i++)
+    for (int i = 0; i < most; i++)
         OG_TRY(make(p, CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &configs[i], error));
     CHECK(p, cudnnBackendGetAttribute, heuristic, CUDNN_ATTR_ENGINEHEUR_RESULTS,
-          CUDNN_TYPE_BACKEND_DESCRIPTOR, CANDIDATES, &n, configs);
-    for (int i = 0; i < n && i < CANDIDATES; i++)
-        if (engine_goes(p, f, configs[i]))
+          CUDNN_TYPE_BACKEND_DESCRIPTOR, most, &n, configs);
+    for (int i = 0; i < n && i < most; i++)
+        if (engine_goes(p, configs[i]))
             p->engines[p->n_engines++] = configs[i];
     return OG_OK;
 }
@@ -390,11 +391,23 @@ static og_status finalize_plan(og_cuda_fused *p, cudnnBackendDescriptor_t config
     return OG_OK;
 }
 
+/* Is there an engine p->engine? Asks the next heuristic where those of the last are used up. */
+static bool has_engine(og_cuda_fused *p, og_error *error)
+{
+    static const cudnnBackendHeurMode_t modes[MODES] = {CUDNN_HEUR_MODE_A,
+                                                        CUDNN_HEUR_MODE_FALLBACK};
+    while (p->engine == p->n_engines && p->mode < MODES) {
+        og_error_clear(error);
+        (void)ask_heuristic(p, modes[p->mode++], error);
+    }
+    return p->engine < p->n_engines;
+}
+
 /* Takes the first engine from p->engine on whose plan needs a workspace within the limit; where
  * `compile` is not set, one that is to be compiled by what it says of itself. */
 static og_status take_engine(og_cuda_fused *p, size_t limit, bool compile, og_error *error)
 {
-    for (; p->engine < p->n_engines; p->engine++) {
+    for (; has_engine(p, error); p->engine++) {
         cudnnBackendDescriptor_t config = p->engines[p->engine], plan = NULL;
         int64_t bytes = 0, count = 0;
         og_error_clear(error);
@@ -420,24 +433,19 @@ static og_status take_engine(og_cuda_fused *p, size_t limit, bool compile, og_er
 
 static og_status build(og_cuda_fused *p, const og_cuda_fusion *f, og_error *error)
 {
-    static const cudnnBackendHeurMode_t modes[MODES] = {CUDNN_HEUR_MODE_A,
-                                                        CUDNN_HEUR_MODE_FALLBACK};
-    cudnnBackendDescriptor_t operations[OG_CUDA_OPERATIONS], graph;
+    cudnnBackendDescriptor_t operations[OG_CUDA_OPERATIONS];
+    p->float32 = f->arithmetic == OG_CUDA_FLOAT;
+    p->deterministic = f->deterministic;
     for (int i = 1; i < f->n_tensors; i++)
         OG_TRY(add_tensor(p, &f->tensors[i], i, error));
     for (int i = 0; i < f->n_operations; i++)
         OG_TRY(add_operation(p, f, &f->operations[i], &operations[i], error));
-    OG_TRY(make(p, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &graph, error));
+    OG_TRY(make(p, CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR, &p->graph, error));
     if (p->target.handle)
-        SET(graph, OPERATIONGRAPH_HANDLE, HANDLE, 1, &p->target.handle);
-    SET(graph, OPERATIONGRAPH_OPS, BACKEND_DESCRIPTOR, f->n_operations, operations);
-    FINALIZE(graph, "the graph");
-    for (int i = 0; i < MODES; i++) {
-        og_error_clear(error);
-        (void)ask_heuristic(p, f, graph, modes[i], error);
-    }
-    return p->n_engines || error->status == OG_OK ? take_engine(p, f->workspace_limit, false, error)
-                                                  : error->status;
+        SET(p->graph, OPERATIONGRAPH_HANDLE, HANDLE, 1, &p->target.handle);
+    SET(p->graph, OPERATIONGRAPH_OPS, BACKEND_DESCRIPTOR, f->n_operations, operations);
+    FINALIZE(p->graph, "the graph");
+    return take_engine(p, f->workspace_limit, false, error);
 }
 
 static og_status plan_for(const og__cudnn_library *cudnn, const target *to, const og_cuda_fusion *f,
