@@ -2,56 +2,28 @@
  * there is no card (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR). What is printed has been read back by
  * cuDNN. tools/gpu_check runs it. Exit status 77: there is no cuDNN, or no card. */
 #include <stdio.h>
-#include <stdlib.h>
 
 #ifdef OG_HAS_CUDNN
 
-#include <cudnn.h>
-#include <dlfcn.h>
+#include <stdlib.h>
 
-#define FUNCTIONS(X)                                                                  \
-    X(cudnnCreate)                                                                    \
-    X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) \
-        X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendFinalize)
+#include "kernels/cuda/driver_cuda.h"
 
-static struct {
-#define X(name) __typeof__(&name) name;
-    FUNCTIONS(X)
-#undef X
-} cudnn;
-
-static int open_library(void)
-{
-    void *library = dlopen("libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        library = dlopen(OG_CUDA_LIBRARIES "/libcudnn.so.9", RTLD_NOW | RTLD_LOCAL);
-    if (!library) {
-        fprintf(stderr, "skipped: libcudnn.so.9 was not found\n");
-        return 77;
-    }
-#define X(name)                                                       \
-    if (!(*(void **)&cudnn.name = dlsym(library, #name))) {           \
-        fprintf(stderr, "skipped: libcudnn.so.9 has no %s\n", #name); \
-        return 77;                                                    \
-    }
-    FUNCTIONS(X)
-#undef X
-    return 0;
-}
+static const og__cudnn_library *cudnn;
 
 static int check(cudnnStatus_t status, const char *what)
 {
     char text[1024] = "";
     if (status == CUDNN_STATUS_SUCCESS)
         return 0;
-    cudnn.cudnnGetLastErrorString(text, sizeof text);
-    fprintf(stderr, "%s: %s: %s\n", what, cudnn.cudnnGetErrorString(status), text);
+    cudnn->cudnnGetLastErrorString(text, sizeof text);
+    fprintf(stderr, "%s: %s: %s\n", what, cudnn->cudnnGetErrorString(status), text);
     return 1;
 }
-#define CHECK(function, ...)                               \
-    do {                                                   \
-        if (check(cudnn.function(__VA_ARGS__), #function)) \
-            return 1;                                      \
+#define CHECK(function, ...)                                \
+    do {                                                    \
+        if (check(cudnn->function(__VA_ARGS__), #function)) \
+            return 1;                                       \
     } while (0)
 
 /* From the card behind `handle`; malloc'd. */
@@ -88,15 +60,18 @@ int main(void)
     cudnnHandle_t handle = NULL;
     char *json = NULL;
     int64_t length = 0;
-    int status = open_library();
-    if (status)
-        return status;
-    cudnnStatus_t created = cudnn.cudnnCreate(&handle);
-    if (created != CUDNN_STATUS_SUCCESS) {
-        fprintf(stderr, "skipped: no card: %s\n", cudnn.cudnnGetErrorString(created));
+    const char *why;
+    cudnn = og__open_cudnn(&why);
+    if (!cudnn) {
+        fprintf(stderr, "skipped: %s\n", why);
         return 77;
     }
-    status = describe(handle, &json, &length) || read_back(json, length);
+    cudnnStatus_t created = cudnn->cudnnCreate(&handle);
+    if (created != CUDNN_STATUS_SUCCESS) {
+        fprintf(stderr, "skipped: no card: %s\n", cudnn->cudnnGetErrorString(created));
+        return 77;
+    }
+    int status = describe(handle, &json, &length) || read_back(json, length);
     if (!status)
         puts(json);
     free(json);
