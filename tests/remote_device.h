@@ -358,17 +358,20 @@ static og_status remote_feed(og_device *d, const og_copy *copies, int n, og_erro
     return OG_OK;
 }
 
-static og_status remote_fetch(og_device *d, void *to, const void *from, size_t bytes,
-                              og_error *error)
+static og_status remote_fetch(og_device *d, const og_copy *copies, int n, og_error *error)
 {
     remote_device *r = (remote_device *)d;
     if (!remote_may(r, error))
         return OG_INTERNAL;
-    if (!remote_owns(r, from, bytes, false) || !remote_owns(r, to, bytes, true))
-        return remote_problem(r, error, "a fetch that is not into memory from host_alloc");
-    memset(to, 0xFF, bytes);
-    remote_add(&r->queue,
-               (remote_work){.kind = REMOTE_COPY, .to = to, .from = from, .bytes = bytes});
+    for (int i = 0; i < n; i++) {
+        const og_copy *c = &copies[i];
+        if (!remote_owns(r, c->from, c->bytes, false) || !remote_owns(r, c->to, c->bytes, true))
+            return remote_problem(r, error, "a fetch that is not into memory from host_alloc");
+        memset(c->to, 0xFF, c->bytes);
+        remote_add(
+            &r->queue,
+            (remote_work){.kind = REMOTE_COPY, .to = c->to, .from = c->from, .bytes = c->bytes});
+    }
     return OG_OK;
 }
 

@@ -45,7 +45,7 @@ bool og__cache_path(char path[OG__CACHE_PATH], const char *name)
     (void)mkdir(path, 0700);
     if (access(path, W_OK | X_OK) != 0)
         return false;
-    strcat(strcat(path, "/"), name);
+    snprintf(path + n, size - (size_t)n, "/ongrad/%s", name);
     return true;
 }
 

@@ -60,6 +60,9 @@ og_status og__cuda_reserve(og_device *device, void *memory, size_t bytes, og_err
 og_status og__cuda_feed_run(og_device *device, const og_copy *copies, int n, og_error *error);
 void og__cuda_feed_free(og__cuda *cuda);
 
+/* collect.c */
+og_status og__cuda_fetch(og_device *device, const og_copy *copies, int n, og_error *error);
+
 /* modules.c: `name` of the image, loaded when first asked for; `shared` as driver.h says. */
 og_status og__cuda_function(og__cuda *cuda, const og_cuda_image *image, const char *name,
                             size_t shared, og_cuda_function **function, og_error *error);

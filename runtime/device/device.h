@@ -114,12 +114,11 @@ typedef struct og_remote {
     og_status (*reserve)(og_device *device, void *memory, size_t bytes, og_error *error);
     og_status (*feed)(og_device *device, const og_copy *copies, int n, og_error *error);
 
-    /* Results read later: queued copies into memory from host_alloc, there once a mark that was set
-     * behind them has been waited for. Setting a mark again moves it. */
+    /* Results read later: n queued copies into memory from host_alloc, there once a mark that was
+     * set behind them has been waited for. Setting a mark again moves it. */
     void *(*host_alloc)(og_device *device, size_t bytes); /* NULL when refused */
     void (*host_free)(og_device *device, void *memory);
-    og_status (*fetch)(og_device *device, void *to, const void *from, size_t bytes,
-                       og_error *error);
+    og_status (*fetch)(og_device *device, const og_copy *copies, int n, og_error *error);
     og_status (*mark)(og_device *device, int mark, og_error *error); /* 0 … OG_MARKS - 1 */
     og_status (*wait)(og_device *device, int mark, og_error *error);
 

@@ -36,7 +36,11 @@ og_status og__results_new(og_session *s)
     og_device *d = s->context->device;
     size_t bytes = ring_bytes(s);
     s->results = is_remote(s) ? d->remote->host_alloc(d, bytes) : og_arena_alloc(s->arena, bytes);
-    return s->results ? OG_OK : og_fail_memory(&s->context->error, bytes, "results of updates");
+    s->result_copies =
+        og_arena_array(s->arena, (size_t)MEANS + (size_t)s->losses.n, sizeof *s->result_copies);
+    return s->results && s->result_copies
+               ? OG_OK
+               : og_fail_memory(&s->context->error, bytes, "results of updates");
 }
 
 void og__results_free(og_session *s)
@@ -44,15 +48,6 @@ void og__results_free(og_session *s)
     og_device *d = s->context->device;
     if (s->results && is_remote(s))
         d->remote->host_free(d, s->results);
-}
-
-static og_status fetch(og_session *s, double *to, const void *from, size_t bytes)
-{
-    og_device *d = s->context->device;
-    if (is_remote(s))
-        return d->remote->fetch(d, to, from, bytes, &s->context->error);
-    memcpy(to, from, bytes);
-    return OG_OK;
 }
 
 /* The scale that the next update has. */
@@ -73,15 +68,23 @@ static og_status fetch_all(og_session *s, double *to)
                    {OG_UPDATE_GRAD_NORM, GRAD_NORM, sizeof(double)},
                    {OG_UPDATE_FINITE, FINITE, 1},
                    {OG_UPDATE_SCALE, SCALE, sizeof(double)}};
-    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
-        OG_TRY(fetch(s, to + outputs[i].at, og_plan_output(s->update, outputs[i].output),
-                     outputs[i].bytes));
+    og_device *d = s->context->device;
+    og_copy *copies = s->result_copies;
     const void *scale = scale_state(s);
-    OG_TRY(fetch(s, to + NEXT_SCALE, scale ? scale : og_plan_output(s->update, OG_UPDATE_SCALE),
-                 sizeof(double)));
+    int n = 0;
+    for (size_t i = 0; i < sizeof outputs / sizeof *outputs; i++)
+        copies[n++] = (og_copy){to + outputs[i].at, og_plan_output(s->update, outputs[i].output),
+                                outputs[i].bytes};
+    copies[n++] =
+        (og_copy){to + NEXT_SCALE, scale ? scale : og_plan_output(s->update, OG_UPDATE_SCALE),
+                  sizeof(double)};
     for (int i = 0; i < s->losses.n; i++)
-        OG_TRY(fetch(s, to + MEANS + i, og_plan_output(s->update, OG_UPDATE_MEANS + i),
-                     sizeof(double)));
+        copies[n++] = (og_copy){to + MEANS + i, og_plan_output(s->update, OG_UPDATE_MEANS + i),
+                                sizeof(double)};
+    if (is_remote(s))
+        return d->remote->fetch(d, copies, n, &s->context->error);
+    for (int i = 0; i < n; i++)
+        memcpy(copies[i].to, copies[i].from, copies[i].bytes);
     return OG_OK;
 }
 

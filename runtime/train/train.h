@@ -198,8 +198,9 @@ struct og_session {
     int position;     /* the storage that says where in the run a micro-batch is; -1: none */
     og__update_record updates[OG_MARKS]; /* not reported, from first_update on, as a ring */
     int first_update, n_updates;
-    double *results; /* by place in that ring, RESULTS + losses each (results.c) */
-    int skipped;     /* updates in a row, with a fixed loss scale */
+    og_copy *result_copies; /* of one place, while they are made */
+    double *results;        /* by place in that ring, RESULTS + losses each (results.c) */
+    int skipped;            /* updates in a row, with a fixed loss scale */
     atomic_bool cancel;
     bool check_memory;
     og_profile *profile; /* NULL: nothing is timed */

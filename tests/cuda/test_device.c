@@ -132,7 +132,7 @@ TEST(results_come_with_their_marks)
                 CHECK_INT(ring[slot], s - OG_MARKS);
             }
             GOES(d->remote->upload(d, x, &s, sizeof s, &error));
-            GOES(d->remote->fetch(d, &ring[slot], x, sizeof s, &error));
+            GOES(d->remote->fetch(d, &(og_copy){&ring[slot], x, sizeof s}, 1, &error));
             GOES(d->remote->mark(d, slot, &error));
         }
         GOES(d->remote->finish(d, &error));
@@ -143,11 +143,43 @@ TEST(results_come_with_their_marks)
     }
 }
 
+/* Many at once, of all small lengths and a long one. */
+TEST(results_are_collected)
+{
+    enum { MOST = 100, LONG = 5000 };
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        og_device *d = open_device(seed);
+        og_error error = {0};
+        static unsigned char sent[MOST * 16 + LONG];
+        unsigned char *x = d->alloc(d, sizeof sent), *got = d->remote->host_alloc(d, sizeof sent);
+        REQUIRE(x && got);
+        fill(sent, sizeof sent, (unsigned)seed);
+        GOES(d->remote->upload(d, x, sent, sizeof sent, &error));
+        og_copy copies[MOST + 1];
+        for (size_t i = 0; i < MOST; i++)
+            copies[i] = (og_copy){got + 16 * i, x + 16 * i, i % 9};
+        copies[MOST] = (og_copy){got + 16 * MOST, x + 16 * MOST, LONG};
+        memset(got, 0, sizeof sent);
+        GOES(d->remote->fetch(d, copies, MOST + 1, &error));
+        CHECK(memcmp(got + 16, sent + 16, 1) != 0); /* too early: poison */
+        GOES(d->remote->mark(d, 0, &error));
+        GOES(d->remote->wait(d, 0, &error));
+        for (size_t i = 0; i <= MOST; i++) {
+            size_t at = 16 * i;
+            CHECK(memcmp(got + at, sent + at, copies[i].bytes) == 0);
+            CHECK(i == MOST || got[at + copies[i].bytes] == 0); /* and no more than that */
+        }
+        d->remote->host_free(d, got);
+        close_device(d);
+    }
+}
+
 static const og_test tests[] = {
     TEST_ROW(copies_arrive),
     TEST_ROW(memory_is_zeroed_and_refused),
     TEST_ROW(there_is_one_card),
     TEST_ROW(inputs_travel_ahead),
     TEST_ROW(results_come_with_their_marks),
+    TEST_ROW(results_are_collected),
 };
 TEST_MAIN(tests)

@@ -162,7 +162,7 @@ TEST(a_result_read_too_early_is_poison)
     og_error error = {0};
     rig r = set_up(1);
     r.pinned[0] = 1;
-    GOES(r.device->remote->fetch(r.device, r.pinned, r.x, sizeof(float), &error));
+    GOES(r.device->remote->fetch(r.device, &(og_copy){r.pinned, r.x, sizeof(float)}, 1, &error));
     CHECK(isnan(r.pinned[0]));
     GOES(r.device->remote->mark(r.device, 0, &error));
     GOES(r.device->remote->wait(r.device, 0, &error));

@@ -362,7 +362,8 @@ static CUresult fake_current(CUcontext context)
 static CUresult fake_event(CUevent *event, unsigned flags)
 {
     (void)flags;
-    *event = malloc(sizeof(float));
+    void *made = malloc(sizeof(float)); /* the time it was recorded */
+    *event = made;
     return CUDA_SUCCESS;
 }
 static CUresult fake_event_free(CUevent event)

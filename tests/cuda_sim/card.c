@@ -135,6 +135,17 @@ static void watch_copy(og_cuda_card *card, sim_item *item)
         sim_poison(item->to, item->bytes);
 }
 
+/* Pinned memory that a kernel will write is gone, too, if nothing queued before uses it. */
+static void watch_launch(og_cuda_card *card, const sim_item *item)
+{
+    for (int i = 0; i < item->n_ranges; i++) {
+        const og_cuda_range *r = &item->ranges[i];
+        const sim_region *region = r->write ? sim_find_region(card, r->at, r->bytes) : NULL;
+        if (region && region->pinned && !pending_touches(card, r->at, r->bytes, false))
+            sim_poison((void *)(uintptr_t)r->at, r->bytes);
+    }
+}
+
 static sim_item *copy_item(const sim_item *from)
 {
     sim_item *item = malloc(sizeof *item);
@@ -202,6 +213,8 @@ static og_status queue(og_cuda_card *card, const sim_item *from, og_error *error
         find_races(card, item);
         if (item->kind == SIM_COPY)
             watch_copy(card, item);
+        if (item->kind == SIM_LAUNCH)
+            watch_launch(card, item);
     }
     if (card->last[s])
         card->last[s]->next = item;
