@@ -445,8 +445,24 @@ static void merged_rows(og_graph *g) /* an axis that is transposed was merged */
     og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){2, 3, 5, 4})));
 }
 
+static void merged_heads(og_graph *g)
+{
+    og_val x = Input(g, "x", 5, 2, 12);
+    og_val y = Transpose(Reshape(x, 3, ((int64_t[]){5, 6, 4})), ((int[]){1, 0, 2}));
+    og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){2, 3, 5, 4})));
+}
+
+static void merged_heads_otherwise(og_graph *g) /* batch and heads change places */
+{
+    og_val x = Input(g, "x", 5, 2, 12);
+    og_val y = Transpose(Reshape(x, 3, ((int64_t[]){5, 6, 4})), ((int[]){1, 0, 2}));
+    og_graph_add_output(g, "y", Reshape(y, 4, ((int64_t[]){3, 2, 5, 4})));
+}
+
 TEST(merged_transposes)
 {
+    CHECK_INT(compare(merged_heads, og_pass_patterns, "Reshape"), 1);
+    CHECK_INT(compare(merged_heads_otherwise, og_pass_patterns, "Reshape"), 2);
     CHECK_INT(compare(merged_transpose, og_pass_patterns, "Reshape"), 0);
     CHECK_INT(compare(merged_otherwise, og_pass_patterns, "Reshape"), 2);
     CHECK_INT(compare(merged_rows, og_pass_patterns, "Reshape"), 2);
