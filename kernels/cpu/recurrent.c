@@ -198,9 +198,7 @@ static og_status lens_of(const plan *p, const og_call *call, int which, const in
     *lens = og__has(call->nx, call->x, which) ? call->x[which].data : NULL;
     for (int64_t k = 0; *lens && k < p->of.B; k++)
         if ((*lens)[k] < 0 || (*lens)[k] > p->of.T)
-            return og__call_fail(call, error, OG_INVALID_DATA,
-                                 "sequence_lens [%lld] is %d, expected 0 to %lld (steps)",
-                                 (long long)k, (int)(*lens)[k], (long long)p->of.T);
+            return og__bad_length(call, error, k, (*lens)[k], p->of.T);
     return OG_OK;
 }
 

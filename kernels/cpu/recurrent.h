@@ -32,6 +32,9 @@ og__recurrence og__recurrence_of(const og_call *call, bool back);
 og__back_places og__back_places_of(og__unit unit);
 /* Where step number k of the walk is in time. */
 int64_t og__recurrence_time(const og__recurrence *r, int64_t k);
+/* The error of sequence k whose length is none of 0 … T. */
+og_status og__bad_length(const og_call *call, og_error *error, int64_t k, int64_t length,
+                         int64_t T);
 
 /* ---- the loops: all arrays are of T, float or double, with H elements or, where marked, H for
  * each gate */

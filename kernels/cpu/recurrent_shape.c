@@ -47,3 +47,10 @@ int64_t og__recurrence_time(const og__recurrence *r, int64_t k)
 {
     return r->reverse ? r->T - 1 - k : k;
 }
+
+og_status og__bad_length(const og_call *call, og_error *error, int64_t k, int64_t length, int64_t T)
+{
+    return og__call_fail(call, error, OG_INVALID_DATA,
+                         "sequence_lens [%lld] is %lld, expected 0 to %lld (steps)", (long long)k,
+                         (long long)length, (long long)T);
+}

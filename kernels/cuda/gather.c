@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "kernels/cpu/internal.h"
+#include "kernels/cpu/indexing.h"
 #include "kernels/cuda/internal.h"
 
 extern const og_cuda_image og_cuda_image_gather;
@@ -59,7 +59,7 @@ static og_status gather_prepare(og_call *call, og_error *error)
         return og_fail_memory(error, sizeof *g, "Gather");
     call->state = g;
     g->shape = shape_of(call, &call->x[0].type);
-    OG_TRY_CLEANUP(og__cuda_watch_new(call, g->shape.n, &g->watch, error));
+    OG_TRY_CLEANUP(og__cuda_watch_new(call, og__bad_index, g->shape.n, &g->watch, error));
     for (int w = 0; w < WIDTHS; w++) {
         char name[32];
         snprintf(name, sizeof name, "og_gather_%d", 1 << w);

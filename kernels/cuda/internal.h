@@ -87,9 +87,12 @@ og_status og__cuda_outside_new(og__cuda *cuda, og_error *error);
 void og__cuda_outside_free(og__cuda *cuda);
 og_status og__cuda_outside_fetch(og__cuda *cuda, int place, og_error *error);
 og_status og__cuda_outside_error(og__cuda *cuda, int place, og_error *error);
-/* A call whose kernel may meet an index outside -bound … bound - 1; it says so by the number. */
-og_status og__cuda_watch_new(const og_call *call, int64_t bound, og__cuda_watch **watch,
-                             og_error *error);
+/* A call whose kernel may meet a value that is refused (og__bad_index: one outside -bound …
+ * bound - 1); it says so by the number. The error is what `refuse` makes of it. */
+typedef og_status og__cuda_refusal(const og_call *call, og_error *error, int64_t position,
+                                   int64_t value, int64_t bound);
+og_status og__cuda_watch_new(const og_call *call, og__cuda_refusal *refuse, int64_t bound,
+                             og__cuda_watch **watch, og_error *error);
 unsigned og__cuda_watch_number(const og__cuda_watch *watch);
 void og__cuda_watch_free(og__cuda *cuda, og__cuda_watch *watch);
 

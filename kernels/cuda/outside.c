@@ -1,7 +1,7 @@
-/* Indices that nothing has, as the host hears of them. A kernel writes the first one into a record
- * in the card's memory (index.h) and goes on with NaN; nobody waits for it. The record is copied
- * to pinned memory before each event that somebody will wait for, and who has waited reads it: an
- * error as the processor's kernel gives it, some steps late. */
+/* Indices that nothing has, and lengths that are none, as the host hears of them. A kernel writes
+ * the first one into a record in the card's memory (index.h) and goes on with NaN; nobody waits for
+ * it. The record is copied to pinned memory before each event that somebody will wait for, and who
+ * has waited reads it: an error as the processor's kernel gives it, some steps late. */
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -11,6 +11,7 @@
 struct og__cuda_watch {
     og__cuda_watch *previous, *next;
     const og_node *node;
+    og__cuda_refusal *refuse;
     int64_t bound;
     unsigned number;
 };
@@ -58,23 +59,26 @@ og_status og__cuda_outside_error(og__cuda *cuda, int place, og_error *error)
     const og_call call = {.node = w->node};
     const int32_t value = (int32_t)(uint32_t)(seen.first & 0xffffffff);
     const int64_t position = (int64_t)(~seen.first >> 32);
-    if (value > -INT32_MAX && value < INT32_MAX)
-        return og__bad_index(&call, error, position, value, w->bound);
+    if (w->refuse != og__bad_index || (value > -INT32_MAX && value < INT32_MAX))
+        return w->refuse(&call, error, position, value, w->bound);
     return og__call_fail(&call, error, OG_INVALID_DATA,
                          "index %" PRId32 " or %s at position %" PRId64 ", expected %" PRId64
                          " to %" PRId64,
                          value, value < 0 ? "less" : "more", position, -w->bound, w->bound - 1);
 }
 
-og_status og__cuda_watch_new(const og_call *call, int64_t bound, og__cuda_watch **watch,
-                             og_error *error)
+og_status og__cuda_watch_new(const og_call *call, og__cuda_refusal *refuse, int64_t bound,
+                             og__cuda_watch **watch, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(call->device);
     og__cuda_watch *w = calloc(1, sizeof *w);
     if (!w)
         return og_fail_memory(error, sizeof *w, "an indexed read");
-    *w = (og__cuda_watch){
-        .next = cuda->watches, .node = call->node, .bound = bound, .number = ++cuda->last_watch};
+    *w = (og__cuda_watch){.next = cuda->watches,
+                          .node = call->node,
+                          .refuse = refuse,
+                          .bound = bound,
+                          .number = ++cuda->last_watch};
     if (w->next)
         w->next->previous = w;
     cuda->watches = *watch = w;

@@ -8,7 +8,7 @@
  * are kept (RNN: where y is) and h Rᵀ added to it there, which is also where the step writes.
  *
  * Wide ops have x, W and R in half and sums in float; the state is rounded to half for its product.
- * A sequence's length that is none gives NaN: no host sees it. */
+ * A sequence's length that is none gives NaN, and the processor's error to who next waits. */
 #include "kernels/cuda/recurrent.h"
 
 #include <limits.h>
@@ -35,6 +35,7 @@ typedef struct plan {
     og__cuda_product input; /* x Wᵀ */
     og__cuda_product step;  /* h Rᵀ, dhr R */
     og_cuda_function *cell, *to_operand;
+    og__cuda_watch *watch; /* of lengths; NULL: all sequences are whole */
     /* gates and c where no output keeps them; hr: GRU's h Rᵀ; h, c: states, or their gradients;
      * operand: h in half */
     place gates, hr, h, c, operand, products;
@@ -91,6 +92,7 @@ static void release(og_call *call)
     plan *p = call->state;
     if (!p)
         return;
+    og__cuda_watch_free(og__cuda_of(call->device), p->watch);
     og__cuda_product_free(call->device, &p->input);
     og__cuda_product_free(call->device, &p->step);
     free(p);
@@ -164,8 +166,10 @@ static og_status prepare(og_call *call, og_error *error)
         p->c = book(call, units, r->dtype);
     if (gru)
         p->hr = book(call, r->B * GH, r->dtype);
-    if (og__has(call->nx, call->x, OG__WALK_LENS))
+    if (og__has(call->nx, call->x, OG__WALK_LENS)) {
         p->h = book(call, units, r->dtype);
+        OG_TRY_CLEANUP(og__cuda_watch_new(call, og__bad_length, r->T, &p->watch, error));
+    }
     if (r->half)
         p->operand = book(call, units, r->half);
     p->products = (place){call->workspace_bytes, og__max(p->input.workspace, p->step.workspace)};
@@ -274,6 +278,7 @@ static og_status launch_step(const og_call *call, const og_step_arguments *a, og
     touch(&r, a->h_before, n, size, false);
     touch(&r, a->c_before, n, size, false);
     touch(&r, a->lens, p->of.B, sizeof(int32_t), false);
+    touch(&r, a->outside, 1, sizeof *a->outside, true);
     touch(&r, a->h, n, size, true);
     touch(&r, a->c, n, size, true);
     touch(&r, a->y, n, size, true);
@@ -309,6 +314,8 @@ static og_status run(const og_call *call, og_error *error)
                            .h = at(call, p->h),
                            .operand = at(call, p->operand),
                            .lens = data_of(call->nx, call->x, OG__WALK_LENS),
+                           .outside = p->watch ? og__cuda_of(call->device)->outside : NULL,
+                           .call = p->watch ? og__cuda_watch_number(p->watch) : 0,
                            .n = s->B * s->H,
                            .H = (int)s->H,
                            .T = (int)s->T,

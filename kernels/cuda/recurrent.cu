@@ -12,7 +12,7 @@
  * where h > 0
  *
  * Arrays that may be one and the same are read and written at the same index by the same thread. */
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/index.h"
 #include "kernels/cuda/recurrent.h"
 
 OG_DEVICE float og_logistic(float x)
@@ -53,8 +53,11 @@ OG_DEVICE int og_ended(const int *lens, int64_t b, int t)
 /* Unit `at` becomes h, or stays what it was where the sequence has ended. */
 OG_DEVICE void og_step_end(const og_step_arguments *p, int64_t at, float h, int ended)
 {
-    const int len = p->lens ? p->lens[at / p->H] : 0;
-    const float wrong = len < 0 || len > p->T ? og_float_of_bits(0x7fc00000) : 0.0f;
+    const int64_t b = at / p->H;
+    const int is_none = p->lens && (p->lens[b] < 0 || p->lens[b] > p->T);
+    const float wrong = is_none ? og_float_of_bits(0x7fc00000) : 0.0f;
+    if (is_none && at % p->H == 0)
+        og_say_outside(p->outside, p->call, p->lens, b, 1);
     const float next = ended ? og_at(p->h_before, at) : h;
     p->y[at] = (ended ? 0.0f : h) + wrong;
     if (p->h)

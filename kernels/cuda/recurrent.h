@@ -3,10 +3,13 @@
 #ifndef OG_KERNELS_CUDA_RECURRENT_H
 #define OG_KERNELS_CUDA_RECURRENT_H
 
+#include "kernels/cuda/outside.h"
+
 /* How products take what steps make. */
 typedef enum og_operand { OG_OPERAND_FLOAT, OG_OPERAND_HALF, OG_OPERAND_BFLOAT } og_operand;
 
-/* lens: [B]; the sequences' lengths, NULL where all are whole. One that is none gives NaN. */
+/* lens: [B]; the sequences' lengths, NULL where all are whole. One that is none is said to
+ * `outside`, and gives NaN. */
 typedef struct og_step_arguments {
     float *gates;      /* in: x Wᵀ, and but for GRU h Rᵀ added; out: LSTM, GRU [B, 4H], RNN y */
     const float *hr;   /* GRU: h Rᵀ [B, 3H]; NULL: zeros */
@@ -16,10 +19,12 @@ typedef struct og_step_arguments {
                                          serves; c of LSTM */
     void *operand;                    /* out: h as products take it, or NULL */
     const int *lens;
+    og_outside *outside;
     long long n; /* B H */
     int H, t, T;
     og_operand type;
     int relu; /* RNN */
+    unsigned int call;
 } og_step_arguments;
 
 typedef struct og_back_arguments {

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/cpu/internal.h"
+#include "kernels/cpu/indexing.h"
 #include "kernels/cuda/rows.h"
 
 extern const og_cuda_image og_cuda_image_softmax;
@@ -103,7 +103,7 @@ static og_status loss_prepare(og_call *call, og_error *error)
     if (!l)
         return og_fail_memory(error, sizeof *l, "a loss");
     call->state = l;
-    OG_TRY_CLEANUP(og__cuda_watch_new(call, x->dims[1], &l->watch, error));
+    OG_TRY_CLEANUP(og__cuda_watch_new(call, og__bad_index, x->dims[1], &l->watch, error));
     OG_TRY_CLEANUP(og__cuda_rows_new(call, &og_cuda_image_softmax, "cross_entropy", x->dtype,
                                      x->dims[0], x->dims[1], 0, &l->rows, error));
 cleanup:
