@@ -14,23 +14,16 @@
 
 #include "kernels/cpu/conv.h"
 #include "kernels/cuda/internal.h"
-#include "runtime/base/checked.h"
 
 extern const og_cuda_image og_cuda_image_conv;
 
 enum {
     THREADS = 256,
     BLOCKS_A_PROCESSOR = 16,
-    ALIGNMENT = 256,
     VECTOR = 16,
     UNITS = 4 /* of 2, 4, 8 and 16 bytes */
 };
 #define MOST_WINDOWS ((int64_t)64 << 20) /* bytes, but for one image's */
-
-/* A piece of the workspace. */
-typedef struct place {
-    size_t at, bytes; /* bytes 0: not used */
-} place;
 
 typedef struct plan {
     og__conv conv;
@@ -40,7 +33,7 @@ typedef struct plan {
     bool direct;
     og_cuda_plan *products[2]; /* for a whole chunk, and for the last one */
     og__cuda_copier *w_copier, *y_copier, *dw_copier;
-    place windows, weights, image, sums, scratch; /* image: y or dy channels-last */
+    og__place windows, weights, image, sums, scratch; /* image: y or dy channels-last */
     og_cuda_function *gather[UNITS], *sum_wide, *sum_single;
 } plan;
 
@@ -86,11 +79,9 @@ static void release(og_call *call)
     call->state = NULL;
 }
 
-static place book(og_call *call, int64_t elements, og_dtype dtype)
+static og__place book(og_call *call, int64_t elements, og_dtype dtype)
 {
-    place x = {call->workspace_bytes, (size_t)elements * og__size(dtype)};
-    call->workspace_bytes += og_align_up(x.bytes, ALIGNMENT);
-    return x;
+    return og__cuda_book(call, (size_t)elements * og__size(dtype));
 }
 
 static bool is_last(const og_tensor *t)
@@ -251,17 +242,12 @@ cleanup:
 
 /* ---- run */
 
-static char *at(const og_call *call, place x)
-{
-    return (char *)call->workspace + x.at;
-}
-
 static og_windows_arguments windows_of(const og_call *call, const plan *p, const og_tensor *x,
                                        int64_t first, int64_t images)
 {
     const og__conv *c = &p->conv;
     og_windows_arguments w = {.image = x->data,
-                              .windows = at(call, p->windows),
+                              .windows = og__cuda_at(call, p->windows),
                               .first = first,
                               .images = images,
                               .n_stride = x->strides[0],
@@ -328,7 +314,7 @@ static og_status sum_up(const og_call *call, const plan *p, const og_tensor *x, 
 /* y or dy as a matrix; of the image `first`. */
 static char *image_at(const og_call *call, const plan *p, const og_tensor *y, int64_t first)
 {
-    char *base = p->image.bytes ? at(call, p->image) : y->data;
+    char *base = p->image.bytes ? og__cuda_at(call, p->image) : y->data;
     return base + first * p->places * p->conv.m * (int64_t)og__size(y->type.dtype);
 }
 
@@ -340,13 +326,14 @@ static og_status product(const og_call *call, const plan *p, const og__conv_tens
     const float one = 1, beta = first > 0;
     int64_t size = (int64_t)og__size(t->x->type.dtype);
     char *windows = p->direct ? (char *)t->x->data + first * p->places * p->row * size
-                              : at(call, p->windows),
+                              : og__cuda_at(call, p->windows),
          *image = image_at(call, p, t->y, first),
-         *sums = p->op == OG__CONV_GRAD_WEIGHTS && p->sums.bytes ? at(call, p->sums) : t->w->data;
+         *sums = p->op == OG__CONV_GRAD_WEIGHTS && p->sums.bytes ? og__cuda_at(call, p->sums)
+                                                                 : t->w->data;
     og_cuda_operands o = {.bias = (void *)(uintptr_t)bias,
                           .alpha = &one,
                           .beta = &beta,
-                          .workspace = at(call, p->scratch),
+                          .workspace = og__cuda_at(call, p->scratch),
                           .workspace_bytes = p->scratch.bytes};
     o.a = p->op == OG__CONV_GRAD_WEIGHTS ? windows : weights;
     o.b = p->op == OG__CONV ? windows : image;
@@ -362,16 +349,16 @@ static og_status run(const og_call *call, og_error *error)
     og__conv_tensors t = og__conv_tensors_of(call, p->op);
     const char *weights = t.w->data, *bias = t.bias ? t.bias->data : NULL;
     if (p->w_copier) {
-        OG_TRY(og__cuda_copier_run(call, p->w_copier, t.w, at(call, p->weights), error));
-        weights = at(call, p->weights);
+        OG_TRY(og__cuda_copier_run(call, p->w_copier, t.w, og__cuda_at(call, p->weights), error));
+        weights = og__cuda_at(call, p->weights);
     }
     if (bias && (uintptr_t)bias % VECTOR != 0) {
-        OG_TRY(cuda->driver->copy(cuda->card, OG_CUDA_COMPUTE, at(call, p->sums), bias,
+        OG_TRY(cuda->driver->copy(cuda->card, OG_CUDA_COMPUTE, og__cuda_at(call, p->sums), bias,
                                   p->sums.bytes, error));
-        bias = at(call, p->sums);
+        bias = og__cuda_at(call, p->sums);
     }
     if (p->y_copier && p->op != OG__CONV)
-        OG_TRY(og__cuda_copier_run(call, p->y_copier, t.y, at(call, p->image), error));
+        OG_TRY(og__cuda_copier_run(call, p->y_copier, t.y, og__cuda_at(call, p->image), error));
     for (int64_t first = 0; first < p->conv.n; first += p->chunk) {
         int64_t images = og__min(p->chunk, p->conv.n - first);
         if (!p->direct && p->op != OG__CONV_GRAD_DATA)
@@ -384,12 +371,12 @@ static og_status run(const og_call *call, og_error *error)
     if (p->y_copier && p->op == OG__CONV) {
         from = view(t.y->type.dtype, p->conv.n, p->conv.m, p->places, p->places * p->conv.m, 1,
                     p->conv.m);
-        from.data = at(call, p->image);
+        from.data = og__cuda_at(call, p->image);
         OG_TRY(og__cuda_copier_run(call, p->y_copier, &from, t.y->data, error));
     }
     if (p->dw_copier) {
         from = view(OG_FLOAT, p->conv.m, p->c_group, p->taps, p->taps * p->c_group, 1, p->c_group);
-        from.data = at(call, p->sums);
+        from.data = og__cuda_at(call, p->sums);
         OG_TRY(og__cuda_copier_run(call, p->dw_copier, &from, t.w->data, error));
     }
     return OG_OK;

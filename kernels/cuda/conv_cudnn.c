@@ -10,14 +10,8 @@
 
 #include "kernels/cpu/conv.h"
 #include "kernels/cuda/fusion.h"
-#include "runtime/base/checked.h"
 
 enum { VECTOR = 16, AXES = OG__SPATIAL + 2 };
-
-/* A piece of the workspace. */
-typedef struct place {
-    size_t at, bytes; /* bytes 0: not used */
-} place;
 
 typedef struct description {
     og__conv conv;
@@ -34,7 +28,7 @@ typedef struct plan {
     int x, w, y, bias;
     og__cuda_copier *copier; /* of weights, or of their gradient */
     og_tensor ordered;       /* the gradient as cuDNN wrote it, seen in the order of dw */
-    place weights, scratch;
+    og__place weights, scratch;
 } plan;
 
 /* ---- description */
@@ -153,13 +147,6 @@ static void release(og_call *call)
     call->state = NULL;
 }
 
-static place book(og_call *call, size_t bytes)
-{
-    place x = {call->workspace_bytes, bytes};
-    call->workspace_bytes += og_align_up(bytes, OG_ALIGNMENT);
-    return x;
-}
-
 /* Weights [m, c, taps] seen as [m, taps, c], or their gradient the other way round. */
 static og_tensor reordered(og_dtype dtype, int64_t m, int64_t a, int64_t b)
 {
@@ -191,10 +178,10 @@ static og_status prepare(og_call *call, og_error *error)
     if (taps > 1 && c > 1) {
         bool gradient = d.op == OG__CONV_GRAD_WEIGHTS;
         p->ordered = reordered(w->type.dtype, d.conv.m, gradient ? taps : c, gradient ? c : taps);
-        p->weights = book(call, (size_t)og__elements(w) * og__size(w->type.dtype));
+        p->weights = og__cuda_book(call, (size_t)og__elements(w) * og__size(w->type.dtype));
         OG_TRY_CLEANUP(og__cuda_copier_new(call, &p->ordered, &p->copier, error));
     }
-    p->scratch = book(call, p->fusion->workspace);
+    p->scratch = og__cuda_book(call, p->fusion->workspace);
 cleanup:
     if (status != OG_OK)
         release(call);
@@ -202,11 +189,6 @@ cleanup:
 }
 
 /* ---- run */
-
-static char *at(const og_call *call, place x)
-{
-    return (char *)call->workspace + x.at;
-}
 
 static og_status run(const og_call *call, og_error *error)
 {
@@ -216,17 +198,19 @@ static og_status run(const og_call *call, og_error *error)
     og_tensor ordered = p->ordered;
     bool gradient = p->op == OG__CONV_GRAD_WEIGHTS;
     memory[p->x] = t.x->data;
-    memory[p->w] = p->copier ? at(call, p->weights) : t.w->data;
+    memory[p->w] = p->copier ? og__cuda_at(call, p->weights) : t.w->data;
     memory[p->y] = t.y->data;
     if (p->bias)
         memory[p->bias] = t.bias->data;
     if (p->copier && !gradient) {
         ordered.data = t.w->data;
-        OG_TRY(og__cuda_copier_run(call, p->copier, &ordered, at(call, p->weights), error));
+        OG_TRY(
+            og__cuda_copier_run(call, p->copier, &ordered, og__cuda_at(call, p->weights), error));
     }
-    OG_TRY(og__fusion_run(call, p->fusion, memory, at(call, p->scratch), p->scratch.bytes, error));
+    OG_TRY(og__fusion_run(call, p->fusion, memory, og__cuda_at(call, p->scratch), p->scratch.bytes,
+                          error));
     if (p->copier && gradient) {
-        ordered.data = at(call, p->weights);
+        ordered.data = og__cuda_at(call, p->weights);
         OG_TRY(og__cuda_copier_run(call, p->copier, &ordered, t.w->data, error));
     }
     return OG_OK;

@@ -96,6 +96,21 @@ og_status og__cuda_watch_new(const og_call *call, og__cuda_refusal *refuse, int6
 unsigned og__cuda_watch_number(const og__cuda_watch *watch);
 void og__cuda_watch_free(og__cuda *cuda, og__cuda_watch *watch);
 
+/* A piece of a call's workspace, 256-byte aligned; bytes 0: not used. `book` is prepare's. */
+typedef struct og__place {
+    size_t at, bytes;
+} og__place;
+static inline og__place og__cuda_book(og_call *call, size_t bytes)
+{
+    og__place place = {call->workspace_bytes, bytes};
+    call->workspace_bytes += (bytes + OG_ALIGNMENT - 1) / OG_ALIGNMENT * OG_ALIGNMENT;
+    return place;
+}
+static inline char *og__cuda_at(const og_call *call, og__place place)
+{
+    return (char *)call->workspace + place.at;
+}
+
 /* move.c: a tensor made dense. new: of the types and strides of `from`,
  * which `run` reads wherever it lies then; `to` lies on the card. */
 typedef struct og__cuda_copier og__cuda_copier;

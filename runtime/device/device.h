@@ -134,6 +134,7 @@ typedef struct og_remote {
 typedef struct og_device_options {
     bool allow_tf32;    /* float32 products in TF32; on */
     bool deterministic; /* nothing that may give other bits the next time; off */
+    og_dtype half;      /* that of mixed precision; OG_UNDEFINED: off */
 } og_device_options;
 
 struct og_device {

@@ -199,7 +199,8 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
     og_error *error = &s->context->error;
     s->context->device->options =
         (og_device_options){.allow_tf32 = og__option_flag(s->options, "allow_tf32"),
-                            .deterministic = og__option_flag(s->options, "deterministic")};
+                            .deterministic = og__option_flag(s->options, "deterministic"),
+                            .half = s->half};
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
     g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;

@@ -1,6 +1,6 @@
 /* Fusions of the simulated card planned by cuDNN itself, without a card: OG_SIM_CUDNN names a
- * device's description (tests/cuda/devices/). Kernels then get the engines' workspaces, and are
- * refused what cuDNN refuses. With OG_SIM_CUDNN_COMPILES, kernels that cuDNN has to compile are
+ * device's description (a JSON file of tests/cuda/). Kernels then get the engines' workspaces, and
+ * are refused what cuDNN refuses. With OG_SIM_CUDNN_COMPILES, kernels that cuDNN has to compile are
  * compiled, too. What it said of each fusion goes to the file OG_SIM_FUSIONS. */
 #include <stdio.h>
 #include <stdlib.h>

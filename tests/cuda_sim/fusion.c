@@ -69,6 +69,25 @@ static bool channels_last(tensor t)
     return true;
 }
 
+static bool dense(tensor t)
+{
+    int64_t step = 1;
+    for (int a = t->rank - 1; a >= 0; a--) {
+        if (t->dims[a] > 1 && t->strides[a] != step)
+            return false;
+        step *= t->dims[a];
+    }
+    return true;
+}
+
+static bool same_strides(tensor a, tensor b)
+{
+    bool same = a->rank == b->rank;
+    for (int i = 0; same && i < a->rank; i++)
+        same = a->dims[i] == 1 || a->strides[i] == b->strides[i];
+    return same;
+}
+
 /* [1, channels, 1 …] of float32. */
 static bool per_channel(tensor t, tensor image)
 {
@@ -165,6 +184,9 @@ static const char *norm_wrong(const og_cuda_fusion *f, const og_cuda_operation *
     bool gradient = o->kind == OG_CUDA_NORM_GRAD;
     tensor x = &f->tensors[o->in[gradient]], y = &f->tensors[gradient ? o->in[0] : o->out[0]],
            dx = &f->tensors[o->out[0]];
+    if (x->rank < 4 || (!channels_last(x) && !dense(x)) || !same_strides(x, y) ||
+        !same_strides(x, dx))
+        return "a normalization's images lie channels-last or dense, all alike";
     if (operands(o->in) != (gradient ? 5 : 4) || operands(o->out) != 3)
         return "a normalization with too few operands";
     if (!same_dims(x, y) || !same_dims(x, dx) || x->dtype != y->dtype || x->dtype != dx->dtype)
@@ -268,6 +290,9 @@ const char *sim_fusion_refused(const og_cuda_fusion *f)
         tensor in = &f->tensors[o->in[0]], out = &f->tensors[o->out[0]];
         if (o->kind == OG_CUDA_MATMUL && product_refused(f, o))
             return product_refused(f, o);
+        if ((o->kind == OG_CUDA_NORM || o->kind == OG_CUDA_NORM_GRAD) &&
+            in->dims[1] * (int64_t)og__size(in->dtype) % VECTOR != 0)
+            return "a normalization of channels that are not 16 bytes wide";
         if (o->kind > OG_CUDA_CONV_GRAD_WEIGHTS)
             continue;
         if (in->dtype != out->dtype && out->place == OG_CUDA_MEMORY)
