@@ -74,3 +74,14 @@ def test_resnet18_in_float16(device, tmp_path):
                    check=True, capture_output=True)
     fusions = planned(tmp_path, device, "plan", model, "--loss", "cross_entropy", "--batch_size", "16", "--amp", "fp16")
     check(fusions, {"conv", "conv_grad_data", "conv_grad_weights+pointwise"})
+
+
+@pytest.mark.parametrize("device", ["a100", "h100"])
+@pytest.mark.parametrize("name", ["encoder", "char_gpt", "attention"])
+def test_attention_in_float16(name, device, tmp_path):
+    """Without a mask (kernels compiled, too), causal, and ONNX's op: whatever is asked for has an engine, both ways."""
+    case = Case(name, tmp_path)
+    command = ["train", case.model, *case.data, "--steps", "1", "--amp", "fp16", "-o", str(tmp_path / "trained.onnx")]
+    fusions = planned(tmp_path, device, *command, compiles=name == "encoder")
+    assert {f["operations"].split("+")[0] for f in fusions} == {"matmul", "pointwise"}  # the scores; the rows of dy y
+    assert all(f["workspace"] for f in fusions), fusions
