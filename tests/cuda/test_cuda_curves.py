@@ -67,25 +67,15 @@ def calls_of(case, folder, mode):
     return calls, np.array([s["loss"] for s in steps])
 
 
-@pytest.mark.parametrize("mode", ["off", "fp16", "bf16"])
-@pytest.mark.parametrize("name", ["encoder", "char_gpt", "seq_lstm"])
+@pytest.mark.parametrize("mode", ["off", "fp16"])
+@pytest.mark.parametrize("name", CASES)
 def test_nothing_runs_on_the_host(name, mode, tmp_path):
-    """A transformer's or an LSTM's step, its update included, is the card's alone."""
-    calls, _ = calls_of(Case(name, tmp_path), tmp_path, mode)
+    """A step, its update included, is the card's alone."""
+    profile = tmp_path / "profile.json"
+    train(Case(name, tmp_path), tmp_path, "--amp", mode, "--profile", str(profile), steps=1)
+    calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
     assert any(c["op"] == "AdamStep" and c["kernel"] == "slab" for c in calls)
     assert [c for c in calls if c["kernel"] == "host"] == []
-
-
-@pytest.mark.parametrize("name", ["encoder", "char_gpt", "attention"])
-def test_attention_is_one_kernel(name, tmp_path):
-    """In mixed precision, however few the keys: without a mask, causal, and ONNX's op."""
-    case = Case(name, tmp_path)
-    calls, losses = calls_of(case, tmp_path, "fp16")
-    kernels = {c["op"]: c["kernel"] for c in calls}
-    assert kernels["WideAttentionHeads"] == kernels["WideAttentionHeadsGrad"] == "cuDNN"
-    assert "Softmax" not in kernels and "host" not in kernels.values()
-    expected = np.array(case.expect["adamw"]["losses_fp64"][:STEPS])
-    assert np.all(np.abs(losses - expected) <= TOLERANCE * expected), f"{losses} for {expected}"
 
 
 def test_accumulation(tmp_path):
