@@ -237,6 +237,19 @@ static int own_memory(layout_pass *l, int value, bool whole)
     return copy_value(l, value, DENSE);
 }
 
+/* What a view that is all of a node's result, element for element, views; the value itself
+ * otherwise. A state may be that result, whatever its dims. */
+static int viewed_whole(const layout_pass *l, int value)
+{
+    const og_place *p = &l->out->places[value];
+    const og_value *v = l->rw.to->values[value], *root = l->rw.to->values[p->root];
+    bool whole = root->kind == OG_VALUE_NODE && p->layout.offset == 0 &&
+                 v->type.dtype == root->type.dtype &&
+                 og_type_elements(&v->type) == og_type_elements(&root->type) &&
+                 lies(l, value, DENSE) && lies(l, p->root, DENSE);
+    return whole ? p->root : value;
+}
+
 og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layouts)
 {
     layout_pass l = {.device = device, .out = layouts, .copy = og_op_find(OG_DOMAIN, "Copy")};
@@ -268,11 +281,12 @@ og_graph *og_pass_layout(og_graph *g, const og_device *device, og_layouts *layou
     for (int i = 0; i < to->n_states && to->error.status == OG_OK; i++) {
         if (to->states[i].out < 0)
             continue;
+        int out = viewed_whole(&l, to->states[i].out);
         bool shared = false;
         for (int k = 0; k < i; k++)
-            shared |= to->states[k].out == to->states[i].out;
-        to->states[i].out = shared ? copy_value(&l, to->states[i].out, DENSE)
-                                   : own_memory(&l, to->states[i].out, true);
+            shared |= to->states[k].out == out;
+        to->states[i].out =
+            shared ? copy_value(&l, to->states[i].out, DENSE) : own_memory(&l, out, true);
     }
     layouts->graph = to;
     return to;

@@ -125,5 +125,34 @@ TEST(no_region)
     finish(&l);
 }
 
-static const og_test tests[] = {TEST_ROW(region), TEST_ROW(border), TEST_ROW(no_region)};
+/* A new state value [3] that is all of a sum [1, 3] under other dims is that sum; a second state
+ * that is the same, and one that is a part of a result, are copies. */
+static void check_states(int n, int copies)
+{
+    og_graph *g = og_graph_new();
+    const og_type row = og_type_make(OG_FLOAT, 1, (int64_t[]){3});
+    og_val x = input(g, "x", 2, (int64_t[]){4, 3}), old[3];
+    og_val sum = Reduce("ReduceSum", x, 1, ((int[]){0}), true);
+    og_val all = Reshape(sum, 1, ((int64_t[]){3}));
+    const og_val new[] = {all, all, Reshape(Slice(Relu(x), 0, 1, 1), 1, ((int64_t[]){3}))};
+    for (int i = 0; i < n; i++) {
+        old[i] = og_graph_add_state(g, "state", &row, i, NULL);
+        og_graph_set_state(g, old[i], new[i]);
+    }
+    laid l = lay_out(g);
+    const og_graph *to = l.out.graph;
+    CHECK_INT(l.copies, copies);
+    CHECK_STR(to->values[to->states[0].out]->producer->op->name, "ReduceSum");
+    finish(&l);
+}
+
+TEST(states_under_other_dims)
+{
+    check_states(1, 0);
+    check_states(2, 1);
+    check_states(3, 2);
+}
+
+static const og_test tests[] = {TEST_ROW(region), TEST_ROW(border), TEST_ROW(no_region),
+                                TEST_ROW(states_under_other_dims)};
 TEST_MAIN(tests)
