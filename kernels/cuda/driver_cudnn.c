@@ -470,7 +470,7 @@ static og_status plan_for(const og__cudnn_library *cudnn, const target *to, cons
 og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
                          size_t *workspace, og_error *error)
 {
-    const char *why;
+    const char *why = "";
     const og__cudnn_library *cudnn = og__open_cudnn(&why);
     if (!cudnn)
         return og_fail(error, OG_UNSUPPORTED, "%s", why);
@@ -533,7 +533,7 @@ void og__cudnn_free(og_cuda_card *card, og_cuda_fused *p)
 
 void og__cudnn_close(og_cuda_card *card)
 {
-    const char *why;
+    const char *why = "";
     if (card->cudnn)
         og__open_cudnn(&why)->cudnnDestroy(card->cudnn);
 }
@@ -544,7 +544,7 @@ og_status og__cudnn_plan_without(const char *device, const og_cuda_fusion *fusio
                                  og_cuda_fused **plan, size_t *workspace, og_error *error)
 {
 #if CUDNN_VERSION >= 90800
-    const char *why;
+    const char *why = "";
     const og__cudnn_library *cudnn = og__open_cudnn(&why);
     cudnnBackendDescriptor_t d = NULL;
     if (!cudnn)
