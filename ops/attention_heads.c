@@ -5,6 +5,9 @@
  * their gradients are half, the mask and what is kept beside y float32. Of the latter, top and
  * log_sum, only the sum is the same whatever kernel it comes from.
  *
+ * keep, [B, H, S, T], are ones and zeros that probabilities are multiplied by, times attribute
+ * keep_scale: dropout. Processors' kernels leave that to the definition.
+ *
  * Names: B batch, H heads, S queries, T keys, D elements of a query, E of a value. Heads come
  * behind positions, as a projection leaves them. */
 #include "ops/common.h"
@@ -28,7 +31,9 @@ static bool need_heads(og_infer *i, int first, int mask, og_type *scores)
 {
     const og_type *q = &i->x[first]->type, *k = &i->x[first + 1]->type, *v = &i->x[first + 2]->type;
     for (int input = 0; input < i->nx; input++)
-        if (!need_element_type(i, input, input < first + 3 || (first && input == 4), q->dtype))
+        if (!need_element_type(i, input,
+                               input < first + 3 || input == mask + 1 || (first && input == 4),
+                               q->dtype))
             return false;
     if (!need_float(i, first) || !need_rank(i, first, "q", 4) || !need_rank(i, first + 1, "k", 4) ||
         !need_rank(i, first + 2, "v", 4))
@@ -51,6 +56,13 @@ static bool need_heads(og_infer *i, int first, int mask, og_type *scores)
                                   "mask is %s, which does not broadcast to %s with a last dim "
                                   "of its own",
                                   TypeText(i, m), TypeText(i, scores));
+    }
+    if (present(i, mask + 1)) {
+        og_type keep = *scores;
+        keep.dtype = q->dtype;
+        if (!og_type_equal(&i->x[mask + 1]->type, &keep))
+            return og_infer_error(i, "keep is %s, expected %s", TypeText(i, &i->x[mask + 1]->type),
+                                  TypeText(i, &keep));
     }
     return true;
 }
@@ -109,6 +121,13 @@ static og_val without_nan(og_val p)
     return Where(Op("IsNaN", In(p)), Zero(p), p);
 }
 
+/* Some of p dropped, the others scaled. */
+static og_val dropped(const og_node *node, og_val p, og_val keep)
+{
+    double scale = og_attr_float(node, "keep_scale", 1);
+    return Has(keep) ? Mul(Mul(p, as(keep, p)), Scalar(p, scale)) : p;
+}
+
 /* [B, H, S] → [B, H, S, 1] */
 static og_val column(og_val v)
 {
@@ -131,6 +150,7 @@ static void heads_expand(og_expand *e)
         og_val p = Op("Softmax", In(s), I("axis", -1));
         if (is_safe(e->node))
             p = without_nan(p);
+        p = dropped(e->node, p, e->nx > 4 ? e->x[4] : OG_NONE);
         e->y[0] = swap_heads(MatMul(as(p, e->x[2]), swap_heads(e->x[2])));
     }
     if (e->ny < 2 || !(e->want[1] || (e->ny > 2 && e->want[2])))
@@ -142,14 +162,15 @@ static void heads_expand(og_expand *e)
 
 /* p and ds, [B, H, S, T], of AttentionHeadsGrad's inputs:
  * p = exp(s - top - log_sum),  ds = p (dY Vᵀ - rowsum(dY Y)) */
-static void probabilities(const og_node *node, const og_val *x, og_val mask, og_val *p, og_val *ds)
+static void probabilities(const og_node *node, const og_val *x, og_val mask, og_val keep, og_val *p,
+                          og_val *ds)
 {
     og_val s = scores_of(node, x[1], x[2], mask);
     og_val dy = as(swap_heads(x[0]), s), y = as(swap_heads(x[4]), s);
     *p = Exp(Sub(Sub(s, column(x[5])), column(x[6])));
     if (is_safe(node))
         *p = without_nan(*p);
-    og_val dp = products_of(node, x[0], x[3]);
+    og_val dp = dropped(node, products_of(node, x[0], x[3]), keep);
     *ds = Mul(*p, Sub(dp, over_keys("ReduceSum", Mul(dy, y), true)));
 }
 
@@ -157,8 +178,9 @@ static void probabilities(const og_node *node, const og_val *x, og_val mask, og_
 static void heads_grad(og_grad *d)
 {
     og_val mask = d->nx > 3 ? d->x[3] : OG_NONE;
-    og_val x[8] = {d->dy[0], d->x[0], d->x[1], d->x[2], d->y[0], d->y[1], d->y[2], mask};
-    og_vals in = {Has(mask) ? 8 : 7, x};
+    og_val keep = d->nx > 4 ? d->x[4] : OG_NONE;
+    og_val x[9] = {d->dy[0], d->x[0], d->x[1], d->x[2], d->y[0], d->y[1], d->y[2], mask, keep};
+    og_vals in = {Has(keep) ? 9 : Has(mask) ? 8 : 7, x};
     if (d->need[0] || d->need[1] || d->need[2]) {
         const char *op = is_wide(d->node) ? OG_DOMAIN "::WideAttentionHeadsGrad"
                                           : OG_DOMAIN "::AttentionHeadsGrad";
@@ -168,7 +190,7 @@ static void heads_grad(og_grad *d)
     }
     og_val p;
     if (Has(mask) && d->need[3])
-        probabilities(d->node, x, mask, &p, &d->dx[3]);
+        probabilities(d->node, x, mask, keep, &p, &d->dx[3]);
 }
 
 static bool heads_grad_infer(og_infer *i)
@@ -193,9 +215,10 @@ static bool heads_grad_infer(og_infer *i)
 static void heads_grad_expand(og_expand *e)
 {
     og_val p, ds;
-    probabilities(e->node, e->x, e->nx > 7 ? e->x[7] : OG_NONE, &p, &ds);
+    og_val keep = e->nx > 8 ? e->x[8] : OG_NONE;
+    probabilities(e->node, e->x, e->nx > 7 ? e->x[7] : OG_NONE, keep, &p, &ds);
     ds = as(Mul(ds, Scalar(ds, og_attr_float(e->node, "scale", 1))), e->x[1]);
-    p = as(p, e->x[0]);
+    p = as(dropped(e->node, p, keep), e->x[0]);
     e->y[0] = swap_heads(MatMul(ds, swap_heads(e->x[2])));
     if (e->ny > 1)
         e->y[1] = swap_heads(MatMul(SwapLast(ds), swap_heads(e->x[1])));
@@ -225,13 +248,13 @@ static double heads_grad_flops(const og_node *node, const og_value *const *x, co
 
 #define HEADS(name, ...)                                                                       \
     {                                                                                          \
-        name, OG_DOMAIN, 3, 4, 1, 3, heads_infer, .expand = heads_expand, .grad = heads_grad,  \
+        name, OG_DOMAIN, 3, 5, 1, 3, heads_infer, .expand = heads_expand, .grad = heads_grad,  \
                                                   .saved = 3, .flops = heads_flops,            \
                                                   .precision = OG_PRECISION_FLOAT, __VA_ARGS__ \
     }
 #define HEADS_GRAD(name)                                                               \
     {                                                                                  \
-        name, OG_DOMAIN, 7, 8, 1, 3, heads_grad_infer, .expand = heads_grad_expand,    \
+        name, OG_DOMAIN, 7, 9, 1, 3, heads_grad_infer, .expand = heads_grad_expand,    \
                                                        .flops = heads_grad_flops,      \
                                                        .precision = OG_PRECISION_FLOAT \
     }
@@ -239,7 +262,7 @@ static double heads_grad_flops(const og_node *node, const og_value *const *x, co
 const og_op og_ops_attention_heads[] = {
     HEADS("AttentionHeads", .wide = "WideAttentionHeads"),
     HEADS_GRAD("AttentionHeadsGrad"),
-    HEADS("WideAttentionHeads", .half_in = 7),
+    HEADS("WideAttentionHeads", .half_in = 7 | 1 << 4),
     HEADS_GRAD("WideAttentionHeadsGrad"),
     {0},
 };

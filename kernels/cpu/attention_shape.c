@@ -35,7 +35,7 @@ void og__attention_shape(const og_call *call, int first, int mask, og__attention
 bool og__attention_supports(const og_call *call, int first, int mask)
 {
     og__attention a;
-    if (!og__supports_float(call))
+    if (!og__supports_float(call) || og__has(call->nx, call->x, mask + 1)) /* dropout */
         return false;
     og__attention_shape(call, first, mask, &a);
     return a.B > 0 && a.H > 0 && a.S > 0 && a.T > 0 && a.D > 0 && a.E > 0 && a.D <= OG__GEMM_K &&

@@ -7,6 +7,9 @@
  *     delta = rowsum(dy y),  p = exp(s - statistics),  dv = pᵀ dy,
  *     ds = scale p (dy vᵀ - delta),  dk = dsᵀ q,  dq = ds k
  *
+ * Dropout multiplies y's p, dv's p and dy vᵀ by keep and keep_scale c; as cuDNN wants it,
+ * delta = rowsum(dy y) / c  and  ds = scale c p (keep dy vᵀ - delta).
+ *
  * Heads stay behind positions: cuDNN reads [B, H, positions, …] under their strides. A constant
  * mask that only hides the keys behind a query is no operand then; another one is added in float32.
  *
@@ -29,22 +32,24 @@ extern const og_cuda_image og_cuda_image_attention;
 enum { VECTOR = 16, UNIT = 8 /* elements of 16 bytes */, THREADS = 256, RANK = 4 };
 
 /* Inputs and outputs (ops/attention_heads.c). */
-enum { Q, K, V, MASK };
-enum { DY, DQ_OF, DK_OF, DV_OF, Y, TOP, LOG_SUM, BACK_MASK };
+enum { Q, K, V, MASK, KEEP };
+enum { DY, DQ_OF, DK_OF, DV_OF, Y, TOP, LOG_SUM, BACK_MASK, BACK_KEEP };
 
 typedef enum mask_kind { NO_MASK, CAUSAL, ADDED } mask_kind;
 
 /* Tensors of the fusion; 0: none. */
 typedef struct tensors {
-    int q, k, v, mask, y, statistics;
+    int q, k, v, mask, keep, y, statistics;
     int dy, dq, dk, dv, sums;
-    int one, scale, shut; /* constants */
+    int one, scale, shut, keep_scale; /* constants; one: keep_scale's inverse */
 } tensors;
 
 typedef struct description {
     og__attention shape;
     mask_kind mask;
     og_dtype dtype;
+    const og_tensor *keep; /* NULL: nothing is dropped */
+    double keep_scale;
     og_cuda_fusion fusion;
     tensors t;
 } description;
@@ -113,7 +118,12 @@ static bool begin(const og_call *call, bool back, description *d)
     og__attention_shape(call, back ? DQ_OF : Q, back ? BACK_MASK : MASK, &d->shape);
     d->dtype = call->x[back ? DQ_OF : Q].type.dtype;
     d->mask = NO_MASK;
-    if (!mask_goes(&d->shape))
+    int keep = back ? BACK_KEEP : KEEP;
+    d->keep = og__has(call->nx, call->x, keep) ? &call->x[keep] : NULL;
+    d->keep_scale = og_attr_float(call->node, "keep_scale", 1);
+    if (!mask_goes(&d->shape) ||
+        (d->keep && (d->keep->offset % VECTOR != 0 || d->keep->type.dtype != d->dtype ||
+                     !og_tensor_is_dense(d->keep))))
         return false;
     if (d->shape.mask)
         d->mask = is_causal(&d->shape) ? CAUSAL : ADDED;
@@ -225,8 +235,21 @@ static int shut_behind(description *d, int s)
     return to;
 }
 
+/* Some of [B, H, S, T] dropped, in float32. */
+static int drop(description *d, int x)
+{
+    return d->keep ? combine(d, OG_CUDA_MUL, x, d->t.keep, add_virtual(d, OG_FLOAT, d->shape.T))
+                   : x;
+}
+
 static void add_constants(description *d)
 {
+    const og__attention *a = &d->shape;
+    const int64_t scores[] = {a->B, a->H, a->S, a->T};
+    if (d->keep) {
+        d->t.keep = og__fusion_memory(&d->fusion, d->dtype, RANK, scores, NULL);
+        d->t.keep_scale = og__fusion_constant(&d->fusion, RANK, (float)d->keep_scale);
+    }
     d->t.scale = og__fusion_constant(&d->fusion, RANK, (float)d->shape.scale);
     if (d->mask == CAUSAL)
         d->t.shut = og__fusion_constant(&d->fusion, RANK, -FLT_MAX);
@@ -255,7 +278,9 @@ static void describe(const og_call *call, description *d)
     int sum = over_keys(d, OG_CUDA_SUM, p);
     int log_sum = combine(d, OG_CUDA_LOG, sum, 0, add_virtual(d, OG_FLOAT, 1));
     combine(d, OG_CUDA_ADD, top, log_sum, t->statistics);
-    p = combine(d, OG_CUDA_DIV, p, sum, add_virtual(d, d->dtype, T));
+    p = drop(d, combine(d, OG_CUDA_DIV, p, sum, add_virtual(d, d->keep ? OG_FLOAT : d->dtype, T)));
+    if (d->keep)
+        p = combine(d, OG_CUDA_MUL, p, t->keep_scale, add_virtual(d, d->dtype, T));
     multiply(d, p, t->v, t->y);
 }
 
@@ -309,16 +334,21 @@ static void describe_back(const og_call *call, description *d)
                                      og_align_up((size_t)T, 64);
     }
     add_constants(d);
-    t->one = og__fusion_constant(&d->fusion, RANK, 1);
+    t->one = og__fusion_constant(&d->fusion, RANK, (float)(1 / d->keep_scale));
     int delta = delta_of(d);
     int s = combine(d, OG_CUDA_SUB, scores(d), t->statistics, add_virtual(d, OG_FLOAT, T));
     int p = combine(d, OG_CUDA_EXP, d->mask == CAUSAL ? shut_behind(d, s) : s, 0,
                     add_virtual(d, OG_FLOAT, T));
-    multiply(d, turn(d, p), t->dy, t->dv);
+    int left = drop(d, p);
+    if (d->keep)
+        left = combine(d, OG_CUDA_MUL, left, t->keep_scale, add_virtual(d, OG_FLOAT, T));
+    multiply(d, turn(d, left), t->dy, t->dv);
     int dp = multiply(d, t->dy, t->v, add_virtual(d, OG_FLOAT, T));
-    dp = combine(d, OG_CUDA_MUL, dp, t->one, add_virtual(d, OG_FLOAT, T));
+    dp = d->keep ? drop(d, dp) : combine(d, OG_CUDA_MUL, dp, t->one, add_virtual(d, OG_FLOAT, T));
     dp = combine(d, OG_CUDA_SUB, dp, delta, add_virtual(d, OG_FLOAT, T));
     int ds = combine(d, OG_CUDA_MUL, dp, p, add_virtual(d, OG_FLOAT, T));
+    if (d->keep)
+        ds = combine(d, OG_CUDA_MUL, ds, t->keep_scale, add_virtual(d, OG_FLOAT, T));
     ds = combine(d, OG_CUDA_MUL, ds, t->scale, add_virtual(d, d->dtype, T));
     multiply(d, turn(d, ds), t->q, t->dk);
     add_dq(d, ds);
@@ -440,6 +470,8 @@ static og_status run(const og_call *call, og_error *error)
     memory[p->t.v] = call->x[V].data;
     if (p->t.mask)
         memory[p->t.mask] = call->x[MASK].data;
+    if (p->t.keep)
+        memory[p->t.keep] = call->x[KEEP].data;
     memory[p->t.y] = y->data;
     memory[p->t.statistics] = statistics;
     OG_TRY(og__fusion_run(call, p->fusion, memory, at(call, p->scratch), p->scratch.bytes, error));
@@ -476,6 +508,8 @@ static og_status run_back(const og_call *call, og_error *error)
     memory[p->t.dy] = call->x[DY].data;
     if (p->t.mask)
         memory[p->t.mask] = call->x[BACK_MASK].data;
+    if (p->t.keep)
+        memory[p->t.keep] = call->x[BACK_KEEP].data;
     memory[p->t.statistics] = statistics;
     if (p->t.sums)
         memory[p->t.sums] = at(call, p->sums);

@@ -3,8 +3,8 @@
  * AttentionHeads, which never holds all of s. Q [B, H, S, D], or [B H, S, D]; Kᵀ may be made in any
  * way. PyTorch's newer exporter replaces NaN in the softmax by zeros (rows of -∞ alone).
  * Where(allowed, s, -∞) is a mask of 0 and -∞. A mask that is trained, or anything between softmax
- * and the second product (dropout), leaves the nodes as they are; so do few keys, whose scores take
- * little memory and are computed once, not twice. */
+ * and the second product (dropout, but where the device's kernel does it) leaves the nodes as they
+ * are; so do few keys, whose scores take little memory and are computed once, not twice. */
 #include <math.h>
 
 #include "runtime/graph/build.h"
@@ -22,6 +22,7 @@ typedef struct attention {
     bool inverse; /* … that is true where scores are -∞ */
     double scale;
     bool zero_nan;
+    const og_node *dropout; /* of the probabilities; NULL: none */
 } attention;
 
 static const og_type *type_of(const og_match *m, int value)
@@ -49,6 +50,23 @@ static const og_node *softmax_of(const og_match *m, int p, bool *zero_nan)
         return NULL;
     int64_t axis = og_attr_int(softmax, "axis", -1);
     return axis == -1 || axis == type_of(m, p)->rank - 1 ? softmax : NULL;
+}
+
+/* Dropout in training mode of what another makes alone, where the device's kernel can do it: what
+ * it drops from, else `p`. */
+static int before_dropout(const og_match *m, int p, attention *a)
+{
+    const og_node *n = m->fused_attention ? og_match_inner(m, p, "Dropout") : NULL;
+    const og_value *training = n && n->n_in > 2 ? og_graph_value(m->g, n->in[2]) : NULL;
+    double ratio = 0.5;
+    a->dropout = NULL;
+    if (!training || training->kind != OG_VALUE_CONST || og_value_double(training, 0) == 0 ||
+        (n->n_out > 1 && n->out[1] >= 0 && m->uses[n->out[1]] > 0) ||
+        (n->in[1] >= 0 && !og_match_constant(m, n->in[1], &ratio)) || ratio >= 1 ||
+        type_of(m, p)->rank != 4)
+        return p;
+    a->dropout = n;
+    return n->in[0];
 }
 
 /* value = factor · operand of the same type: the operand, and the factor multiplied to *scale. */
@@ -175,12 +193,28 @@ static og_val mask_of(og_rewrite *rw, const attention *a, og_val q, bool samples
     return mask;
 }
 
+/* Ones where Dropout keeps, and what it multiplies by. */
+static og_val keep_of(og_rewrite *rw, const og_match *m, const attention *a, double *scale)
+{
+    double ratio = 0.5;
+    *scale = 1;
+    if (!a->dropout)
+        return OG_NONE;
+    const og_node *n = a->dropout;
+    og_match_constant(m, n->in[1], &ratio);
+    *scale = 1 / (1 - ratio);
+    og_outs y = Ops("Dropout", 2,
+                    In(og_rewrite_value(rw, n->in[0]), og_rewrite_value(rw, n->in[1]),
+                       og_rewrite_value(rw, n->in[2])));
+    return Cast(y.y[1], type_of(m, n->in[0])->dtype);
+}
+
 bool og__pattern_attention(const og_match *m, og_rewrite *rw, const og_node *n)
 {
     attention a = {0};
     if (!og_op_is(n->op, NULL, "MatMul"))
         return false;
-    const og_node *softmax = softmax_of(m, n->in[0], &a.zero_nan);
+    const og_node *softmax = softmax_of(m, before_dropout(m, n->in[0], &a), &a.zero_nan);
     a.v = n->in[1];
     if (!softmax || !is_scores(m, softmax->in[0], &a) || !fits(m, &a) ||
         (a.mask >= 0 && m->stateful[a.mask]))
@@ -189,11 +223,12 @@ bool og__pattern_attention(const og_match *m, og_rewrite *rw, const og_node *n)
            v = og_rewrite_value(rw, a.v);
     int rank = Rank(q);
     bool samples = rank == 3 && !og_match_node(m, a.q, "Transpose");
-    og_val mask = mask_of(rw, &a, q, samples);
-    og_val y = Op(
-        OG_DOMAIN "::AttentionHeads",
-        In(swap_heads(q, samples), swap_heads(SwapLast(kt), samples), swap_heads(v, samples), mask),
-        F("scale", a.scale), I("zero_nan", a.zero_nan));
+    double keep_scale;
+    og_val mask = mask_of(rw, &a, q, samples), keep = keep_of(rw, m, &a, &keep_scale);
+    og_val y = Op(OG_DOMAIN "::AttentionHeads",
+                  In(swap_heads(q, samples), swap_heads(SwapLast(kt), samples),
+                     swap_heads(v, samples), mask, keep),
+                  F("scale", a.scale), I("zero_nan", a.zero_nan), F("keep_scale", keep_scale));
     og_rewrite_set(rw, n->out[0], swap_back(y, rank, samples));
     return true;
 }

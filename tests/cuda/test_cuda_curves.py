@@ -59,23 +59,50 @@ def test_lower_precision(name, mode, tmp_path):
     assert not np.array_equal(losses, np.float32(expected))
 
 
-def calls_of(case, folder, mode):
-    """The kernel calls of a step, as its profile has them, and the losses of a few."""
+def kernels_of(case, mode, folder):
+    """(op, kernel) of every call of a step."""
     profile = folder / "profile.json"
-    steps = train(case, folder, "--amp", mode, "--profile", str(profile))
+    train(case, folder, "--amp", mode, "--profile", str(profile), steps=1)
     calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
-    return calls, np.array([s["loss"] for s in steps])
+    return {(c["op"], c["kernel"]) for c in calls}
 
 
 @pytest.mark.parametrize("mode", ["off", "fp16"])
 @pytest.mark.parametrize("name", CASES)
 def test_nothing_runs_on_the_host(name, mode, tmp_path):
     """A step, its update included, is the card's alone."""
-    profile = tmp_path / "profile.json"
-    train(Case(name, tmp_path), tmp_path, "--amp", mode, "--profile", str(profile), steps=1)
-    calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
-    assert any(c["op"] == "AdamStep" and c["kernel"] == "slab" for c in calls)
-    assert [c for c in calls if c["kernel"] == "host"] == []
+    kernels = kernels_of(Case(name, tmp_path), mode, tmp_path)
+    assert ("AdamStep", "slab") in kernels
+    assert "host" not in {kernel for _, kernel in kernels}
+
+
+@pytest.mark.parametrize("name", ["encoder", "char_gpt", "attention"])
+def test_attention_is_one_kernel(name, tmp_path):
+    """In mixed precision, however few the keys: without a mask, causal, and ONNX's op."""
+    kernels = kernels_of(Case(name, tmp_path), "fp16", tmp_path)
+    assert {("WideAttentionHeads", "cuDNN"), ("WideAttentionHeadsGrad", "cuDNN")} <= kernels
+    assert "Softmax" not in {op for op, _ in kernels}
+
+
+def test_attention_drops_the_same(tmp_path):
+    """Dropout of probabilities inside the kernel: as many, and the same, as on the processor, where they are nodes of their own."""
+    model, log = str(tmp_path / "model.onnx"), str(tmp_path / "log.jsonl")
+    subprocess.run([ONGRAD, "new", "gpt", "--num_layers", "2", "--d_model", "32", "--num_heads", "2", "--sequence_length", "32",
+                    "--vocab_size", "50", "--dropout", "0.3", "-o", model], check=True, capture_output=True)
+    tokens = np.random.default_rng(0).integers(0, 50, (8, 33))
+    np.save(tmp_path / "tokens.npy", tokens[:, :-1])
+    np.save(tmp_path / "next.npy", tokens[:, 1:])
+    losses = []
+    for program, device in ((ONGRAD, "cpu"), (SIM, "cuda")):
+        profile = tmp_path / "profile.json"
+        subprocess.run([program, "train", model, "--data", tmp_path / "tokens.npy", "--target", tmp_path / "next.npy", "--loss",
+                        "cross_entropy", "--batch_size", "4", "--steps", "4", "--no_shuffle", "--lr", "0.01", "--amp", "fp16",
+                        "--device", device, "--log", log, "--profile", profile, "-o", tmp_path / "trained.onnx"],
+                       check=True, capture_output=True, timeout=600)
+        losses.append(np.array([line["loss"] for line in map(json.loads, open(log)) if "step" in line]))
+        ops = {e["args"]["op"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")}
+        assert ("Softmax" in ops, "WideAttentionHeads" in ops) == (device == "cpu", device == "cuda")
+    assert np.allclose(losses[1], losses[0], rtol=2e-3) and not np.allclose(losses[0], losses[0][0], rtol=2e-3), losses
 
 
 def test_accumulation(tmp_path):

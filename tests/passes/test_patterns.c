@@ -573,6 +573,15 @@ static void attention_dropped(og_graph *g) /* something lies between softmax and
     og_graph_add_output(g, "y", MatMul(p, Input(g, "v", 2, 3, KEYS, 5)));
 }
 
+static void attention_dropout(og_graph *g) /* the op, in training mode */
+{
+    og_val q = Input(g, "q", 2, 3, 7, 4);
+    og_type scalar = og_type_make(OG_BOOL, 0, NULL);
+    og_val p = Op("Softmax", In(MatMul(q, kt_of(g))), I("axis", -1));
+    p = Op("Dropout", In(p, og_const_double(g, OG_FLOAT, 0.25), og_full(g, &scalar, 1)));
+    og_graph_add_output(g, "y", MatMul(p, Input(g, "v", 2, 3, KEYS, 5)));
+}
+
 static void attention_other_axis(og_graph *g)
 {
     og_val q = Input(g, "q", 2, 3, 7, 4), v = Input(g, "v", 2, 3, KEYS, 5);
@@ -609,9 +618,10 @@ TEST(attention)
         CHECK_INT(compare(left[i], og_pass_patterns, "AttentionHeads"), 0);
 }
 
-/* Few keys are worth it only on a device that has one kernel for all of it, in mixed precision. */
-TEST(few_keys)
+/* Few keys, and dropout, only on a device that has one kernel for all of it, in mixed precision. */
+TEST(fused_attention)
 {
+    static build_fn *const builds[] = {attention_few_keys, attention_dropout};
     og_device *cpu = og_cpu_device_new(1);
     og_device card = {
         .tables = (og_kernel_table[]){
@@ -619,14 +629,16 @@ TEST(few_keys)
     REQUIRE(cpu);
     const og_device *devices[] = {cpu, &card};
     for (int d = 0; d < 2; d++)
-        for (int half = 0; half < 2; half++) {
-            og_graph *g = og_graph_new();
-            REQUIRE(g);
-            attention_few_keys(g);
-            og_graph *after = og_pass_patterns_for(g, devices[d], half ? OG_FLOAT16 : OG_UNDEFINED);
-            CHECK_INT(after ? count(after, "AttentionHeads") : -1, d && half);
-            og_graph_free(g);
-        }
+        for (int half = 0; half < 2; half++)
+            for (int b = 0; b < 2; b++) {
+                og_graph *g = og_graph_new();
+                REQUIRE(g);
+                builds[b](g);
+                og_graph *after =
+                    og_pass_patterns_for(g, devices[d], half ? OG_FLOAT16 : OG_UNDEFINED);
+                CHECK_INT(after ? count(after, "AttentionHeads") : -1, d && half);
+                og_graph_free(g);
+            }
     cpu->destroy(cpu);
 }
 
@@ -719,7 +731,7 @@ static const og_test tests[] = {TEST_ROW(gelu),
                                 TEST_ROW(scaled_products),
                                 TEST_ROW(merged_transposes),
                                 TEST_ROW(attention),
-                                TEST_ROW(few_keys),
+                                TEST_ROW(fused_attention),
                                 TEST_ROW(trained_mask),
                                 TEST_ROW(splits),
                                 TEST_ROW(products),
