@@ -19,6 +19,8 @@ STUB = os.path.join(os.path.dirname(SIM), "stub_driver", "libcuda.so.1")
 DEVICES = os.path.dirname(__file__)
 LINE = re.compile(r"(planned (?P<workspace>\d+)|refused) (?P<operations>[a-z_+]+) (?P<x>\w+\[[\dx]+\]) (?P<w>\w+\[[\dx]+\]) ?(?P<why>.*)")
 
+IMAGES = {"mini_resnet": True, "conv_bn": True, "mini_unet": False, "fixed_batch": True, "paired_clip": False}  # True: normalizes
+
 
 def planned(folder, device, *command, compiles=False):
     """What cuDNN said of each fusion of the command."""
@@ -52,11 +54,19 @@ def check(fusions, kinds):
 
 
 @pytest.mark.parametrize("device", ["a100", "h100"])
-@pytest.mark.parametrize("name", ["mini_resnet", "conv_bn", "mini_unet"])
-def test_runs_in_tf32(name, device, tmp_path):
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_in_tf32(name, device, tmp_path):
     case = Case(name, tmp_path)
     fusions = planned(tmp_path, device, "train", case.model, *case.data, "--steps", "1", "-o", str(tmp_path / "trained.onnx"))
-    check(fusions, {"conv+pointwise", "conv_grad_weights"} | ({"norm", "norm_grad"} if name != "mini_unet" else set()))
+    check(fusions, {"conv_grad_weights"} | ({"norm", "norm_grad"} if IMAGES[name] else set()))
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_in_float16(name, tmp_path):
+    case = Case(name, tmp_path)
+    fusions = planned(tmp_path, "h100", "train", case.model, *case.data, "--steps", "1", "--amp", "fp16",
+                      "-o", str(tmp_path / "trained.onnx"))
+    check(fusions, set())
 
 
 def test_runs_in_float16_with_kernels_compiled(tmp_path):
@@ -77,7 +87,7 @@ def test_resnet18_in_float16(device, tmp_path):
 
 
 @pytest.mark.parametrize("device", ["a100", "h100"])
-@pytest.mark.parametrize("name", ["encoder", "char_gpt", "attention"])
+@pytest.mark.parametrize("name", ["encoder", "encoder_optimized", "char_gpt", "attention"])
 def test_attention_in_float16(name, device, tmp_path):
     """Without a mask (kernels compiled, too), causal, and ONNX's op: whatever is asked for has an engine, both ways."""
     case = Case(name, tmp_path)
