@@ -12,7 +12,7 @@
 
 #include "runtime/train/train.h"
 
-enum { MOST_STRIDE = 16, ALL = 1 << 30, MANY_BUFFERS = 128 };
+enum { MOST_STRIDE = 16, ALL = 1 << 30 };
 
 /* Slabs of what update treats alike, before anything has a place; once. */
 static bool gather_states(og_session *s)
@@ -69,13 +69,11 @@ static og_status replace(og_session *s, og_plan **plan, og_recompute how)
     return OG_OK;
 }
 
-/* Blocks with the stride of the least peak; *best is that peak, about, *how what makes it. Other
+/* Blocks with the stride of the least peak; *best is that peak, *how what makes it. Other
  * batches of the model were tried before: their stride. */
 static og_status find_stride(og_session *s, og_plan **plan, uint64_t *best, og_recompute *how)
 {
     int known = s->attempt.stride;
-    if ((*plan)->n_buffers > MANY_BUFFERS)
-        s->room = SIZE_MAX; /* places that are good enough to compare */
     for (int stride = known ? known : 1; stride <= MOST_STRIDE; stride *= 2) {
         og_recompute blocks = {.level = OG_RECOMPUTE_BLOCKS, .drop = ALL, .stride = stride};
         OG_TRY(replace(s, plan, blocks));
@@ -87,7 +85,6 @@ static og_status find_stride(og_session *s, og_plan **plan, uint64_t *best, og_r
         if (known || stride >= s->recomputed.cuts)
             break;
     }
-    s->room = 0;
     s->attempt.stride = how->stride;
     return OG_OK;
 }
@@ -122,7 +119,6 @@ static og_status fit(og_session *s, og_plan **plan, bool most)
         return find_drop(s, plan, how, next_to_free);
     OG_TRY(find_stride(s, plan, &best, &how));
     OG_TRY(replace(s, plan, how));
-    best = peak_with(s, *plan);
     if (!most && how.level == OG_RECOMPUTE_BLOCKS && best <= s->memory.budget)
         OG_TRY(find_drop(s, plan, how, -1));
     s->memory.least = best;

@@ -13,7 +13,7 @@
 #include "tools/ongrad/say.h"
 #include "tools/ongrad/table.h"
 
-enum { ALTERNATIVES = 4, LARGEST_BATCH = 1000000, LARGEST_TRIES = 8 };
+enum { ALTERNATIVES = 4, LARGEST_TIMES = 64 /* the batch */, LARGEST_TRIES = 8 };
 
 /* A row of the table of batch sizes. */
 typedef struct row {
@@ -37,6 +37,11 @@ static bool computes_more(const og__alternative *a)
     return a->memory.least > 0;
 }
 
+static int64_t most_tried(const planning *p)
+{
+    return p->run.batch_size * LARGEST_TIMES;
+}
+
 /* The largest batch that fits, `a` or more. The peak grows with the batch nearly as a line does:
  * another point, b, says where it meets the budget, and sessions at and just below that place what
  * fits. roomy: without computing more again. */
@@ -47,7 +52,7 @@ static og__alternative find_largest(const planning *p, const og__alternative *a,
     if (!a->fits || !b->fits || b->batch < 1 || a->batch == b->batch || slope <= 0)
         return (og__alternative){0};
     double guess = (double)a->batch + ((double)p->memory.budget - (double)a->peak) / slope;
-    int64_t batch = guess < LARGEST_BATCH ? (int64_t)guess : LARGEST_BATCH;
+    int64_t most = most_tried(p), batch = guess < (double)most ? (int64_t)guess : most;
     for (int i = 0; i < LARGEST_TRIES && batch > a->batch; i++, batch -= batch / 50 + 1) {
         og__alternative try = og__alternative_of(&p->run, (og__trial){.batch = batch});
         if (try.fits && !(roomy && computes_more(&try)))
@@ -274,7 +279,7 @@ static void add_largest(const planning *p, const og__alternative *largest, const
     if (!largest->batch)
         return;
     og_text_printf(out, "%s that fits%s: --batch_size %" PRId64 ", predicted to take %s",
-                   largest->batch == LARGEST_BATCH ? "The largest batch tried, and one"
+                   largest->batch == most_tried(p) ? "The largest batch tried, and one"
                                                    : "The largest batch",
                    how, largest->batch, og_format_bytes(size, largest->peak));
     if (largest->seconds > 1.005 * p->rows[0].is.seconds)
