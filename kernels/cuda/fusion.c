@@ -83,6 +83,7 @@ const og__fusion *og__fusion_find(const og_call *call, const og_cuda_fusion *f)
     if (!cuda->driver->fusion_plan)
         return NULL;
     og__fusion *found = cuda->fusions;
+    /* All of both is set. NOLINTNEXTLINE(bugprone-suspicious-memory-comparison) */
     while (found && memcmp(&found->description, f, sizeof *f) != 0)
         found = found->next;
     if (found)

@@ -57,12 +57,18 @@ static bool on_host(const og_call *call, og_call *host)
 /* Ops with a kernel on the processor, whose definition is products, reductions and elementwise
  * programs. */
 static const char *const by_definition[] = {
-    "BatchNormalization",     "BatchNormalizationTraining",
-    "BatchNormalizationGrad", "InstanceNormalization",
-    "GroupNormalization",     "GlobalAveragePool",
-    "GlobalMaxPool",          "ConvTranspose",
-    "AttentionHeads",         "AttentionHeadsGrad",
-    "WideConv",               "WideConvGradData",
+    "BatchNormalization",
+    "BatchNormalizationTraining",
+    "BatchNormalizationGrad",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "GlobalAveragePool",
+    "GlobalMaxPool",
+    "ConvTranspose",
+    "AttentionHeads",
+    "AttentionHeadsGrad",
+    "WideConv",
+    "WideConvGradData",
 };
 
 bool og__cuda_by_definition(const og_op *op)
