@@ -118,7 +118,8 @@ static og_status fit(og_session *s, og_plan **plan, bool most)
     if (!most && best <= s->memory.budget)
         return find_drop(s, plan, how, next_to_free);
     OG_TRY(find_stride(s, plan, &best, &how));
-    OG_TRY(replace(s, plan, how));
+    if (how.level != s->recompute.level || how.stride != s->recompute.stride)
+        OG_TRY(replace(s, plan, how));
     if (!most && how.level == OG_RECOMPUTE_BLOCKS && best <= s->memory.budget)
         OG_TRY(find_drop(s, plan, how, -1));
     s->memory.least = best;
