@@ -54,17 +54,12 @@ typedef struct description {
     tensors t;
 } description;
 
-/* A piece of the workspace. bytes 0: not used. */
-typedef struct place {
-    size_t at, bytes;
-} place;
-
 typedef struct plan {
     og__attention shape;
     const og__fusion *fusion;
     tensors t;
-    og_cuda_function *rows; /* what is done to single rows; NULL: nothing */
-    place statistics, sums, scratch;
+    og_cuda_function *rows;              /* what is done to single rows; NULL: nothing */
+    og__place statistics, sums, scratch; /* bytes 0: not used */
 } plan;
 
 /* ---- what goes */
@@ -378,18 +373,6 @@ static bool supports_back(const og_call *call)
 
 /* ---- prepare */
 
-static place book(og_call *call, size_t bytes)
-{
-    place x = {call->workspace_bytes, bytes};
-    call->workspace_bytes += og_align_up(bytes, OG_ALIGNMENT);
-    return x;
-}
-
-static void *at(const og_call *call, place x)
-{
-    return (char *)call->workspace + x.at;
-}
-
 static int64_t rows_of(const og__attention *a)
 {
     return a->B * a->H * a->S;
@@ -407,11 +390,7 @@ static og_status begin_plan(og_call *call, bool back, plan **made, og_error *err
     (back ? describe_back : describe)(call, &d);
     p->shape = d.shape;
     p->t = d.t;
-    p->fusion = og__fusion_find(call, &d.fusion);
-    if (!p->fusion)
-        return og_fail(error, OG_INTERNAL, "cuDNN has no plan for it any more");
-    p->scratch = book(call, p->fusion->workspace);
-    return OG_OK;
+    return og__fusion_prepare(call, &d.fusion, &p->fusion, &p->scratch, error);
 }
 
 static og_status prepare(og_call *call, og_error *error)
@@ -420,7 +399,7 @@ static og_status prepare(og_call *call, og_error *error)
     og_status status = OG_OK;
     OG_TRY_CLEANUP(begin_plan(call, false, &p, error));
     if (!og__has(call->ny, call->y, 1))
-        p->statistics = book(call, (size_t)rows_of(&p->shape) * sizeof(float));
+        p->statistics = og__cuda_book(call, (size_t)rows_of(&p->shape) * sizeof(float));
     if (p->shape.zero_nan)
         OG_TRY_CLEANUP(og__cuda_function(og__cuda_of(call->device), &og_cuda_image_attention,
                                          "og_attention_clear", 0, &p->rows, error));
@@ -435,9 +414,9 @@ static og_status prepare_back(og_call *call, og_error *error)
     plan *p = NULL;
     og_status status = OG_OK;
     OG_TRY_CLEANUP(begin_plan(call, true, &p, error));
-    p->statistics = book(call, (size_t)rows_of(&p->shape) * sizeof(float));
+    p->statistics = og__cuda_book(call, (size_t)rows_of(&p->shape) * sizeof(float));
     if (p->t.sums)
-        p->sums = book(call, (size_t)(rows_of(&p->shape) * p->shape.D) * sizeof(float));
+        p->sums = og__cuda_book(call, (size_t)(rows_of(&p->shape) * p->shape.D) * sizeof(float));
     OG_TRY_CLEANUP(og__cuda_function(og__cuda_of(call->device), &og_cuda_image_attention,
                                      "og_attention_join", 0, &p->rows, error));
 cleanup:
@@ -464,7 +443,8 @@ static og_status run(const og_call *call, og_error *error)
     const og_tensor *y = &call->y[0];
     void *memory[OG_CUDA_TENSORS] = {NULL};
     size_t bytes = (size_t)rows_of(&p->shape) * sizeof(float);
-    float *statistics = p->statistics.bytes ? at(call, p->statistics) : call->y[1].data;
+    float *statistics =
+        p->statistics.bytes ? (float *)og__cuda_at(call, p->statistics) : call->y[1].data;
     memory[p->t.q] = call->x[Q].data;
     memory[p->t.k] = call->x[K].data;
     memory[p->t.v] = call->x[V].data;
@@ -474,7 +454,8 @@ static og_status run(const og_call *call, og_error *error)
         memory[p->t.keep] = call->x[KEEP].data;
     memory[p->t.y] = y->data;
     memory[p->t.statistics] = statistics;
-    OG_TRY(og__fusion_run(call, p->fusion, memory, at(call, p->scratch), p->scratch.bytes, error));
+    OG_TRY(og__fusion_run(call, p->fusion, memory, og__cuda_at(call, p->scratch), p->scratch.bytes,
+                          error));
     if (og__has(call->ny, call->y, 2))
         OG_TRY(cuda->driver->set(cuda->card, OG_CUDA_COMPUTE, call->y[2].data, 0, bytes, error));
     if (!p->rows)
@@ -491,7 +472,7 @@ static og_status run_back(const og_call *call, og_error *error)
     const plan *p = call->state;
     const og__cuda *cuda = og__cuda_of(call->device);
     void *memory[OG_CUDA_TENSORS] = {NULL};
-    float *statistics = at(call, p->statistics);
+    float *statistics = (float *)og__cuda_at(call, p->statistics);
     const og_attention_join_arguments a = {call->x[TOP].data, call->x[LOG_SUM].data, statistics,
                                            rows_of(&p->shape), p->shape.zero_nan};
     const og_cuda_range ranges[] = {og__cuda_range(&call->x[TOP], false),
@@ -499,8 +480,8 @@ static og_status run_back(const og_call *call, og_error *error)
                                     {statistics, p->statistics.bytes, true}};
     OG_TRY(launch_rows(call, &a, sizeof a, ranges, 3, error));
     if (p->sums.bytes)
-        OG_TRY(cuda->driver->set(cuda->card, OG_CUDA_COMPUTE, at(call, p->sums), 0, p->sums.bytes,
-                                 error));
+        OG_TRY(cuda->driver->set(cuda->card, OG_CUDA_COMPUTE, og__cuda_at(call, p->sums), 0,
+                                 p->sums.bytes, error));
     memory[p->t.q] = call->x[DQ_OF].data;
     memory[p->t.k] = call->x[DK_OF].data;
     memory[p->t.v] = call->x[DV_OF].data;
@@ -512,11 +493,12 @@ static og_status run_back(const og_call *call, og_error *error)
         memory[p->t.keep] = call->x[BACK_KEEP].data;
     memory[p->t.statistics] = statistics;
     if (p->t.sums)
-        memory[p->t.sums] = at(call, p->sums);
+        memory[p->t.sums] = og__cuda_at(call, p->sums);
     memory[p->t.dq] = call->y[0].data;
     memory[p->t.dk] = call->y[1].data;
     memory[p->t.dv] = call->y[2].data;
-    return og__fusion_run(call, p->fusion, memory, at(call, p->scratch), p->scratch.bytes, error);
+    return og__fusion_run(call, p->fusion, memory, og__cuda_at(call, p->scratch), p->scratch.bytes,
+                          error);
 }
 
 const og_kernel og_kernels_cuda_attention_cudnn[] = {

@@ -126,12 +126,6 @@ static bool supports(const og_call *call)
 
 /* ---- prepare */
 
-static void release(og_call *call)
-{
-    free(call->state);
-    call->state = NULL;
-}
-
 static og_status prepare(og_call *call, og_error *error)
 {
     og__cuda *cuda = og__cuda_of(call->device);
@@ -145,12 +139,7 @@ static og_status prepare(og_call *call, og_error *error)
     describe(call, &d);
     memcpy(p->x, d.x, sizeof p->x);
     memcpy(p->y, d.y, sizeof p->y);
-    p->fusion = og__fusion_find(call, &d.fusion);
-    if (!p->fusion) {
-        status = og_fail(error, OG_INTERNAL, "cuDNN has no plan for it any more");
-        goto cleanup;
-    }
-    p->scratch = og__cuda_book(call, p->fusion->workspace);
+    OG_TRY_CLEANUP(og__fusion_prepare(call, &d.fusion, &p->fusion, &p->scratch, error));
     for (int k = 1; k < 4; k++)
         if (d.y[k] && !is_wanted(call, k))
             p->unwanted[k] = og__cuda_book(call, (size_t)call->x[0].type.dims[1] * sizeof(float));
@@ -159,7 +148,7 @@ static og_status prepare(og_call *call, og_error *error)
                                          0, &p->variance, error));
 cleanup:
     if (status != OG_OK)
-        release(call);
+        og__free_state(call);
     return status;
 }
 
@@ -193,8 +182,8 @@ static og_status run(const og_call *call, og_error *error)
 
 const og_kernel og_kernels_cuda_batch_norm_cudnn[] = {
     {"ai.ongrad::BatchNormalizationTraining", "cuDNN", OG_KERNEL_CHANNELS_LAST, supports, prepare,
-     run, release},
+     run, og__free_state},
     {"ai.ongrad::BatchNormalizationGrad", "cuDNN", OG_KERNEL_CHANNELS_LAST, supports, prepare, run,
-     release},
+     og__free_state},
     {NULL},
 };

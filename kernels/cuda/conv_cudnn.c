@@ -113,13 +113,6 @@ static bool begin(const og_call *call, description *d)
     return true;
 }
 
-/* The plan of it; NULL where there is none. */
-static const og__fusion *find(const og_call *call, description *d)
-{
-    describe(call, d);
-    return og__fusion_find(call, &d->fusion);
-}
-
 static bool supports(const og_call *call)
 {
     description d;
@@ -133,7 +126,8 @@ static bool supports(const og_call *call)
     for (int i = 0; i < call->nx; i++)
         if (call->x[i].offset % VECTOR != 0)
             return false;
-    return find(call, &d) != NULL;
+    describe(call, &d);
+    return og__fusion_find(call, &d.fusion) != NULL;
 }
 
 /* ---- prepare */
@@ -166,11 +160,12 @@ static og_status prepare(og_call *call, og_error *error)
         return og_fail_memory(error, sizeof *p, "a convolution");
     call->state = p;
     call->workspace_bytes = 0;
-    p->fusion = begin(call, &d) ? find(call, &d) : NULL;
-    if (!p->fusion) {
-        status = og_fail(error, OG_INTERNAL, "cuDNN has no plan for it any more");
+    if (!begin(call, &d)) {
+        status = og_fail(error, OG_INTERNAL, "cuDNN was not asked for this convolution");
         goto cleanup;
     }
+    describe(call, &d);
+    OG_TRY_CLEANUP(og__fusion_prepare(call, &d.fusion, &p->fusion, &p->scratch, error));
     p->op = d.op;
     p->x = d.x, p->w = d.w, p->y = d.y, p->bias = d.bias;
     const og_tensor *w = d.tensors.w;
@@ -181,7 +176,6 @@ static og_status prepare(og_call *call, og_error *error)
         p->weights = og__cuda_book(call, (size_t)og__elements(w) * og__size(w->type.dtype));
         OG_TRY_CLEANUP(og__cuda_copier_new(call, &p->ordered, &p->copier, error));
     }
-    p->scratch = og__cuda_book(call, p->fusion->workspace);
 cleanup:
     if (status != OG_OK)
         release(call);

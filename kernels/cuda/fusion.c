@@ -100,6 +100,16 @@ const og__fusion *og__fusion_find(const og_call *call, const og_cuda_fusion *f)
     return found->plan ? found : NULL;
 }
 
+og_status og__fusion_prepare(og_call *call, const og_cuda_fusion *f, const og__fusion **fusion,
+                             og__place *scratch, og_error *error)
+{
+    *fusion = og__fusion_find(call, f);
+    if (!*fusion)
+        return og_fail(error, OG_INTERNAL, "cuDNN has no plan for it any more");
+    *scratch = og__cuda_book(call, (*fusion)->workspace);
+    return OG_OK;
+}
+
 og_status og__fusion_run(const og_call *call, const og__fusion *fusion, void *const *memory,
                          void *workspace, size_t workspace_bytes, og_error *error)
 {

@@ -33,6 +33,10 @@ typedef struct og__fusion {
 /* The plan of a description, made when it is first asked for and kept as long as the device; NULL
  * where the library has none, or is not there. */
 const og__fusion *og__fusion_find(const og_call *call, const og_cuda_fusion *f);
+/* For a kernel's `prepare`: the plan of a description that its `supports` found, and its workspace,
+ * booked. */
+og_status og__fusion_prepare(og_call *call, const og_cuda_fusion *f, const og__fusion **fusion,
+                             og__place *scratch, og_error *error);
 /* Queue it. memory: an address for each tensor; those that have none are not looked at. */
 og_status og__fusion_run(const og_call *call, const og__fusion *fusion, void *const *memory,
                          void *workspace, size_t workspace_bytes, og_error *error);

@@ -16,16 +16,10 @@
 
 #include "kernels/cpu/recurrent.h"
 #include "kernels/cuda/product_plan.h"
-#include "runtime/base/checked.h"
 
 extern const og_cuda_image og_cuda_image_recurrent;
 
-enum { THREADS = 128, ALIGNMENT = 256, MOST_RANGES = 12 };
-
-/* A piece of the workspace. bytes 0: not used. */
-typedef struct place {
-    size_t at, bytes;
-} place;
+enum { THREADS = 128, MOST_RANGES = 12 };
 
 typedef struct plan {
     og__recurrence of;
@@ -38,19 +32,17 @@ typedef struct plan {
     og__cuda_watch *watch; /* of lengths; NULL: all sequences are whole */
     /* gates and c where no output keeps them; hr: GRU's h Rᵀ; h, c: states, or their gradients;
      * operand: h in half */
-    place gates, hr, h, c, operand, products;
+    og__place gates, hr, h, c, operand, products; /* bytes 0: not used */
 } plan;
 
-static place book(og_call *call, int64_t elements, og_dtype dtype)
+static og__place book(og_call *call, int64_t elements, og_dtype dtype)
 {
-    place x = {call->workspace_bytes, (size_t)elements * og__size(dtype)};
-    call->workspace_bytes += og_align_up(x.bytes, ALIGNMENT);
-    return x;
+    return og__cuda_book(call, (size_t)elements * og__size(dtype));
 }
 
-static void *at(const og_call *call, place x)
+static void *at(const og_call *call, og__place x)
 {
-    return x.bytes ? (char *)call->workspace + x.at : NULL;
+    return x.bytes ? og__cuda_at(call, x) : NULL;
 }
 
 static bool usual_types(const og_call *call, const og_tensor *r)
@@ -172,8 +164,7 @@ static og_status prepare(og_call *call, og_error *error)
     }
     if (r->half)
         p->operand = book(call, units, r->half);
-    p->products = (place){call->workspace_bytes, og__max(p->input.workspace, p->step.workspace)};
-    call->workspace_bytes += p->products.bytes;
+    p->products = og__cuda_book(call, og__max(p->input.workspace, p->step.workspace));
 cleanup:
     if (status != OG_OK)
         release(call);
@@ -197,8 +188,7 @@ static og_status prepare_back(og_call *call, og_error *error)
     p->h = book(call, r->B * r->H, r->dtype);
     if (r->unit == OG__UNIT_LSTM)
         p->c = book(call, r->B * r->H, r->dtype);
-    p->products = (place){call->workspace_bytes, p->step.workspace};
-    call->workspace_bytes += p->products.bytes;
+    p->products = og__cuda_book(call, p->step.workspace);
 cleanup:
     if (status != OG_OK)
         release(call);
