@@ -35,6 +35,16 @@ __attribute__((unused)) static void close_device(og_device *device)
     TEST_CASE("");
 }
 
+/* The device has a fault whose text contains `part`; closes it. */
+__attribute__((unused)) static void finds(og_device *device, const char *part)
+{
+    og_error error = {0};
+    CHECK(device->remote->finish(device, &error) != OG_OK);
+    CHECK_TEXT(og_error_text(&error), part);
+    og_error_clear(&error);
+    close_device(device);
+}
+
 /* Was it OG_OK? Prints the error. */
 __attribute__((unused)) static bool went(og_status status, og_error *error, const char *file,
                                          int line)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernels/cuda/cache.h"
 #include "tests/cuda_sim/internal.h"
 
 og_status sim_fault(og_cuda_card *card, const char *format, ...)
@@ -112,15 +113,6 @@ static bool pending_touches(const og_cuda_card *card, const void *at, size_t byt
     return false;
 }
 
-static uint64_t sum(const void *at, size_t bytes)
-{
-    uint64_t h = bytes;
-    const unsigned char *p = at;
-    for (size_t i = 0; i < bytes; i++)
-        h = (h ^ p[i]) * 0x100000001b3u;
-    return h;
-}
-
 /* Pinned memory at either end of a copy that is now queued: a source that only the host writes must
  * stay as it is, and what lies at the destination is gone. */
 static void watch_copy(og_cuda_card *card, sim_item *item)
@@ -129,7 +121,7 @@ static void watch_copy(og_cuda_card *card, sim_item *item)
                      *to = sim_find_region(card, item->to, item->bytes);
     if (from && from->pinned && !pending_touches(card, item->from, item->bytes, true)) {
         item->summed = true;
-        item->sum = sum(item->from, item->bytes);
+        item->sum = og__cache_hash(OG__CACHE_HASH, item->from, item->bytes);
     }
     if (to && to->pinned && !pending_touches(card, item->to, item->bytes, false))
         sim_poison(item->to, item->bytes);
@@ -262,7 +254,7 @@ static void open_ranges(const og_cuda_card *card, const sim_item *item, bool ope
 
 static void run_copy(og_cuda_card *card, const sim_item *item)
 {
-    if (item->summed && sum(item->from, item->bytes) != item->sum)
+    if (item->summed && og__cache_hash(OG__CACHE_HASH, item->from, item->bytes) != item->sum)
         sim_fault(card,
                   "the pinned source of %s was changed between its being queued and done: written "
                   "again before an event said that the copy was over",

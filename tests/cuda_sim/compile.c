@@ -9,14 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "kernels/cuda/cache.h"
 #include "tests/cuda_sim/internal.h"
-
-static uint64_t hash(uint64_t h, const char *text)
-{
-    for (; *text; text++)
-        h = (h ^ (unsigned char)*text) * 0x100000001b3u;
-    return h;
-}
 
 static bool write_file(const char *path, const char *text, const char *more)
 {
@@ -34,7 +28,8 @@ void *sim_compile(const char *name, const char *source, og_error *error)
         OG_SIM_CC " " OG_SIM_CFLAGS " -shared -fPIC -w -fwrapv -fno-strict-aliasing "
                   "-ffp-contract=off -fvisibility=hidden -I" OG_SIM_INCLUDE;
     char path[512], text[sizeof command + 2048], temporary[512];
-    uint64_t h = hash(hash(0xcbf29ce484222325u, command), source);
+    uint64_t h = og__cache_hash(OG__CACHE_HASH, command, sizeof command - 1);
+    h = og__cache_hash(h, source, strlen(source));
     mkdir(OG_SIM_CACHE, 0777);
     snprintf(path, sizeof path, OG_SIM_CACHE "/%s-%016llx.so", name, (unsigned long long)h);
     if (access(path, R_OK) != 0) {

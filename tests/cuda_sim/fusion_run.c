@@ -188,19 +188,19 @@ static float *run_convolution(const machine *v, const og_cuda_operation *o)
     return zeros;
 }
 
-/* ---- products of the last two axes */
-
-/* The matrix of a tensor whose leading axes may be 1 where c's are more. */
-static int64_t matrix_of(tensor t, tensor c, int64_t batch)
+/* Element e of the first axes of dims `of`, as one of t's first axes, whose axes of 1 repeat. */
+static int64_t element_of(tensor t, tensor of, int axes, int64_t e)
 {
     int64_t at = 0, step = 1;
-    for (int a = c->rank - 3; a >= 0; a--) {
-        at += (t->dims[a] == 1 ? 0 : batch % c->dims[a]) * step;
+    for (int a = axes - 1; a >= 0; a--) {
+        at += (t->dims[a] == 1 ? 0 : e % of->dims[a]) * step;
         step *= t->dims[a];
-        batch /= c->dims[a];
+        e /= of->dims[a];
     }
-    return at * t->dims[t->rank - 2] * t->dims[t->rank - 1];
+    return at;
 }
+
+/* ---- products of the last two axes */
 
 static float *run_product(const machine *v, const og_cuda_operation *o)
 {
@@ -213,8 +213,8 @@ static float *run_product(const machine *v, const og_cuda_operation *o)
     double *row = malloc((size_t)n * sizeof *row);
     bool tf32 = f->arithmetic == OG_CUDA_TF32;
     for (int64_t s = 0; c && row && s < batches; s++) {
-        const float *a = v->values[o->in[0]] + matrix_of(ta, tc, s),
-                    *b = v->values[o->in[1]] + matrix_of(tb, tc, s);
+        const float *a = v->values[o->in[0]] + element_of(ta, tc, r - 2, s) * m * k,
+                    *b = v->values[o->in[1]] + element_of(tb, tc, r - 2, s) * k * n;
         for (int64_t i = 0; i < m; i++) {
             memset(row, 0, (size_t)n * sizeof *row);
             for (int64_t l = 0; l < k; l++) {
@@ -231,18 +231,6 @@ static float *run_product(const machine *v, const og_cuda_operation *o)
 }
 
 /* ---- the rest */
-
-/* Element e of dims `of`, as an element of t, whose axes of 1 repeat. */
-static int64_t element_of(tensor t, tensor of, int64_t e)
-{
-    int64_t at = 0, step = 1;
-    for (int a = of->rank - 1; a >= 0; a--) {
-        at += (t->dims[a] == 1 ? 0 : e % of->dims[a]) * step;
-        step *= t->dims[a];
-        e /= of->dims[a];
-    }
-    return at;
-}
 
 static float pointwise(og_cuda_mode mode, float x, float b, float t)
 {
@@ -281,7 +269,8 @@ static float *run_pointwise(const machine *v, const og_cuda_operation *o)
         float in[3] = {0};
         for (int i = 0; i < 3; i++)
             if (o->in[i])
-                in[i] = v->values[o->in[i]][element_of(&v->fusion->tensors[o->in[i]], y, e)];
+                in[i] =
+                    v->values[o->in[i]][element_of(&v->fusion->tensors[o->in[i]], y, y->rank, e)];
         values[e] = o->mode == OG_CUDA_INDEX ? (float)(e / after % y->dims[o->axis])
                                              : pointwise(o->mode, in[0], in[1], in[2]);
     }
@@ -298,7 +287,7 @@ static float *run_reduction(const machine *v, const og_cuda_operation *o)
     for (int64_t e = 0; sums && e < kept; e++)
         sums[e] = most ? -INFINITY : 0;
     for (int64_t e = 0; sums && e < n; e++) {
-        double *sum = &sums[element_of(y, x, e)], value = v->values[o->in[0]][e];
+        double *sum = &sums[element_of(y, x, x->rank, e)], value = v->values[o->in[0]][e];
         *sum = most ? fmax(*sum, value) : *sum + value;
     }
     for (int64_t e = 0; sums && values && e < kept; e++)
