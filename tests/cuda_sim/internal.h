@@ -5,6 +5,16 @@
 #include "kernels/cuda/kernel.h"
 #include "tests/cuda_sim/sim.h"
 
+/* To the address sanitizer: [at, at + bytes) may not be touched, or may be. */
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define SIM_FORBID(at, bytes) ASAN_POISON_MEMORY_REGION(at, bytes)
+#define SIM_ALLOW(at, bytes) ASAN_UNPOISON_MEMORY_REGION(at, bytes)
+#else
+#define SIM_FORBID(at, bytes) ((void)(at), (void)(bytes))
+#define SIM_ALLOW(at, bytes) ((void)(at), (void)(bytes))
+#endif
+
 /* ---- memory.c: the card's memory and pinned memory */
 
 typedef struct sim_region {

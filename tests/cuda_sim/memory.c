@@ -11,15 +11,6 @@
 #include "runtime/base/checked.h"
 #include "tests/cuda_sim/internal.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#define FORBID(at, bytes) ASAN_POISON_MEMORY_REGION(at, bytes)
-#define ALLOW(at, bytes) ASAN_UNPOISON_MEMORY_REGION(at, bytes)
-#else
-#define FORBID(at, bytes) ((void)(at), (void)(bytes))
-#define ALLOW(at, bytes) ((void)(at), (void)(bytes))
-#endif
-
 enum { PAGE = 4096, ALIGNMENT = 256, POISON = 0xff /* a NaN in every type */, GUARD = 0xa5 };
 
 const char *sim_now = "the host";
@@ -56,9 +47,9 @@ sim_region *sim_region_new(size_t bytes, bool pinned)
     memset(r->map + PAGE, GUARD, (size_t)(r->at - r->map) - PAGE);
     sim_poison(r->at, bytes);
     memset(r->at + bytes, GUARD, (size_t)(r->map + PAGE + inner - r->at) - bytes);
-    FORBID(r->map + PAGE, inner);
+    SIM_FORBID(r->map + PAGE, inner);
     if (pinned)
-        ALLOW(r->at, bytes);
+        SIM_ALLOW(r->at, bytes);
     else
         (void)mprotect(r->map + PAGE, inner, PROT_NONE);
     return r;
@@ -72,11 +63,11 @@ bool sim_region_intact(const sim_region *r)
     (void)mprotect(from, PAGE, PROT_READ | PROT_WRITE);
     if (last < to)
         (void)mprotect(last, (size_t)(to - last), PROT_READ | PROT_WRITE);
-    ALLOW(from, (size_t)(r->at - from));
-    ALLOW(end, (size_t)(to - end));
+    SIM_ALLOW(from, (size_t)(r->at - from));
+    SIM_ALLOW(end, (size_t)(to - end));
     bool intact = all_are(from, r->at, GUARD) && all_are(end, to, GUARD);
-    FORBID(from, (size_t)(r->at - from));
-    FORBID(end, (size_t)(to - end));
+    SIM_FORBID(from, (size_t)(r->at - from));
+    SIM_FORBID(end, (size_t)(to - end));
     if (!r->pinned) {
         (void)mprotect(from, PAGE, PROT_NONE);
         if (last < to)
@@ -88,7 +79,7 @@ bool sim_region_intact(const sim_region *r)
 bool sim_region_free(sim_region *r)
 {
     bool intact = sim_region_intact(r);
-    ALLOW(r->map + PAGE, r->map_bytes - 2 * PAGE);
+    SIM_ALLOW(r->map + PAGE, r->map_bytes - 2 * PAGE);
     munmap(r->map, r->map_bytes);
     free(r);
     return intact;
@@ -102,9 +93,9 @@ void sim_region_open(const sim_region *r, const void *at, size_t bytes, bool ope
     size_t n = og_align_up((size_t)((const char *)at + bytes - from), PAGE);
     if (open) {
         (void)mprotect(from, n, PROT_READ | PROT_WRITE);
-        ALLOW(at, bytes);
+        SIM_ALLOW(at, bytes);
     } else {
-        FORBID(at, bytes);
+        SIM_FORBID(at, bytes);
         (void)mprotect(from, n, PROT_NONE);
     }
 }
