@@ -8,6 +8,10 @@
 
 #include "kernels/cuda/driver_cuda.h"
 
+#if CUDNN_VERSION < 90200 /* a cuDNN of before then does not know it, and says so */
+#define CUDNN_ATTR_ENGINECFG_WORKSPACE_SIZE ((cudnnBackendAttributeName_t)303)
+#endif
+
 /* Descriptors of a plan: of each tensor, of each operation and its parameters, of each engine, and
  * few others. */
 enum {
