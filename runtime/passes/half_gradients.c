@@ -174,7 +174,8 @@ og_graph *og_pass_half_copies(og_graph *g, og_storages *storages, og_dtype half)
         if (!rw.live[i])
             continue;
         const og_value *x = n->n_in ? og_graph_value(g, n->in[0]) : NULL;
-        if (is_cast(n) && x->kind == OG_VALUE_STATE && g->values[n->out[0]]->type.dtype == half &&
+        if (x && is_cast(n) && x->kind == OG_VALUE_STATE &&
+            g->values[n->out[0]]->type.dtype == half &&
             storages->items[x->storage].kind == OG_STORAGE_PARAMETER)
             og_rewrite_set(&rw, n->out[0], og_storage_half_copy(rw.to, storages, x->storage, half));
         else
