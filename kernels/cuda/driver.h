@@ -230,6 +230,7 @@ typedef struct og_cuda_driver {
     /* Waits for what is queued. Modules, events and memory of the card go with it. */
     void (*close)(og_cuda_card *card);
     void (*properties)(og_cuda_card *card, og_cuda_properties *properties);
+    /* free: without what modules, libraries and recordings come to take of it. */
     og_status (*memory)(og_cuda_card *card, uint64_t *total, uint64_t *free, og_error *error);
 
     /* The card's memory, 256-byte aligned, undefined contents; *memory NULL when refused. `free`

@@ -137,7 +137,7 @@ static og_status memory(og_cuda_card *card, uint64_t *total, uint64_t *left, og_
     ENTER();
     CHECK(cuMemGetInfo, &rest, &all);
     *total = all;
-    *left = rest;
+    *left = rest > OG__CUDA_LATER ? rest - OG__CUDA_LATER : 0;
     return OG_OK;
 }
 
@@ -309,10 +309,13 @@ static og_status function(og_cuda_card *card, og_cuda_module *module, const char
                           size_t shared, og_cuda_function **f, og_error *error)
 {
     enum { WITHOUT_ASKING = 48 << 10 };
-    CUfunction found;
+    CUfunction found; /* the same each time, with one limit for all who ask */
+    int own = 0, limit = 0;
     ENTER();
     CHECK(cuModuleGetFunction, &found, module->module, name);
-    if (shared > WITHOUT_ASKING)
+    CHECK(cuFuncGetAttribute, &own, CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, found);
+    CHECK(cuFuncGetAttribute, &limit, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, found);
+    if (shared + (size_t)own > WITHOUT_ASKING && shared > (size_t)limit)
         CHECK(cuFuncSetAttribute, found, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
               (int)shared);
     *f = (og_cuda_function *)found;

@@ -28,7 +28,7 @@
     X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) \
     X(cuEventElapsedTime) X(cuLaunchKernel) \
     X(cuLaunchHostFunc) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) \
-    X(cuFuncSetAttribute) X(cuStreamBeginCapture) X(cuStreamEndCapture) \
+    X(cuFuncGetAttribute) X(cuFuncSetAttribute) X(cuStreamBeginCapture) X(cuStreamEndCapture) \
     X(cuGraphInstantiateWithFlags) X(cuGraphDestroy) X(cuGraphExecDestroy) X(cuGraphLaunch)
 #define OG__NVRTC_FUNCTIONS(X) \
     X(nvrtcVersion) X(nvrtcGetErrorString) X(nvrtcGetNumSupportedArchs) \
@@ -71,6 +71,11 @@ const og__cuda_library *og__open_cuda(const char **why);
 const og__nvrtc_library *og__open_nvrtc(const char **why);
 const og__cublas_library *og__open_cublas(const char **why);
 const og__cudnn_library *og__open_cudnn(const char **why);
+
+/* Bytes of a card that are left to what comes later: modules and libraries' kernels are loaded when
+ * they are first used, recordings take some. On a card that nobody else uses memory_fraction leaves
+ * more. */
+#define OG__CUDA_LATER ((size_t)512 << 20)
 
 struct og_cuda_card {
     const og__cuda_library *cuda;

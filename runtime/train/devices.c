@@ -12,17 +12,18 @@
 typedef struct maker {
     const char *kind;
     og_device *(*make)(int index, const og_device *host, og_error *error);
+    int (*count)(const char **why);
     bool on_request; /* "auto" does not take it */
 } maker;
 
 /* Beside the CPU; in the order in which "auto" tries them. The CUDA device has run on no GPU yet,
  * so it is taken on request alone. */
 static const maker makers[] = {
-    {"cuda", og_cuda_device_new, true},
-    {NULL, NULL, false},
+    {"cuda", og_cuda_device_new, og_cuda_device_count, true},
+    {NULL},
 };
 
-enum { MOST_INDEX = 999, MOST_NAMES = 16 };
+enum { MOST_NAMES = 16 };
 
 /* "cuda" or "cuda:0": which of the kind; -1: it is none of the kind. */
 static int index_of(const char *name, const char *kind)
@@ -101,12 +102,12 @@ int og_devices(og_device_info *infos, int room)
     if (n++ < room)
         describe(host, &infos[0]);
     for (const maker *m = makers; m->kind; m++)
-        for (int i = 0; i <= MOST_INDEX; i++) {
+        for (int i = 0; i < m->count(NULL); i++) {
             og_error ignored = {0};
             og_device *device = m->make(i, host, &ignored);
             og_error_clear(&ignored);
             if (!device)
-                break;
+                continue; /* too old, or somebody else's alone */
             if (n++ < room)
                 describe(device, &infos[n - 1]);
             device->destroy(device);

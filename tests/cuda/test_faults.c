@@ -184,19 +184,139 @@ TEST(wrong_launches_are_found)
     finds(r.device, "each must be memory of the card or pinned");
 }
 
-TEST(a_recording_takes_only_kernels)
+/* ---- inputs that travel ahead (feed.c), with an event left out */
+
+static og_status copies_at_once(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                                og_error *error)
+{
+    return stream == OG_CUDA_COPY ? OG_OK
+                                  : og_cuda_driver_get()->event_follow(card, event, stream, error);
+}
+
+static og_status computes_at_once(og_cuda_card *card, og_cuda_event *event, og_cuda_stream stream,
+                                  og_error *error)
+{
+    return stream == OG_CUDA_COMPUTE
+               ? OG_OK
+               : og_cuda_driver_get()->event_follow(card, event, stream, error);
+}
+
+static og_status waits_for_nothing(og_cuda_card *card, og_cuda_event *event, og_error *error)
+{
+    (void)card, (void)event, (void)error;
+    return OG_OK;
+}
+
+/* Steps' inputs through both slots, on a card whose driver is that one from then on. */
+static void feed_with(og_cuda_driver *driver, uint64_t seed, const char *finding)
 {
     og_error error = {0};
-    rig r = set_up(1);
-    void *recording;
-    GOES(r.device->remote->record(r.device, &error));
-    CHECK(r.device->remote->mark(r.device, 0, &error) != OG_OK);
-    CHECK_TEXT(og_error_text(&error), "between the beginning and the end of a recording");
+    rig r = set_up(seed);
+    void *slots = r.device->alloc(r.device, 2 * N * sizeof(float));
+    float rows[6][N];
+    memset(rows, 0, sizeof rows);
+    GOES(r.device->remote->reserve(r.device, slots, 2 * N * sizeof(float), &error));
+    og__cuda_of(r.device)->driver = driver;
+    for (int i = 0; i < 6; i++) {
+        og_copy copy = {r.x, rows[i], sizeof rows[i]};
+        rows[i][0] = (float)i;
+        if (r.device->remote->feed(r.device, &copy, 1, &error) != OG_OK)
+            break;
+    }
     og_error_clear(&error);
-    CHECK(r.device->remote->recorded(r.device, &recording, &error) != OG_OK);
-    r.device->remote->forget(r.device, recording);
-    og_error_clear(&error);
-    finds(r.device, "of a recording");
+    if (finding)
+        finds(r.device, finding);
+    else {
+        GOES(r.device->remote->finish(r.device, &error));
+        close_device(r.device);
+    }
+}
+
+TEST(an_event_left_out_of_the_feed_is_found)
+{
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        og_cuda_driver driver = *og_cuda_driver_get();
+        feed_with(&driver, seed, NULL);
+        driver.event_follow = copies_at_once;
+        feed_with(&driver, seed, "a race: nothing orders");
+        driver.event_follow = computes_at_once;
+        feed_with(&driver, seed, "a race: nothing orders");
+        driver = *og_cuda_driver_get();
+        driver.event_wait = waits_for_nothing;
+        feed_with(&driver, seed, "was changed between its being queued and done");
+    }
+}
+
+/* What no recording takes: call `which` of them; OG_INTERNAL behind the last. */
+static og_status call_in_recording(rig *r, int which, og_cuda_event *event, og_error *error)
+{
+    const og_cuda_driver *d = r->driver;
+    uint64_t bytes[2];
+    size_t workspace;
+    void *memory;
+    og_cuda_event *another;
+    og_cuda_module *module;
+    og_cuda_function *function;
+    og_cuda_plan *plan;
+    og_cuda_fused *fused;
+    const og_cuda_product product = {.m = 8, .n = 8, .k = 8, .batch = 1};
+    static const og_cuda_fusion fusion;
+    switch (which) {
+    case 0:
+        return d->memory(r->card, &bytes[0], &bytes[1], error);
+    case 1:
+        return d->alloc(r->card, 256, &memory, error);
+    case 2:
+        return d->host_alloc(r->card, 256, &memory, error);
+    case 3:
+        return d->event_new(r->card, &another, error);
+    case 4:
+        return d->event_record(r->card, event, OG_CUDA_COMPUTE, error);
+    case 5:
+        return d->event_follow(r->card, event, OG_CUDA_COMPUTE, error);
+    case 6:
+        return d->event_wait(r->card, event, error);
+    case 7:
+        return d->synchronize(r->card, error);
+    case 8:
+        return d->load(r->card, &image, &module, error);
+    case 9:
+        return d->compile(r->card, "none", "", &module, error);
+    case 10:
+        return d->function(r->card, NULL, "none", 0, &function, error);
+    case 11:
+        return d->capture_begin(r->card, error);
+    case 12:
+        return d->graph_launch(r->card, NULL, error);
+    case 13:
+        return d->product_plan(r->card, &product, &plan, &workspace, error);
+    case 14:
+        return d->fusion_plan(r->card, &fusion, &fused, &workspace, error);
+    case 15: /* of the other stream */
+        return d->set(r->card, OG_CUDA_COPY, r->x, 0, 4, error);
+    default:
+        return OG_INTERNAL;
+    }
+}
+
+TEST(a_recording_takes_only_kernels)
+{
+    enum { CALLS = 16 };
+    for (int i = 0; i < CALLS; i++) {
+        og_error error = {0};
+        rig r = set_up(1);
+        void *recording;
+        og_cuda_event *event;
+        GOES(r.driver->event_new(r.card, &event, &error));
+        GOES(r.device->remote->record(r.device, &error));
+        CHECK(call_in_recording(&r, i, event, &error) != OG_OK);
+        CHECK_TEXT(og_error_text(&error), "between the beginning and the end of a recording");
+        og_error_clear(&error);
+        CHECK(r.device->remote->recorded(r.device, &recording, &error) != OG_OK);
+        r.device->remote->forget(r.device, recording);
+        og_error_clear(&error);
+        finds(r.device, "of a recording");
+    }
 }
 
 /* ---- what ends the program: each in a child, whose end is looked at */
@@ -254,6 +374,7 @@ static const og_test tests[] = {
     TEST_ROW(a_pinned_source_written_too_early_is_found),
     TEST_ROW(a_result_read_too_early_is_poison),
     TEST_ROW(wrong_launches_are_found),
+    TEST_ROW(an_event_left_out_of_the_feed_is_found),
     TEST_ROW(a_recording_takes_only_kernels),
     TEST_ROW(memory_of_the_card_is_the_cards),
 };

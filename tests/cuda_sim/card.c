@@ -222,6 +222,11 @@ og_status sim_enqueue(og_cuda_card *card, const sim_item *item, og_error *error)
 {
     if (!card->capture)
         return queue(card, item, error);
+    if (item->stream != OG_CUDA_COMPUTE) {
+        sim_fault(card, "work of the copy stream between the beginning and the end of a recording: "
+                        "it is done at once and is no part of it");
+        return sim_check(card, error);
+    }
     sim_item *copy = copy_item(item);
     if (!copy)
         return og_fail_memory(error, sizeof *copy, "the simulated card");
@@ -285,7 +290,8 @@ static void run_item(og_cuda_card *card, sim_item *item)
         break;
     case SIM_LAUNCH:
         wrong = sim_run_kernel(item->launch.function->kernel, item->launch.grid, item->launch.block,
-                               item->launch.shared, item->launch.arguments, &card->random);
+                               item->launch.shared, card->properties.shared, item->launch.arguments,
+                               &card->random);
         break;
     case SIM_CALL:
         item->run(item->user);

@@ -10,8 +10,8 @@
 extern const og_sim_kernel *const __start_og_sim_kernels[] __attribute__((weak));
 extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
 
-static uint64_t memory_of_cards = 8000000000u, seed;
-static int sm_of_cards = 90;
+static uint64_t memory_of_cards, seed; /* 0: as the environment says */
+static int sm_of_cards;
 
 void og_sim_set_memory(uint64_t bytes)
 {
@@ -28,12 +28,15 @@ void og_sim_set_seed(uint64_t value)
     seed = value;
 }
 
+static uint64_t setting(uint64_t of_test, const char *name, uint64_t otherwise)
+{
+    const char *text = getenv(name);
+    return of_test ? of_test : text ? strtoull(text, NULL, 10) : otherwise;
+}
+
 uint64_t og_sim_seed(void)
 {
-    const char *text = getenv("OG_SIM_SEED");
-    if (seed == 0)
-        seed = text ? strtoull(text, NULL, 10) : 1;
-    return seed;
+    return seed = setting(seed, "OG_SIM_SEED", 1);
 }
 
 /* At the start of each call that may not be part of a recording. */
@@ -56,18 +59,21 @@ static int count(const char **why)
 static og_status open_card(int index, og_cuda_card **card, og_error *error)
 {
     og_cuda_card *c = calloc(1, sizeof *c);
+    int sm = (int)setting((uint64_t)sm_of_cards, "OG_SIM_SM", 90);
     (void)index;
     if (!c)
         return og_fail_memory(error, sizeof *c, "the simulated card");
-    c->properties = (og_cuda_properties){.name = "simulated card",
-                                         .sm = sm_of_cards,
-                                         .multiprocessors = 4,
-                                         .max_threads = 1024,
-                                         .max_grid = {2147483647, 65535, 65535},
-                                         .shared = sm_of_cards >= 90   ? 227 << 10
-                                                   : sm_of_cards == 80 ? 163 << 10
-                                                                       : 99 << 10,
-                                         .memory = memory_of_cards};
+    c->properties =
+        (og_cuda_properties){.name = "simulated card",
+                             .sm = sm,
+                             .multiprocessors = 4,
+                             .max_threads = 1024,
+                             .max_grid = {2147483647, 65535, 65535},
+                             .shared = (size_t)(sm >= 90   ? 227
+                                                : sm == 80 ? 163
+                                                           : 99)
+                                       << 10,
+                             .memory = setting(memory_of_cards, "OG_SIM_MEMORY", 8000000000u)};
     c->random = og_sim_seed();
     sim_watch_memory();
     *card = c;

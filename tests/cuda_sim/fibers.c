@@ -70,8 +70,8 @@ static struct {
     size_t scheduler_size;
     void *scheduler_fake;
     const char *wrong;
-    uint64_t number;      /* of the block, over all launches */
-    size_t dynamic, used; /* bytes of shared memory */
+    uint64_t number;             /* of the block, over all launches */
+    size_t dynamic, used, limit; /* bytes of shared memory */
     site sites[SITES];
     int n_sites;
 } now;
@@ -258,6 +258,8 @@ static void *shared(const void *key, uint64_t bytes)
         now.used += key ? bytes : 0;
         if (now.used > STATIC_SHARED)
             now.wrong = "the kernel declares more than 48 KiB of shared memory";
+        else if (now.used + now.dynamic > now.limit)
+            now.wrong = "the kernel's own shared memory and the launch's are more than there is";
     }
     if (s->block != now.number) {
         s->block = now.number;
@@ -354,8 +356,8 @@ static void drop_fibers(void)
 }
 
 const char *sim_run_kernel(const og_sim_kernel *kernel, const uint32_t grid[3],
-                           const uint32_t block[3], size_t dynamic, const void *arguments,
-                           uint64_t *random)
+                           const uint32_t block[3], size_t dynamic, size_t limit,
+                           const void *arguments, uint64_t *random)
 {
     card.block_dim = (og_dim3){block[0], block[1], block[2]};
     card.grid_dim = (og_dim3){grid[0], grid[1], grid[2]};
@@ -370,6 +372,7 @@ const char *sim_run_kernel(const og_sim_kernel *kernel, const uint32_t grid[3],
     now.random = random;
     now.threads = block[0] * block[1] * block[2];
     now.dynamic = dynamic;
+    now.limit = limit;
     now.used = 0;
     now.wrong = NULL;
     uint64_t blocks = (uint64_t)grid[0] * grid[1] * grid[2], start = sim_random(random);

@@ -40,11 +40,11 @@ extern const char *sim_now; /* what runs; "the host" otherwise */
 
 /* ---- fibers.c: kernels */
 
-/* Runs every block of a launch, threads in an order that follows from *random. NULL, or what went
- * wrong, until the next call. */
+/* Runs every block of a launch, threads in an order that follows from *random. shared: dynamic, of
+ * at most `limit` with the kernel's own. NULL, or what went wrong, until the next call. */
 const char *sim_run_kernel(const og_sim_kernel *kernel, const uint32_t grid[3],
-                           const uint32_t block[3], size_t shared, const void *arguments,
-                           uint64_t *random);
+                           const uint32_t block[3], size_t shared, size_t limit,
+                           const void *arguments, uint64_t *random);
 uint64_t sim_random(uint64_t *state);
 
 /* ---- compile.c: source text as a module */

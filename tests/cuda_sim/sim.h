@@ -4,10 +4,11 @@
 
 #include "kernels/cuda/driver.h"
 
-/* The card's memory, 8 GB unless said; the compute capability, 90. */
+/* 0: what the environment says (OG_SIM_MEMORY, in bytes; OG_SIM_SM; OG_SIM_SEED), or 8 GB; compute
+ * capability 90; 1. */
 void og_sim_set_memory(uint64_t bytes);
 void og_sim_set_sm(int sm);
-/* The order in which work is done, and threads run, follows from the seed (OG_SIM_SEED, or 1). */
+/* The order in which work is done, and threads run, follows from the seed. */
 void og_sim_set_seed(uint64_t seed);
 uint64_t og_sim_seed(void);
 
