@@ -33,31 +33,12 @@ typedef struct plan {
 
 /* ---- description */
 
-static int dims_of(const description *d, int64_t outer, int64_t inner, const int64_t *spatial,
-                   int64_t *dims)
-{
-    int rank = 2;
-    dims[0] = outer;
-    dims[1] = inner;
-    for (int a = d->first; a < OG__SPATIAL; a++)
-        dims[rank++] = spatial[a];
-    return rank;
-}
-
 /* [outer, inner, spatial …] with `inner` innermost. */
 static int add_tensor(description *d, og_dtype dtype, int64_t outer, int64_t inner,
-                      const int64_t *spatial, bool in_memory)
+                      const int64_t *spatial, og_cuda_place place)
 {
-    int64_t dims[AXES], strides[AXES], step = inner;
-    int rank = dims_of(d, outer, inner, spatial, dims);
-    strides[1] = 1;
-    for (int a = rank - 1; a >= 2; a--) {
-        strides[a] = step;
-        step *= dims[a];
-    }
-    strides[0] = step;
-    return in_memory ? og__fusion_memory(&d->fusion, dtype, rank, dims, strides)
-                     : og__fusion_virtual(&d->fusion, dtype, rank, dims, strides);
+    return og__fusion_image(&d->fusion, dtype, place, outer, inner, OG__SPATIAL - d->first,
+                            spatial + d->first);
 }
 
 static void describe(const og_call *call, description *d)
@@ -70,15 +51,16 @@ static void describe(const og_call *call, description *d)
     const og__conv_tensors *t = &d->tensors;
     int rank = AXES - d->first;
     og__fusion_begin(&d->fusion, call, in);
-    d->x = add_tensor(d, t->x->type.dtype, c->n, c->c, c->in, true);
-    d->w = add_tensor(d, t->w->type.dtype, c->m, c->c / c->group, c->kernel, true);
-    d->y = add_tensor(d, t->y->type.dtype, c->n, c->m, c->out, true);
-    d->bias = t->bias ? add_tensor(d, in, 1, c->m, ones, true) : 0;
+    d->x = add_tensor(d, t->x->type.dtype, c->n, c->c, c->in, OG_CUDA_MEMORY);
+    d->w = add_tensor(d, t->w->type.dtype, c->m, c->c / c->group, c->kernel, OG_CUDA_MEMORY);
+    d->y = add_tensor(d, t->y->type.dtype, c->n, c->m, c->out, OG_CUDA_MEMORY);
+    d->bias = t->bias ? add_tensor(d, in, 1, c->m, ones, OG_CUDA_MEMORY) : 0;
     int result = d->op == OG__CONV ? d->y : d->op == OG__CONV_GRAD_DATA ? d->x : d->w;
     bool widens = in != out; /* a gradient of weights */
-    int wrote = d->bias  ? add_tensor(d, OG_FLOAT, c->n, c->m, c->out, false)
-                : widens ? add_tensor(d, OG_FLOAT, c->m, c->c / c->group, c->kernel, false)
-                         : result;
+    int wrote = d->bias ? add_tensor(d, OG_FLOAT, c->n, c->m, c->out, OG_CUDA_VIRTUAL)
+                : widens
+                    ? add_tensor(d, OG_FLOAT, c->m, c->c / c->group, c->kernel, OG_CUDA_VIRTUAL)
+                    : result;
     og_cuda_operation *o = og__fusion_add(&d->fusion, kinds[d->op]);
     o->in[0] = d->op == OG__CONV_GRAD_DATA ? d->y : d->x;
     o->in[1] = d->op == OG__CONV_GRAD_WEIGHTS ? d->y : d->w;

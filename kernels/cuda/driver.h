@@ -178,10 +178,15 @@ typedef enum og_cuda_operation_kind {
     OG_CUDA_RESHAPE,           /* in x              out y: the same elements under y's strides */
     OG_CUDA_NORM,              /* in x, scale, bias, epsilon   out y, mean, rstd: over all axes but
                                   1, in training */
-    OG_CUDA_NORM_GRAD          /* in dy, x, scale, mean, rstd  out dx, dscale, dbias */
+    OG_CUDA_NORM_GRAD,         /* in dy, x, scale, mean, rstd  out dx, dscale, dbias */
+    OG_CUDA_POOL,              /* in x              out y, places: of each window by `mode`; places,
+                                  of int8, where its first largest element is, counted in row-major
+                                  order with what is padding; an optional result of
+                                  OG_CUDA_MAXIMUM */
+    OG_CUDA_POOL_GRAD          /* in dy, places     out dx: places for OG_CUDA_MAXIMUM */
 } og_cuda_operation_kind;
 
-/* Of OG_CUDA_POINTWISE, then of OG_CUDA_REDUCTION. */
+/* Of OG_CUDA_POINTWISE, then of OG_CUDA_REDUCTION, OG_CUDA_MAXIMUM to the end of pooling. */
 typedef enum og_cuda_mode {
     OG_CUDA_IDENTITY, /* y = x */
     OG_CUDA_ADD,      /* x + b */
@@ -197,6 +202,8 @@ typedef enum og_cuda_mode {
     OG_CUDA_SELECT,        /* t ? x : b */
     OG_CUDA_SUM,           /* reductions */
     OG_CUDA_MAXIMUM,
+    OG_CUDA_AVERAGE,        /* Σ ÷ the window's elements that are no padding */
+    OG_CUDA_AVERAGE_PADDED, /* Σ ÷ all of its elements */
     OG_CUDA_MODES
 } og_cuda_mode;
 
@@ -205,8 +212,9 @@ typedef struct og_cuda_operation {
     og_cuda_mode mode;
     int axis;                                        /* OG_CUDA_INDEX */
     int in[OG_CUDA_OPERANDS], out[OG_CUDA_OPERANDS]; /* tensors */
-    int64_t begins[OG_CUDA_SPATIAL], ends[OG_CUDA_SPATIAL], steps[OG_CUDA_SPATIAL],
-        dilations[OG_CUDA_SPATIAL]; /* of convolutions */
+    int64_t begins[OG_CUDA_SPATIAL], ends[OG_CUDA_SPATIAL], steps[OG_CUDA_SPATIAL];
+    int64_t dilations[OG_CUDA_SPATIAL]; /* of convolutions */
+    int64_t window[OG_CUDA_SPATIAL];    /* of pooling */
 } og_cuda_operation;
 
 /* All that is not set is 0, so that two may be compared as bytes. Arithmetic is in float32, but

@@ -87,6 +87,7 @@ static cudnnDataType_t type_of(og_dtype dtype)
     return dtype == OG_FLOAT16    ? CUDNN_DATA_HALF
            : dtype == OG_BFLOAT16 ? CUDNN_DATA_BFLOAT16
            : dtype == OG_INT32    ? CUDNN_DATA_INT32
+           : dtype == OG_INT8     ? CUDNN_DATA_INT8
            : dtype == OG_BOOL     ? CUDNN_DATA_BOOLEAN
                                   : CUDNN_DATA_FLOAT;
 }
@@ -183,6 +184,16 @@ static const operation_row rows[] = {
                             ATTR(NORM_BWD_MEAN_DESC), ATTR(NORM_BWD_INV_VARIANCE_DESC)},
                            {ATTR(NORM_BWD_DXDESC), ATTR(NORM_BWD_DSCALE_DESC),
                             ATTR(NORM_BWD_DBIAS_DESC)}},
+    [OG_CUDA_POOL] = {CUDNN_BACKEND_OPERATION_RESAMPLE_FWD_DESCRIPTOR,
+                      "a pooling",
+                      {ATTR(RESAMPLE_FWD_XDESC)},
+                      {ATTR(RESAMPLE_FWD_YDESC), ATTR(RESAMPLE_FWD_IDXDESC)},
+                      ATTR(RESAMPLE_FWD_DESC)},
+    [OG_CUDA_POOL_GRAD] = {CUDNN_BACKEND_OPERATION_RESAMPLE_BWD_DESCRIPTOR,
+                           "a pooling's gradient",
+                           {ATTR(RESAMPLE_BWD_DYDESC), ATTR(RESAMPLE_BWD_IDXDESC)},
+                           {ATTR(RESAMPLE_BWD_DXDESC)},
+                           ATTR(RESAMPLE_BWD_DESC)},
 };
 
 static const cudnnPointwiseMode_t pointwise_modes[OG_CUDA_MODES] = {
@@ -253,6 +264,31 @@ static og_status product(og_cuda_fused *p, cudnnBackendDescriptor_t *d, og_error
     return OG_OK;
 }
 
+static og_status pooling(og_cuda_fused *p, const og_cuda_operation *o, int rank,
+                         cudnnBackendDescriptor_t *d, og_error *error)
+{
+    bool most = o->mode == OG_CUDA_MAXIMUM;
+    cudnnResampleMode_t mode = most ? CUDNN_RESAMPLE_MAXPOOL
+                               : o->mode == OG_CUDA_AVERAGE
+                                   ? CUDNN_RESAMPLE_AVGPOOL_EXCLUDE_PADDING
+                                   : CUDNN_RESAMPLE_AVGPOOL_INCLUDE_PADDING;
+    cudnnPaddingMode_t padding = most ? CUDNN_NEG_INF_PAD : CUDNN_ZERO_PAD;
+    cudnnNanPropagation_t nan = CUDNN_PROPAGATE_NAN;
+    cudnnDataType_t type = CUDNN_DATA_FLOAT;
+    int64_t spatial = rank - 2;
+    OG_TRY(make(p, CUDNN_BACKEND_RESAMPLE_DESCRIPTOR, d, error));
+    SET(*d, RESAMPLE_MODE, RESAMPLE_MODE, 1, &mode);
+    SET(*d, RESAMPLE_COMP_TYPE, DATA_TYPE, 1, &type);
+    SET(*d, RESAMPLE_NAN_PROPAGATION, NAN_PROPOGATION, 1, &nan);
+    SET(*d, RESAMPLE_PADDING_MODE, PADDING_MODE, 1, &padding);
+    SET(*d, RESAMPLE_SPATIAL_DIMS, INT64, 1, &spatial);
+    SET(*d, RESAMPLE_WINDOW_DIMS, INT64, spatial, o->window);
+    SET(*d, RESAMPLE_PRE_PADDINGS, INT64, spatial, o->begins);
+    SET(*d, RESAMPLE_POST_PADDINGS, INT64, spatial, o->ends);
+    SET(*d, RESAMPLE_STRIDES, INT64, spatial, o->steps);
+    return OG_OK;
+}
+
 static og_status add_operation(og_cuda_fused *p, const og_cuda_fusion *f,
                                const og_cuda_operation *o, cudnnBackendDescriptor_t *d,
                                og_error *error)
@@ -274,6 +310,10 @@ static og_status add_operation(og_cuda_fused *p, const og_cuda_fusion *f,
         break;
     case OG_CUDA_REDUCTION:
         OG_TRY(reduction(p, o, &parameters, error));
+        break;
+    case OG_CUDA_POOL:
+    case OG_CUDA_POOL_GRAD:
+        OG_TRY(pooling(p, o, f->tensors[o->in[0]].rank, &parameters, error));
         break;
     default:
         break;

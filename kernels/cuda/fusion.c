@@ -57,6 +57,19 @@ int og__fusion_constant(og_cuda_fusion *f, int rank, float value)
     return t;
 }
 
+int og__fusion_image(og_cuda_fusion *f, og_dtype dtype, og_cuda_place place, int64_t n, int64_t c,
+                     int spatial, const int64_t *dims)
+{
+    int64_t all[OG_CUDA_DIMS] = {n, c}, strides[OG_CUDA_DIMS] = {0, 1}, step = c;
+    for (int a = spatial - 1; a >= 0; a--) {
+        all[a + 2] = dims[a];
+        strides[a + 2] = step;
+        step *= dims[a];
+    }
+    strides[0] = step;
+    return add_tensor(f, dtype, spatial + 2, all, strides, place);
+}
+
 og_cuda_operation *og__fusion_add(og_cuda_fusion *f, og_cuda_operation_kind kind)
 {
     og_cuda_operation *o = &f->operations[f->n_operations++];

@@ -15,6 +15,9 @@ int og__fusion_memory(og_cuda_fusion *f, og_dtype dtype, int rank, const int64_t
 int og__fusion_virtual(og_cuda_fusion *f, og_dtype dtype, int rank, const int64_t *dims,
                        const int64_t *strides);
 int og__fusion_constant(og_cuda_fusion *f, int rank, float value);
+/* An image [n, c, dims …] in memory or virtual, channels-last. */
+int og__fusion_image(og_cuda_fusion *f, og_dtype dtype, og_cuda_place place, int64_t n, int64_t c,
+                     int spatial, const int64_t *dims);
 /* An operation, whose operands are to be set. */
 og_cuda_operation *og__fusion_add(og_cuda_fusion *f, og_cuda_operation_kind kind);
 /* y = mode(x, b, t); b and t 0 where the mode has none. */

@@ -5,54 +5,39 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "kernels/cpu/pool.h"
 #include "kernels/cuda/internal.h"
+#include "kernels/cuda/pool_call.h"
 #include "kernels/cuda/rows.h"
 
 extern const og_cuda_image og_cuda_image_pool;
 
 enum { THREADS = 256, BLOCKS_A_PROCESSOR = 16 };
 
-static bool is_gradient(const og_call *call)
+og__pool_call og__pool_call_of(const og_call *call)
 {
-    return strstr(call->node->op->name, "Grad") != NULL;
-}
-
-static bool is_max(const og_call *call)
-{
-    return strncmp(call->node->op->name, "Max", 3) == 0;
-}
-
-/* The larger and the smaller side, and what was found; NULL: not wanted. */
-static const og_tensor *large(const og_call *call)
-{
-    return is_gradient(call) ? &call->y[0] : &call->x[0];
-}
-
-static const og_tensor *small(const og_call *call)
-{
-    return is_gradient(call) ? &call->x[0] : &call->y[0];
-}
-
-static const og_tensor *found(const og_call *call)
-{
-    return !is_max(call)                   ? NULL
-           : is_gradient(call)             ? &call->x[1]
-           : og__has(call->ny, call->y, 1) ? &call->y[1]
-                                           : NULL;
+    const char *name = call->node->op->name;
+    og__pool_call p = {.max = strncmp(name, "Max", 3) == 0,
+                       .gradient = strstr(name, "Grad") != NULL};
+    p.large = p.gradient ? &call->y[0] : &call->x[0];
+    p.small = p.gradient ? &call->x[0] : &call->y[0];
+    p.found = !p.max                          ? NULL
+              : p.gradient                    ? &call->x[1]
+              : og__has(call->ny, call->y, 1) ? &call->y[1]
+                                              : NULL;
+    return p;
 }
 
 static bool supports(const og_call *call)
 {
+    og__pool_call p = og__pool_call_of(call);
     og__pool_shape g;
-    const og_tensor *f = found(call);
-    if (!og__has(call->ny, call->y, 0) || !og__cuda_rows_take(large(call)->type.dtype) ||
-        small(call)->type.dtype != large(call)->type.dtype ||
+    if (!og__has(call->ny, call->y, 0) || !og__cuda_rows_take(p.large->type.dtype) ||
+        p.small->type.dtype != p.large->type.dtype ||
         og_attr_int(call->node, "storage_order", 0) != 0 ||
-        !og__pool_read(call, &large(call)->type, &small(call)->type, &g))
+        !og__pool_read(call, &p.large->type, &p.small->type, &g))
         return false;
-    if (f && f->type.dtype != OG_UINT8 && f->type.dtype != OG_INT32 &&
-        (f->type.dtype != OG_INT64 || is_gradient(call)))
+    if (p.found && p.found->type.dtype != OG_UINT8 && p.found->type.dtype != OG_INT32 &&
+        (p.found->type.dtype != OG_INT64 || p.gradient))
         return false;
     for (int a = 0; a < 3; a++)
         if (g.in[a] > INT_MAX / 4 || g.out[a] * g.stride[a] > INT_MAX / 4 ||
@@ -63,11 +48,12 @@ static bool supports(const og_call *call)
 
 static og_status prepare(og_call *call, og_error *error)
 {
-    og_dtype dtype = large(call)->type.dtype;
+    og__pool_call p = og__pool_call_of(call);
+    og_dtype dtype = p.large->type.dtype;
     og_cuda_function *function;
     char name[48];
-    snprintf(name, sizeof name, "og_pool_%s%s_%s", is_max(call) ? "max" : "average",
-             is_gradient(call) ? "_grad" : "",
+    snprintf(name, sizeof name, "og_pool_%s%s_%s", p.max ? "max" : "average",
+             p.gradient ? "_grad" : "",
              dtype == OG_FLOAT     ? "float"
              : dtype == OG_FLOAT16 ? "half"
                                    : "bfloat");
@@ -79,8 +65,9 @@ static og_status prepare(og_call *call, og_error *error)
 
 static og_status run(const og_call *call, og_error *error)
 {
-    const og_tensor *x = large(call), *y = small(call), *f = found(call);
-    bool gradient = is_gradient(call);
+    og__pool_call pool = og__pool_call_of(call);
+    const og_tensor *x = pool.large, *y = pool.small, *f = pool.found;
+    bool gradient = pool.gradient;
     og__pool_shape g;
     if (!og__pool_read(call, &x->type, &y->type, &g))
         return og__call_fail(call, error, OG_INTERNAL, "unexpected shapes");

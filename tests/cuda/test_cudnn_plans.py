@@ -17,9 +17,10 @@ ONGRAD = os.path.abspath(os.environ["ONGRAD"])
 SIM = os.path.abspath(os.environ.get("ONGRAD_SIM", os.path.join(os.path.dirname(ONGRAD), "tests", "ongrad_sim")))
 STUB = os.path.join(os.path.dirname(SIM), "stub_driver", "libcuda.so.1")
 DEVICES = os.path.dirname(__file__)
-LINE = re.compile(r"(planned (?P<workspace>\d+)|refused) (?P<operations>[a-z_+]+) (?P<x>\w+\[[\dx]+\]) (?P<w>\w+\[[\dx]+\]) ?(?P<why>.*)")
+LINE = re.compile(r"(planned (?P<workspace>\d+)|refused) (?P<operations>[a-z_+]+) (?P<x>\w+\[[\dx]+\])(?: (?P<w>\w+\[[\dx]+\]))? ?(?P<why>.*)")
 
-IMAGES = {"mini_resnet": True, "conv_bn": True, "mini_unet": False, "fixed_batch": True, "paired_clip": False}  # True: normalizes
+NORM, POOL = {"norm", "norm_grad"}, {"pool", "pool_grad"}
+IMAGES = {"mini_resnet": NORM, "conv_bn": NORM | POOL, "mini_unet": POOL, "fixed_batch": NORM | POOL, "paired_clip": set()}
 
 
 def planned(folder, device, *command, compiles=False):
@@ -58,7 +59,7 @@ def check(fusions, kinds):
 def test_images_in_tf32(name, device, tmp_path):
     case = Case(name, tmp_path)
     fusions = planned(tmp_path, device, "train", case.model, *case.data, "--steps", "1", "-o", str(tmp_path / "trained.onnx"))
-    check(fusions, {"conv_grad_weights"} | ({"norm", "norm_grad"} if IMAGES[name] else set()))
+    check(fusions, {"conv_grad_weights"} | IMAGES[name])
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -66,7 +67,7 @@ def test_images_in_float16(name, tmp_path):
     case = Case(name, tmp_path)
     fusions = planned(tmp_path, "h100", "train", case.model, *case.data, "--steps", "1", "--amp", "fp16",
                       "-o", str(tmp_path / "trained.onnx"))
-    check(fusions, set())
+    check(fusions, IMAGES[name] & POOL)
 
 
 def test_runs_in_float16_with_kernels_compiled(tmp_path):
@@ -79,10 +80,11 @@ def test_runs_in_float16_with_kernels_compiled(tmp_path):
 
 def test_resnet18_in_float16(tmp_path):
     model = str(tmp_path / "model.onnx")
-    subprocess.run([ONGRAD, "new", "resnet", "--depth", "18", "--num_classes", "10", "--image_size", "64", "-o", model],
+    subprocess.run([ONGRAD, "new", "resnet", "--depth", "18", "--num_classes", "10", "--image_size", "64", "--stem", "imagenet",
+                    "-o", model],
                    check=True, capture_output=True)
     fusions = planned(tmp_path, "h100", "plan", model, "--loss", "cross_entropy", "--batch_size", "16", "--amp", "fp16")
-    check(fusions, {"conv", "conv_grad_data", "conv_grad_weights+pointwise"})
+    check(fusions, {"conv", "conv_grad_data", "conv_grad_weights+pointwise"} | POOL)
 
 
 @pytest.mark.parametrize("device", ["a100", "h100"])

@@ -278,6 +278,113 @@ TEST(wrong_descriptions_are_found)
     wrong(written_twice, "a result that another operation has made");
 }
 
+/* ---- pooling that is wrong */
+
+typedef struct pooling {
+    og_cuda_fusion fusion;
+    int x, y, places;
+    og_cuda_operation *operation;
+} pooling;
+
+/* The largest of 3 x 3, 2 apart, of images padded by 1; or its gradient. */
+static void pool(const rig *r, bool gradient, pooling *p)
+{
+    og__fusion_begin(&p->fusion, &r->call, OG_FLOAT16);
+    p->x = image(&p->fusion, OG_FLOAT16, 2, CHANNELS, SIDE);
+    p->y = image(&p->fusion, OG_FLOAT16, 2, CHANNELS, SIDE / 2);
+    p->places = image(&p->fusion, OG_INT8, 2, CHANNELS, SIDE / 2);
+    og_cuda_operation *o = p->operation =
+        og__fusion_add(&p->fusion, gradient ? OG_CUDA_POOL_GRAD : OG_CUDA_POOL);
+    o->mode = OG_CUDA_MAXIMUM;
+    o->in[0] = gradient ? p->y : p->x;
+    o->out[0] = gradient ? p->x : p->y;
+    (gradient ? o->in : o->out)[1] = p->places;
+    for (int a = 0; a < 2; a++) {
+        o->window[a] = 3;
+        o->steps[a] = 2;
+        o->begins[a] = o->ends[a] = 1;
+    }
+}
+
+static void pools_wrong(bool gradient, void (*spoil)(pooling *p), const char *part)
+{
+    rig r = set_up();
+    pooling p;
+    pool(&r, gradient, &p);
+    CHECK(og__fusion_find(&r.call, &p.fusion) != NULL);
+    spoil(&p);
+    CHECK(!og__fusion_find(&r.call, &p.fusion));
+    finds(r.device, part);
+}
+
+static void another_step(pooling *p)
+{
+    p->operation->steps[1] = 1;
+}
+static void padding_of_a_window(pooling *p)
+{
+    p->operation->begins[0] = 3;
+}
+static void a_window_of_133(pooling *p)
+{
+    p->operation->window[0] = 19, p->operation->window[1] = 7;
+    p->operation->begins[0] = 9, p->operation->ends[0] = 9;
+    p->operation->begins[1] = 3, p->operation->ends[1] = 3;
+}
+static void places_as_many_as_x(pooling *p)
+{
+    p->fusion.tensors[p->places] = p->fusion.tensors[p->x];
+    p->fusion.tensors[p->places].dtype = OG_INT8;
+}
+static void places_in_another_order(pooling *p)
+{
+    static const int64_t strides[] = {CHANNELS * 4, 4, 2, 1};
+    memcpy(p->fusion.tensors[p->places].strides, strides, sizeof strides);
+}
+static void places_of_int32(pooling *p)
+{
+    p->fusion.tensors[p->places].dtype = OG_INT32;
+}
+static void an_average(pooling *p)
+{
+    p->operation->mode = OG_CUDA_AVERAGE;
+}
+static void a_sum(pooling *p)
+{
+    p->operation->mode = OG_CUDA_SUM;
+}
+static void without_places(pooling *p)
+{
+    p->operation->in[1] = 0;
+    p->fusion.n_tensors--;
+}
+static void of_another_type(pooling *p)
+{
+    p->fusion.tensors[p->y].dtype = OG_FLOAT;
+}
+static void images_in_another_order(pooling *p)
+{
+    static const int64_t strides[] = {CHANNELS * 4, 4, 2, 1};
+    memcpy(p->fusion.tensors[p->y].strides, strides, sizeof strides);
+}
+
+TEST(wrong_poolings_are_found)
+{
+    for (int gradient = 0; gradient < 2; gradient++) {
+        pools_wrong(gradient, another_step, "a pooling's places do not fit");
+        pools_wrong(gradient, padding_of_a_window, "a pooling's places do not fit");
+        pools_wrong(gradient, a_window_of_133, "more places than an int8 holds");
+        pools_wrong(gradient, places_as_many_as_x, "lie as the smaller images do");
+        pools_wrong(gradient, places_in_another_order, "lie as the smaller images do");
+        pools_wrong(gradient, places_of_int32, "places of largest elements are int8");
+        pools_wrong(gradient, an_average, "the largest elements' places, and nothing else's");
+        pools_wrong(gradient, a_sum, "pooling whose mode is another operation's");
+        pools_wrong(gradient, of_another_type, "a pooling's images differ");
+        pools_wrong(gradient, images_in_another_order, "a pooling's images lie channels-last");
+    }
+    pools_wrong(true, without_places, "the largest elements' places, and nothing else's");
+}
+
 /* What cuDNN has no engine for is refused, without a fault, and asked for once. */
 TEST(what_has_no_engine_is_refused)
 {
@@ -348,8 +455,12 @@ TEST(wrong_runs_are_found)
 }
 
 static const og_test tests[] = {
-    TEST_ROW(a_chain_of_operations),           TEST_ROW(a_reshape_transposes),
-    TEST_ROW(equal_descriptions_share_a_plan), TEST_ROW(wrong_descriptions_are_found),
-    TEST_ROW(what_has_no_engine_is_refused),   TEST_ROW(wrong_runs_are_found),
+    TEST_ROW(a_chain_of_operations),
+    TEST_ROW(a_reshape_transposes),
+    TEST_ROW(equal_descriptions_share_a_plan),
+    TEST_ROW(wrong_descriptions_are_found),
+    TEST_ROW(wrong_poolings_are_found),
+    TEST_ROW(what_has_no_engine_is_refused),
+    TEST_ROW(wrong_runs_are_found),
 };
 TEST_MAIN(tests)

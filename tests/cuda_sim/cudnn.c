@@ -27,11 +27,14 @@ static const char *name_of(const og_cuda_operation *o)
         [OG_CUDA_RESHAPE] = "reshape",
         [OG_CUDA_NORM] = "norm",
         [OG_CUDA_NORM_GRAD] = "norm_grad",
+        [OG_CUDA_POOL] = "pool",
+        [OG_CUDA_POOL_GRAD] = "pool_grad",
     };
     return names[o->kind];
 }
 
-/* One line: planned BYTES or refused, the operations, dims of the first operands, why. */
+/* One line: planned BYTES or refused, the operations, dims of the first one or two operands, why.
+ */
 static void say(const og_cuda_fusion *f, const size_t *workspace, const char *why)
 {
     const char *path = getenv("OG_SIM_FUSIONS");
@@ -44,7 +47,7 @@ static void say(const og_cuda_fusion *f, const size_t *workspace, const char *wh
         fprintf(file, "refused");
     for (int i = 0; i < f->n_operations; i++)
         fprintf(file, "%s%s", i ? "+" : " ", name_of(&f->operations[i]));
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && f->operations[0].in[i]; i++) {
         const og_cuda_tensor *t = &f->tensors[f->operations[0].in[i]];
         fprintf(file, " %s", og_dtype_name(t->dtype));
         for (int a = 0; a < t->rank; a++)

@@ -99,8 +99,8 @@ static bool per_channel(tensor t, tensor image)
 
 static const char *tensor_wrong(tensor t)
 {
-    bool known =
-        t->dtype == OG_FLOAT || is_half(t->dtype) || t->dtype == OG_INT32 || t->dtype == OG_BOOL;
+    bool known = t->dtype == OG_FLOAT || is_half(t->dtype) || t->dtype == OG_INT32 ||
+                 t->dtype == OG_INT8 || t->dtype == OG_BOOL;
     if (!known)
         return "a tensor's element type";
     if (t->rank < 3 || t->rank > OG_CUDA_DIMS)
@@ -202,6 +202,36 @@ static const char *norm_wrong(const og_cuda_fusion *f, const og_cuda_operation *
     return NULL;
 }
 
+static const char *pooling_wrong(const og_cuda_fusion *f, const og_cuda_operation *o)
+{
+    bool gradient = o->kind == OG_CUDA_POOL_GRAD, most = o->mode == OG_CUDA_MAXIMUM;
+    int place = gradient ? o->in[1] : o->out[1];
+    tensor x = &f->tensors[gradient ? o->out[0] : o->in[0]],
+           y = &f->tensors[gradient ? o->in[0] : o->out[0]], places = &f->tensors[place];
+    int64_t elements = 1;
+    if (o->mode < OG_CUDA_MAXIMUM)
+        return "pooling whose mode is another operation's";
+    if (x->rank < 4 || x->rank != y->rank || x->dims[0] != y->dims[0] || x->dims[1] != y->dims[1])
+        return "pooling has 2 or 3 spatial axes, in all its tensors";
+    for (int a = 0; a < x->rank - 2; a++) {
+        int64_t room = x->dims[a + 2] + o->begins[a] + o->ends[a] - o->window[a];
+        elements *= o->window[a];
+        if (o->window[a] < 1 || o->steps[a] < 1 || o->begins[a] < 0 || o->ends[a] < 0 ||
+            o->begins[a] >= o->window[a] || o->ends[a] >= o->window[a] || room < 0 ||
+            room / o->steps[a] + 1 != y->dims[a + 2])
+            return "a pooling's places do not fit";
+    }
+    if (!channels_last(x) || !channels_last(y))
+        return "a pooling's images lie channels-last and without gaps";
+    if (x->dtype != y->dtype)
+        return "a pooling's images differ";
+    if (place ? !most : most && gradient)
+        return "the largest elements' places, and nothing else's, lead back";
+    if (place && (places->dtype != OG_INT8 || !same_dims(places, y) || !same_strides(places, y)))
+        return "places of largest elements are int8, and lie as the smaller images do";
+    return place && elements > INT8_MAX + 1 ? "a window of more places than an int8 holds" : NULL;
+}
+
 static const char *operation_wrong(const og_cuda_fusion *f, const og_cuda_operation *o)
 {
     if (!o->in[0] || !o->out[0])
@@ -226,6 +256,9 @@ static const char *operation_wrong(const og_cuda_fusion *f, const og_cuda_operat
         return count(x) != count(y) || (x->dtype != y->dtype && x->place != OG_CUDA_VIRTUAL)
                    ? "a reshape to something else"
                    : NULL;
+    case OG_CUDA_POOL:
+    case OG_CUDA_POOL_GRAD:
+        return pooling_wrong(f, o);
     default:
         return norm_wrong(f, o);
     }
@@ -293,6 +326,11 @@ const char *sim_fusion_refused(const og_cuda_fusion *f)
         if ((o->kind == OG_CUDA_NORM || o->kind == OG_CUDA_NORM_GRAD) &&
             in->dims[1] * (int64_t)og__size(in->dtype) % VECTOR != 0)
             return "a normalization of channels that are not 16 bytes wide";
+        /* all that cuDNN compiles for float32 is said to use tensor cores */
+        if (f->arithmetic == OG_CUDA_FLOAT &&
+            (o->kind == OG_CUDA_POOL_GRAD ||
+             (o->kind == OG_CUDA_POOL && (o->out[1] || in->rank > 4))))
+            return "pooling in float32 without TF32";
         if (o->kind > OG_CUDA_CONV_GRAD_WEIGHTS)
             continue;
         if (in->dtype != out->dtype && out->place == OG_CUDA_MEMORY)

@@ -37,6 +37,7 @@ static float rounded(og_dtype dtype, float v)
     return dtype == OG_FLOAT16    ? og_half_to_float(og_float_to_half(v))
            : dtype == OG_BFLOAT16 ? og_bfloat_to_float(og_float_to_bfloat(v))
            : dtype == OG_INT32    ? (float)(int32_t)v
+           : dtype == OG_INT8     ? (float)(int8_t)v
            : dtype == OG_BOOL     ? (float)(v != 0)
                                   : v;
 }
@@ -362,6 +363,77 @@ static void run_norm_grad(const machine *v, const og_cuda_operation *o, float **
     }
 }
 
+/* ---- pooling */
+
+static geometry pool_geometry(const og_cuda_operation *o, tensor x, tensor y)
+{
+    og_cuda_tensor window = *x;
+    memcpy(window.dims + 2, o->window, sizeof o->window);
+    geometry g = geometry_of(o, x, &window, y);
+    for (int a = 0; a < SPATIAL; a++)
+        g.dilations[a] = 1;
+    return g;
+}
+
+static bool more(float a, float b)
+{
+    return a > b || (isnan(a) && !isnan(b));
+}
+
+/* What a window's sum is divided by, at output o. */
+static double divisor(const og_cuda_operation *operation, const geometry *g, int64_t o)
+{
+    int64_t taps = og__product(g->taps, 0, SPATIAL), inside = 0;
+    for (int64_t t = 0; t < taps; t++)
+        inside += place_of(g, o, t) >= 0;
+    return (double)(operation->mode == OG_CUDA_AVERAGE ? inside : taps);
+}
+
+/* results: y [n, c, out …], places (NULL: none) */
+static void run_pool(const machine *v, const og_cuda_operation *o, float **results)
+{
+    geometry g = pool_geometry(o, &v->fusion->tensors[o->in[0]], &v->fusion->tensors[o->out[0]]);
+    int64_t ins = og__product(g.in, 0, SPATIAL), outs = og__product(g.out, 0, SPATIAL),
+            taps = og__product(g.taps, 0, SPATIAL);
+    for (int64_t e = 0; e < g.n * g.c * outs; e++) {
+        const float *x = v->values[o->in[0]] + e / outs * ins;
+        int64_t best = -1;
+        float most = -INFINITY;
+        double sum = 0;
+        for (int64_t t = 0; t < taps; t++) {
+            int64_t at = place_of(&g, e % outs, t);
+            if (at < 0)
+                continue;
+            sum += x[at];
+            if (best < 0 || more(x[at], most)) {
+                best = t;
+                most = x[at];
+            }
+        }
+        results[0][e] = o->mode == OG_CUDA_MAXIMUM ? most : (float)(sum / divisor(o, &g, e % outs));
+        if (results[1])
+            results[1][e] = (float)best;
+    }
+}
+
+/* results: dx [n, c, in …], zeros before */
+static void run_pool_grad(const machine *v, const og_cuda_operation *o, float **results)
+{
+    geometry g = pool_geometry(o, &v->fusion->tensors[o->out[0]], &v->fusion->tensors[o->in[0]]);
+    int64_t ins = og__product(g.in, 0, SPATIAL), outs = og__product(g.out, 0, SPATIAL),
+            taps = og__product(g.taps, 0, SPATIAL);
+    for (int64_t e = 0; e < g.n * g.c * outs; e++) {
+        float *dx = results[0] + e / outs * ins, dy = v->values[o->in[0]][e];
+        bool most = o->mode == OG_CUDA_MAXIMUM;
+        double count = divisor(o, &g, e % outs);
+        for (int64_t t = 0; t < taps; t++) {
+            int64_t at = place_of(&g, e % outs, t);
+            if (at >= 0 && (!most || (float)t == v->values[o->in[1]][e]))
+                dx[at] += most ? dy : (float)(dy / count);
+        }
+    }
+}
+
 static bool run_operation(const machine *v, const og_cuda_operation *o, float **results)
 {
     switch (o->kind) {
@@ -383,12 +455,15 @@ static bool run_operation(const machine *v, const og_cuda_operation *o, float **
         results[0] = run_reshape(v, o);
         break;
     default:
-        for (int i = 0; i < 3; i++) {
-            results[i] = malloc((size_t)count(&v->fusion->tensors[o->out[i]]) * sizeof(float));
+        for (int i = 0; i < OG_CUDA_OPERANDS && o->out[i]; i++) {
+            results[i] = calloc((size_t)count(&v->fusion->tensors[o->out[i]]), sizeof(float));
             if (!results[i])
                 return false;
         }
-        (o->kind == OG_CUDA_NORM ? run_norm : run_norm_grad)(v, o, results);
+        (o->kind == OG_CUDA_NORM        ? run_norm
+         : o->kind == OG_CUDA_NORM_GRAD ? run_norm_grad
+         : o->kind == OG_CUDA_POOL      ? run_pool
+                                        : run_pool_grad)(v, o, results);
         break;
     }
     return results[0] != NULL;
