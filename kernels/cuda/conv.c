@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/conv.h"
-#include "kernels/cuda/internal.h"
+#include "kernels/cuda/product_plan.h"
 
 extern const og_cuda_image og_cuda_image_conv;
 
@@ -31,7 +31,7 @@ typedef struct plan {
     int64_t taps, c_group, m_group, places, inputs; /* inputs: places of an image x */
     int64_t chunk, row; /* images at a time; elements of a row of windows */
     bool direct;
-    og_cuda_plan *products[2]; /* for a whole chunk, and for the last one */
+    og__cuda_product products[2]; /* for a whole chunk, and for the last one */
     og__cuda_copier *w_copier, *y_copier, *dw_copier;
     og__place windows, weights, image, sums, scratch; /* image: y or dy channels-last */
     og_cuda_function *gather[UNITS], *sum_wide, *sum_single;
@@ -67,11 +67,10 @@ static bool supports(const og_call *call)
 static void release(og_call *call)
 {
     plan *p = call->state;
-    og__cuda *cuda = og__cuda_of(call->device);
     if (!p)
         return;
     for (int i = 0; i < 2; i++)
-        cuda->driver->product_free(cuda->card, p->products[i]);
+        og__cuda_product_free(call->device, &p->products[i]);
     og__cuda_copier_free(p->w_copier);
     og__cuda_copier_free(p->y_copier);
     og__cuda_copier_free(p->dw_copier);
@@ -107,19 +106,8 @@ static og_cuda_product describe(const og_call *call, const plan *p, const og__co
     const og__conv *c = &p->conv;
     og_dtype in = t->x->type.dtype, out = call->y[0].type.dtype;
     int64_t k = p->taps * p->c_group, rows = images * p->places;
-    og_cuda_product d = {.batch = c->group,
-                         .a = in,
-                         .b = in,
-                         .c = out,
-                         .d = out,
-                         .bias = out,
-                         .arithmetic = is_half(in)                        ? OG_CUDA_HALF
-                                       : call->device->options.allow_tf32 ? OG_CUDA_TF32
-                                                                          : OG_CUDA_FLOAT,
-                         .deterministic = call->device->options.deterministic,
-                         .workspace_limit = og__cuda_of(call->device)->properties.sm >= 90
-                                                ? (size_t)32 << 20
-                                                : (size_t)4 << 20};
+    og_cuda_product d = og__cuda_product_of(call->device, in, out);
+    d.batch = c->group;
     /* column-major: what is written is [columns × rows] of the matrices above */
     switch (p->op) {
     case OG__CONV:
@@ -227,11 +215,9 @@ static og_status prepare(og_call *call, og_error *error)
     int64_t last = c->n % p->chunk;
     size_t most = 0;
     for (int i = 0; i < 1 + (last > 0); i++) {
-        size_t workspace;
         og_cuda_product d = describe(call, p, &t, i ? last : p->chunk);
-        OG_TRY_CLEANUP(
-            cuda->driver->product_plan(cuda->card, &d, &p->products[i], &workspace, error));
-        most = workspace > most ? workspace : most;
+        OG_TRY_CLEANUP(og__cuda_product_new(call->device, &d, &p->products[i], error));
+        most = p->products[i].workspace > most ? p->products[i].workspace : most;
     }
     p->scratch = book(call, (int64_t)most, OG_UINT8);
 cleanup:
@@ -322,7 +308,6 @@ static og_status product(const og_call *call, const plan *p, const og__conv_tens
                          const char *weights, const char *bias, int64_t first, int64_t images,
                          og_error *error)
 {
-    const og__cuda *cuda = og__cuda_of(call->device);
     const float one = 1, beta = first > 0;
     int64_t size = (int64_t)og__size(t->x->type.dtype);
     char *windows = p->direct ? (char *)t->x->data + first * p->places * p->row * size
@@ -339,7 +324,7 @@ static og_status product(const og_call *call, const plan *p, const og__conv_tens
     o.b = p->op == OG__CONV ? windows : image;
     o.d = p->op == OG__CONV ? image : p->op == OG__CONV_GRAD_DATA ? windows : sums;
     o.c = o.d;
-    return cuda->driver->product_run(cuda->card, p->products[images < p->chunk], &o, error);
+    return og__cuda_product_run(call->device, &p->products[images < p->chunk], &o, error);
 }
 
 static og_status run(const og_call *call, og_error *error)

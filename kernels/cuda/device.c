@@ -330,6 +330,8 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         .memory = cuda_memory,
         .alloc = cuda_alloc,
         .free = cuda_free,
+        .untimed = og__cuda_untimed,
+        .tune = og__cuda_tune,
         .destroy = cuda_destroy,
     };
     if (og__cuda_outside_new(cuda, error) != OG_OK) {

@@ -129,6 +129,13 @@ typedef struct og_cuda_product {
     bool deterministic;     /* the same bits every time */
 } og_cuda_product;
 
+/* One of a library's ways to compute a product. */
+enum { OG_CUDA_ALGORITHM_BYTES = 64 };
+typedef struct og_cuda_way {
+    unsigned char algorithm[OG_CUDA_ALGORITHM_BYTES]; /* the library's own form of it */
+    uint64_t workspace; /* bytes of the card's memory, 256-byte aligned, that each run needs */
+} og_cuda_way;
+
 /* What a product is run on. alpha and beta: float, double for OG_CUDA_DOUBLE. */
 typedef struct og_cuda_operands {
     const void *a, *b, *c;
@@ -292,11 +299,22 @@ typedef struct og_cuda_driver {
     og_status (*graph_launch)(og_cuda_card *card, og_cuda_graph *graph, og_error *error);
     void (*graph_free)(og_cuda_card *card, og_cuda_graph *graph);
 
-    /* Products. workspace: bytes of the card's memory, 256-byte aligned, that each run needs. */
+    /* Products. `library`: the version of what multiplies, 0 where it is not there. `ways`: the
+     * ways it has within the product's workspace_limit, at most `most`, what it takes for the
+     * fastest first; OG_UNSUPPORTED: none. */
+    uint64_t (*product_library)(og_cuda_card *card);
+    og_status (*product_ways)(og_cuda_card *card, const og_cuda_product *product, og_cuda_way *ways,
+                              int most, int *n, og_error *error);
+    /* By that way, which may be of an earlier process: OG_UNSUPPORTED if the library does not take
+     * it, or needs more than way->workspace. */
     og_status (*product_plan)(og_cuda_card *card, const og_cuda_product *product,
-                              og_cuda_plan **plan, size_t *workspace, og_error *error);
+                              const og_cuda_way *way, og_cuda_plan **plan, og_error *error);
     og_status (*product_run)(og_cuda_card *card, og_cuda_plan *plan,
                              const og_cuda_operands *operands, og_error *error);
+    /* *ms: what `runs` of them take, one after the other; negative: it does not run. Waits. */
+    og_status (*product_time)(og_cuda_card *card, og_cuda_plan *plan,
+                              const og_cuda_operands *operands, int runs, float *ms,
+                              og_error *error);
     void (*product_free)(og_cuda_card *card, og_cuda_plan *plan);
 
     /* Fusions; all NULL in builds without cuDNN. OG_UNSUPPORTED: the library is not there, or has

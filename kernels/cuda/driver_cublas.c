@@ -1,34 +1,20 @@
-/* Products by cuBLASLt: descriptions and algorithms are a plan's, made once.
- *
- * The heuristic names a few algorithms. Which of them is the fastest is found when a product runs
- * for the first time, on its own operands, and kept on disk (tuning.h): from then on a plan has
- * that one alone. Where it cannot be kept, or with `deterministic`, the heuristic's first is taken,
- * so that another process computes the same bits. */
+/* Products by cuBLASLt: a plan has the description and one algorithm. Which algorithms there are is
+ * the heuristic's to say; which is taken, whoever plans. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cuda/driver_cuda.h"
-#include "kernels/cuda/tuning.h"
 
 enum { A, B, C, D, MATRICES };
-enum { MOST_WAYS = 8, MOST_RUNS = 20 };
-#define ENOUGH_MS 0.4F /* of runs in a row, to tell two algorithms apart */
-#define MOST_MS 100.0F /* for one product; what is not timed by then is left out */
+enum { MOST_WAYS = 32 };
 
-typedef struct way {
-    cublasLtMatmulAlgo_t algorithm;
-    size_t workspace;
-} way;
-
-_Static_assert(sizeof(cublasLtMatmulAlgo_t) == OG__ALGORITHM_BYTES, "tuning.h keeps them");
+_Static_assert(sizeof(cublasLtMatmulAlgo_t) == OG_CUDA_ALGORITHM_BYTES, "a way is one");
 
 struct og_cuda_plan {
     og_cuda_product product;
     cublasLtMatmulDesc_t description;
     cublasLtMatrixLayout_t layouts[MATRICES];
-    way ways[MOST_WAYS]; /* the first one is what runs */
-    int n_ways;          /* 1: it is settled */
-    size_t workspace;    /* the most that one of them needs */
+    cublasLtMatmulAlgo_t algorithm;
 };
 
 static og_status check(og_cuda_card *card, cublasStatus_t status, const char *call, og_error *error)
@@ -163,25 +149,30 @@ static og_status prefer(og_cuda_card *card, const og_cuda_product *p,
 }
 
 /* The heuristic's choices, the best first. */
-static og_status ask(og_cuda_card *card, og_cuda_plan *plan, int most, og_error *error)
+static og_status ask(og_cuda_card *card, const og_cuda_plan *plan, og_cuda_way *ways, int most,
+                     int *n, og_error *error)
 {
     const og_cuda_product *p = &plan->product;
     cublasLtMatmulPreference_t preference = NULL;
     cublasLtMatmulHeuristicResult_t found[MOST_WAYS] = {0};
-    int n = 0;
+    int n_found = 0;
     CHECK(cublasLtMatmulPreferenceCreate, &preference);
     og_status status = prefer(card, p, preference, error);
     cublasStatus_t result = CUBLAS_STATUS_SUCCESS;
     if (status == OG_OK)
         result = card->cublas->cublasLtMatmulAlgoGetHeuristic(
             card->handle, plan->description, plan->layouts[A], plan->layouts[B], plan->layouts[C],
-            plan->layouts[D], preference, most, found, &n);
+            plan->layouts[D], preference, most < MOST_WAYS ? most : MOST_WAYS, found, &n_found);
     card->cublas->cublasLtMatmulPreferenceDestroy(preference);
     OG_TRY(status);
-    for (int i = 0; result == CUBLAS_STATUS_SUCCESS && i < n; i++)
-        if (found[i].state == CUBLAS_STATUS_SUCCESS)
-            plan->ways[plan->n_ways++] = (way){found[i].algo, found[i].workspaceSize};
-    if (result == CUBLAS_STATUS_SUCCESS && plan->n_ways == 0)
+    *n = 0;
+    for (int i = 0; result == CUBLAS_STATUS_SUCCESS && i < n_found; i++) {
+        if (found[i].state != CUBLAS_STATUS_SUCCESS)
+            continue;
+        ways[*n].workspace = found[i].workspaceSize;
+        memcpy(ways[(*n)++].algorithm, &found[i].algo, sizeof found[i].algo);
+    }
+    if (result == CUBLAS_STATUS_SUCCESS && *n == 0)
         result = CUBLAS_STATUS_NOT_SUPPORTED;
     if (result == CUBLAS_STATUS_NOT_SUPPORTED)
         return og_fail(error, OG_UNSUPPORTED,
@@ -191,189 +182,40 @@ static og_status ask(og_cuda_card *card, og_cuda_plan *plan, int most, og_error 
     return check(card, result, "cublasLtMatmulAlgoGetHeuristic", error);
 }
 
-/* ---- the fastest of them */
-
-static og_status make_key(og_cuda_card *card, const og_cuda_plan *plan, og_text *key,
-                          og_error *error)
-{
-    og__tuning_key(key, &plan->product, card->properties.name, card->cublas->cublasLtGetVersion());
-    return key->failed ? og_fail_memory(error, key->length, "a product's key") : OG_OK;
-}
-
-/* What is known since an earlier run, if the library still takes it, within `most` bytes. */
-static bool recall(og_cuda_card *card, og_cuda_plan *plan, const char *key, size_t most)
-{
-    og__choice choice;
-    way known;
-    cublasLtMatmulHeuristicResult_t result = {0};
-    if (!og__tuning_read(key, &choice))
-        return false;
-    memcpy(&known.algorithm, choice.algorithm, sizeof known.algorithm);
-    if (card->cublas->cublasLtMatmulAlgoCheck(card->handle, plan->description, plan->layouts[A],
-                                              plan->layouts[B], plan->layouts[C], plan->layouts[D],
-                                              &known.algorithm, &result) != CUBLAS_STATUS_SUCCESS ||
-        result.workspaceSize > most)
-        return false;
-    known.workspace = result.workspaceSize;
-    plan->ways[0] = known;
-    plan->n_ways = 1;
-    return true;
-}
-
-static void keep(og_cuda_plan *plan, const char *key, int chosen)
-{
-    og__choice choice = {.workspace = plan->ways[chosen].workspace};
-    memcpy(choice.algorithm, &plan->ways[chosen].algorithm, sizeof choice.algorithm);
-    og__tuning_write(key, &choice);
-    plan->ways[0] = plan->ways[chosen];
-    plan->n_ways = 1;
-}
-
-static cublasStatus_t multiply(og_cuda_card *card, const og_cuda_plan *plan, const way *w,
-                               const og_cuda_operands *o)
-{
-    return card->cublas->cublasLtMatmul(
-        card->handle, plan->description, o->alpha, o->a, plan->layouts[A], o->b, plan->layouts[B],
-        o->beta, plan->product.reads_c ? o->c : o->d, plan->layouts[C], o->d, plan->layouts[D],
-        &w->algorithm, o->workspace, o->workspace_bytes, card->streams[OG_CUDA_COMPUTE]);
-}
-
-#define DRIVER_CHECK(function, ...) \
-    OG_TRY(og__cuda_check(card, card->cuda->function(__VA_ARGS__), #function, error))
-
-/* *ms of `runs` in a row; negative: it does not run. */
-static og_status time_runs(og_cuda_card *card, const og_cuda_plan *plan, const way *w,
-                           const og_cuda_operands *o, int runs, CUevent events[2], float *ms,
-                           og_error *error)
-{
-    CUstream stream = card->streams[OG_CUDA_COMPUTE];
-    DRIVER_CHECK(cuEventRecord, events[0], stream);
-    for (int i = 0; i < runs; i++)
-        if (multiply(card, plan, w, o) != CUBLAS_STATUS_SUCCESS) {
-            *ms = -1;
-            return OG_OK;
-        }
-    DRIVER_CHECK(cuEventRecord, events[1], stream);
-    DRIVER_CHECK(cuEventSynchronize, events[1]);
-    DRIVER_CHECK(cuEventElapsedTime, ms, events[0], events[1]);
-    return OG_OK;
-}
-
-/* Milliseconds of a run of each way. */
-static og_status time_all(og_cuda_card *card, const og_cuda_plan *plan, const og_cuda_operands *o,
-                          CUevent events[2], float ms[MOST_WAYS], og_error *error)
-{
-    float spent = 0;
-    for (int i = 0; i < plan->n_ways; i++) {
-        float once = -1;
-        ms[i] = -1;
-        if (spent > MOST_MS)
-            continue;
-        for (int warm = 0; warm < 2; warm++) { /* the first time loads its code */
-            OG_TRY(time_runs(card, plan, &plan->ways[i], o, 1, events, &once, error));
-            spent += once > 0 ? once : 0;
-        }
-        int runs = once <= ENOUGH_MS / MOST_RUNS ? MOST_RUNS : 1 + (int)(ENOUGH_MS / once);
-        if (once < 0)
-            continue;
-        OG_TRY(time_runs(card, plan, &plan->ways[i], o, runs, events, &ms[i], error));
-        spent += ms[i];
-        ms[i] /= (float)runs;
-    }
-    return OG_OK;
-}
-
-/* The bytes that D spans. */
-static size_t bytes_of_d(const og_cuda_product *p)
-{
-    int64_t last = (p->batch - 1) * p->stride_d + (p->n - 1) * p->ldd + p->m;
-    return (size_t)(last * og_dtype_bits(p->d) / 8);
-}
-
-/* What is written is written again by each way, and the same; but sums that a product adds to in
- * place. For these memory of its own is borrowed; *scratch 0: there is none. */
-static og_status borrow(og_cuda_card *card, const og_cuda_plan *plan, og_cuda_operands *o,
-                        CUdeviceptr *scratch, bool *works, og_error *error)
-{
-    *scratch = 0;
-    *works = true;
-    if (!plan->product.reads_c || o->c != o->d)
-        return OG_OK;
-    size_t bytes = bytes_of_d(&plan->product);
-    CUresult result = card->cuda->cuMemAlloc(scratch, bytes);
-    *works = result != CUDA_ERROR_OUT_OF_MEMORY;
-    if (!*works)
-        return OG_OK;
-    OG_TRY(og__cuda_check(card, result, "cuMemAlloc", error));
-    DRIVER_CHECK(cuMemsetD8Async, *scratch, 0x3c, bytes, card->streams[OG_CUDA_COMPUTE]);
-    o->c = o->d = (void *)(uintptr_t)*scratch;
-    return OG_OK;
-}
-
-static og_status measure(og_cuda_card *card, const og_cuda_plan *plan,
-                         const og_cuda_operands *operands, int *fastest, og_error *error)
-{
-    og_cuda_operands o = *operands;
-    CUevent events[2] = {NULL};
-    CUdeviceptr scratch = 0;
-    float ms[MOST_WAYS];
-    bool works = false;
-    og_status status = OG_OK;
-    for (int i = 0; i < 2; i++)
-        OG_TRY_CLEANUP(og__cuda_check(card, card->cuda->cuEventCreate(&events[i], CU_EVENT_DEFAULT),
-                                      "cuEventCreate", error));
-    OG_TRY_CLEANUP(borrow(card, plan, &o, &scratch, &works, error));
-    if (works)
-        OG_TRY_CLEANUP(time_all(card, plan, &o, events, ms, error));
-    *fastest = works ? og__tuning_fastest(ms, plan->n_ways) : 0;
-cleanup:
-    for (int i = 0; i < 2; i++)
-        if (events[i])
-            card->cuda->cuEventDestroy(events[i]);
-    if (scratch)
-        card->cuda->cuMemFree(scratch);
-    return status;
-}
-
-/* Leaves one way. A run that is recorded cannot be timed. */
-static og_status settle(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+static og_status choose(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_way *way,
                         og_error *error)
 {
-    og_text key = {0};
-    int fastest = 0;
-    if (card->recording)
-        return OG_OK;
-    og_status status = make_key(card, plan, &key, error);
-    if (status == OG_OK && !recall(card, plan, key.s, o->workspace_bytes)) {
-        status = measure(card, plan, o, &fastest, error);
-        if (status == OG_OK)
-            keep(plan, key.s, fastest < 0 ? 0 : fastest);
-    }
-    og_text_free(&key);
-    return status;
-}
-
-static og_status choose(og_cuda_card *card, og_cuda_plan *plan, og_error *error)
-{
-    og_text key = {0};
-    bool tunes = !plan->product.deterministic && og__tuning_keeps();
-    og_status status = tunes ? make_key(card, plan, &key, error) : OG_OK;
-    if (status == OG_OK && (!tunes || !recall(card, plan, key.s, plan->product.workspace_limit)))
-        status = ask(card, plan, tunes ? MOST_WAYS : 1, error);
-    for (int i = 0; i < plan->n_ways; i++)
-        if (plan->ways[i].workspace > plan->workspace)
-            plan->workspace = plan->ways[i].workspace;
-    og_text_free(&key);
-    return status;
+    cublasLtMatmulHeuristicResult_t result = {0};
+    memcpy(&plan->algorithm, way->algorithm, sizeof plan->algorithm);
+    if (card->cublas->cublasLtMatmulAlgoCheck(card->handle, plan->description, plan->layouts[A],
+                                              plan->layouts[B], plan->layouts[C], plan->layouts[D],
+                                              &plan->algorithm, &result) != CUBLAS_STATUS_SUCCESS ||
+        result.workspaceSize > way->workspace)
+        return og_fail(error, OG_UNSUPPORTED, "cuBLASLt does not take an algorithm (any more)");
+    return OG_OK;
 }
 
 /* ---- the driver's table */
 
-og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **made,
-                          size_t *workspace, og_error *error)
+static og_status enter(og_cuda_card *card, og_error *error)
 {
-    OG_TRY(
-        og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
+    return og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent",
+                          error);
+}
+
+uint64_t og__cublas_version(og_cuda_card *card)
+{
+    og_error error = {0};
+    bool there = enter(card, &error) == OG_OK && open_library(card, &error) == OG_OK;
+    og_error_clear(&error);
+    return there ? card->cublas->cublasLtGetVersion() : 0;
+}
+
+/* Without an algorithm. */
+static og_status plan_new(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **made,
+                          og_error *error)
+{
+    OG_TRY(enter(card, error));
     OG_TRY(open_library(card, error));
     og_cuda_plan *plan = calloc(1, sizeof *plan);
     if (!plan)
@@ -383,31 +225,102 @@ og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og
     if (status == OG_OK)
         status = lay_out(card, plan, error);
     if (status == OG_OK)
-        status = choose(card, plan, error);
-    if (status != OG_OK) {
+        *made = plan;
+    else
         og__cublas_free(card, plan);
-        return status;
-    }
-    *made = plan;
-    *workspace = plan->workspace;
-    return OG_OK;
+    return status;
 }
 
-og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
-                         og_error *error)
+og_status og__cublas_ways(og_cuda_card *card, const og_cuda_product *product, og_cuda_way *ways,
+                          int most, int *n, og_error *error)
+{
+    og_cuda_plan *plan;
+    OG_TRY(plan_new(card, product, &plan, error));
+    og_status status = ask(card, plan, ways, most, n, error);
+    og__cublas_free(card, plan);
+    return status;
+}
+
+og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product,
+                          const og_cuda_way *way, og_cuda_plan **made, og_error *error)
+{
+    og_cuda_plan *plan;
+    OG_TRY(plan_new(card, product, &plan, error));
+    og_status status = choose(card, plan, way, error);
+    if (status == OG_OK)
+        *made = plan;
+    else
+        og__cublas_free(card, plan);
+    return status;
+}
+
+/* The operands that the description has. */
+static og_status point(og_cuda_card *card, const og_cuda_plan *plan, const og_cuda_operands *o,
+                       og_error *error)
 {
     const og_cuda_product *p = &plan->product;
-    OG_TRY(
-        og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
     if (og_cuda_bias_use(p->epilogue))
         SET(cublasLtMatmulDescSetAttribute, plan->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
             o->bias);
     if (og_cuda_aux_use(p->epilogue))
         SET(cublasLtMatmulDescSetAttribute, plan->description,
             CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, o->aux);
-    if (plan->n_ways > 1)
-        OG_TRY(settle(card, plan, o, error));
-    return check(card, multiply(card, plan, &plan->ways[0], o), "cublasLtMatmul", error);
+    return OG_OK;
+}
+
+static cublasStatus_t multiply(og_cuda_card *card, const og_cuda_plan *plan,
+                               const og_cuda_operands *o)
+{
+    return card->cublas->cublasLtMatmul(
+        card->handle, plan->description, o->alpha, o->a, plan->layouts[A], o->b, plan->layouts[B],
+        o->beta, plan->product.reads_c ? o->c : o->d, plan->layouts[C], o->d, plan->layouts[D],
+        &plan->algorithm, o->workspace, o->workspace_bytes, card->streams[OG_CUDA_COMPUTE]);
+}
+
+og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+                         og_error *error)
+{
+    OG_TRY(enter(card, error));
+    OG_TRY(point(card, plan, o, error));
+    return check(card, multiply(card, plan, o), "cublasLtMatmul", error);
+}
+
+#define DRIVER_CHECK(function, ...) \
+    OG_TRY(og__cuda_check(card, card->cuda->function(__VA_ARGS__), #function, error))
+
+static og_status time_between(og_cuda_card *card, const og_cuda_plan *plan,
+                              const og_cuda_operands *o, int runs, CUevent events[2], float *ms,
+                              og_error *error)
+{
+    CUstream stream = card->streams[OG_CUDA_COMPUTE];
+    DRIVER_CHECK(cuEventRecord, events[0], stream);
+    for (int i = 0; i < runs; i++)
+        if (multiply(card, plan, o) != CUBLAS_STATUS_SUCCESS) {
+            *ms = -1;
+            return OG_OK;
+        }
+    DRIVER_CHECK(cuEventRecord, events[1], stream);
+    DRIVER_CHECK(cuEventSynchronize, events[1]);
+    DRIVER_CHECK(cuEventElapsedTime, ms, events[0], events[1]);
+    return OG_OK;
+}
+
+og_status og__cublas_time(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+                          int runs, float *ms, og_error *error)
+{
+    CUevent events[2] = {NULL};
+    OG_TRY(enter(card, error));
+    OG_TRY(point(card, plan, o, error));
+    og_status status = OG_OK;
+    for (int i = 0; i < 2 && status == OG_OK; i++)
+        status = og__cuda_check(card, card->cuda->cuEventCreate(&events[i], CU_EVENT_DEFAULT),
+                                "cuEventCreate", error);
+    if (status == OG_OK)
+        status = time_between(card, plan, o, runs, events, ms, error);
+    for (int i = 0; i < 2; i++)
+        if (events[i])
+            card->cuda->cuEventDestroy(events[i]);
+    return status;
 }
 
 void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan)

@@ -389,8 +389,11 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .capture_end = capture_end,
         .graph_launch = graph_launch,
         .graph_free = graph_free,
+        .product_library = og__cublas_version,
+        .product_ways = og__cublas_ways,
         .product_plan = og__cublas_plan,
         .product_run = og__cublas_run,
+        .product_time = og__cublas_time,
         .product_free = og__cublas_free,
 #ifdef OG_HAS_CUDNN
         .fusion_plan = og__cudnn_plan,

@@ -101,10 +101,15 @@ og_status og__nvrtc_compile(const char *name, const char *source, int sm, char *
                             og_error *error);
 
 /* driver_cublas.c: members of the table. */
-og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product, og_cuda_plan **plan,
-                          size_t *workspace, og_error *error);
+uint64_t og__cublas_version(og_cuda_card *card);
+og_status og__cublas_ways(og_cuda_card *card, const og_cuda_product *product, og_cuda_way *ways,
+                          int most, int *n, og_error *error);
+og_status og__cublas_plan(og_cuda_card *card, const og_cuda_product *product,
+                          const og_cuda_way *way, og_cuda_plan **plan, og_error *error);
 og_status og__cublas_run(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *operands,
                          og_error *error);
+og_status og__cublas_time(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *operands,
+                          int runs, float *ms, og_error *error);
 void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan);
 
 #ifdef OG_HAS_CUDNN

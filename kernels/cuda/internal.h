@@ -42,6 +42,7 @@ typedef struct og__cuda {
     og__cuda_text *texts;           /* compiled so far */
     struct og__cuda_loaded *loaded; /* images loaded so far */
     struct og__fusion *fusions;     /* fusion.c: planned so far */
+    struct og__planned *untimed;    /* products whose fastest way is not known */
     og__cuda_host *calls;           /* prepared host calls */
     og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
     og_outside *outside;            /* the card's */
@@ -59,6 +60,11 @@ static inline og__cuda *og__cuda_of(const og_device *device)
 og_status og__cuda_reserve(og_device *device, void *memory, size_t bytes, og_error *error);
 og_status og__cuda_feed_run(og_device *device, const og_copy *copies, int n, og_error *error);
 void og__cuda_feed_free(og__cuda *cuda);
+
+/* product_time.c: og_device.untimed and .tune */
+bool og__cuda_untimed(const og_device *device);
+og_status og__cuda_tune(og_device *device, void *memory, size_t bytes, bool *changes,
+                        og_error *error);
 
 /* collect.c */
 og_status og__cuda_fetch(og_device *device, const og_copy *copies, int n, og_error *error);

@@ -1,9 +1,8 @@
-/* Products of kernels, in both alignments. */
+/* Products of kernels, in the alignments that they need. */
 #include "kernels/cuda/product_plan.h"
 
 #include "kernels/cpu/internal.h"
-
-enum { VECTOR = 16 }; /* what wide accesses need of addresses; no product asks for more */
+#include "kernels/cuda/tuning.h"
 
 og_cuda_product og__cuda_product_of(const og_device *device, og_dtype in, og_dtype out)
 {
@@ -23,18 +22,78 @@ og_cuda_product og__cuda_product_of(const og_device *device, og_dtype in, og_dty
                              .workspace_limit = (size_t)(hopper ? 32 : 4) << 20};
 }
 
+og_status og__cuda_product_key(const og__cuda *cuda, const og_cuda_product *shape, og_text *key,
+                               og_error *error)
+{
+    og__tuning_key(key, shape, cuda->properties.name, cuda->driver->product_library(cuda->card));
+    return key->failed ? og_fail_memory(error, key->length, "a product's key") : OG_OK;
+}
+
+bool og__planned_as_known(const og__cuda *cuda, og__planned *p, const char *key)
+{
+    og_error refusal = {0};
+    bool planned =
+        og__tuning_read(key, &p->way) && p->way.workspace <= p->shape.workspace_limit &&
+        cuda->driver->product_plan(cuda->card, &p->shape, &p->way, &p->plan, &refusal) == OG_OK;
+    og_error_clear(&refusal);
+    return planned;
+}
+
+/* By the first of the library's ways; *n: how many it has. */
+static og_status plan_first(const og__cuda *cuda, og__planned *p, int most, int *n, og_error *error)
+{
+    og_cuda_way ways[OG__PRODUCT_WAYS];
+    OG_TRY(cuda->driver->product_ways(cuda->card, &p->shape, ways, most, n, error));
+    p->way = ways[0];
+    return cuda->driver->product_plan(cuda->card, &p->shape, &p->way, &p->plan, error);
+}
+
+static og_status plan_one(og__cuda *cuda, const og_cuda_product *shape, size_t alignment,
+                          og__planned *p, og_error *error)
+{
+    og_text key = {0};
+    int n = 0;
+    *p = (og__planned){.shape = *shape};
+    p->shape.alignment = alignment;
+    bool tunes = !shape->deterministic && og__tuning_keeps();
+    og_status status = tunes ? og__cuda_product_key(cuda, &p->shape, &key, error) : OG_OK;
+    if (status == OG_OK && !(tunes && og__planned_as_known(cuda, p, key.s))) {
+        status = plan_first(cuda, p, tunes ? OG__PRODUCT_WAYS : 1, &n, error);
+        if (status == OG_OK && n > 1) {
+            p->since = &cuda->untimed;
+            p->next = cuda->untimed;
+            if (p->next)
+                p->next->since = &p->next;
+            cuda->untimed = p;
+        }
+    }
+    og_text_free(&key);
+    return status;
+}
+
+void og__planned_is_timed(og__planned *p)
+{
+    if (!p->since)
+        return;
+    *p->since = p->next;
+    if (p->next)
+        p->next->since = p->since;
+    p->since = NULL;
+}
+
 og_status og__cuda_product_new(const og_device *device, const og_cuda_product *shape,
                                og__cuda_product *product, og_error *error)
 {
-    const og__cuda *cuda = og__cuda_of(device);
-    size_t aligned, any;
+    og__cuda *cuda = og__cuda_of(device);
     og_status status = OG_OK;
+    size_t least =
+        og__size(shape->a) < og__size(shape->d) ? og__size(shape->a) : og__size(shape->d);
     *product = (og__cuda_product){.shape = *shape};
-    og_cuda_product *s = &product->shape;
-    s->alignment = VECTOR;
-    OG_TRY_CLEANUP(cuda->driver->product_plan(cuda->card, s, &product->aligned, &aligned, error));
-    s->alignment = og__size(s->a) < og__size(s->d) ? og__size(s->a) : og__size(s->d);
-    OG_TRY_CLEANUP(cuda->driver->product_plan(cuda->card, s, &product->any, &any, error));
+    if (shape->alignment == 0 || shape->alignment >= OG__PRODUCT_VECTOR)
+        OG_TRY_CLEANUP(plan_one(cuda, shape, OG__PRODUCT_VECTOR, &product->aligned, error));
+    if (shape->alignment < OG__PRODUCT_VECTOR)
+        OG_TRY_CLEANUP(plan_one(cuda, shape, least, &product->any, error));
+    size_t aligned = product->aligned.way.workspace, any = product->any.way.workspace;
     product->workspace = aligned > any ? aligned : any;
 cleanup:
     if (status != OG_OK)
@@ -48,14 +107,20 @@ og_status og__cuda_product_run(const og_device *device, const og__cuda_product *
     const og__cuda *cuda = og__cuda_of(device);
     uintptr_t all = (uintptr_t)operands->a | (uintptr_t)operands->b | (uintptr_t)operands->c |
                     (uintptr_t)operands->d;
+    bool aligned = product->aligned.plan && (all % OG__PRODUCT_VECTOR == 0 || !product->any.plan);
     return cuda->driver->product_run(
-        cuda->card, all % VECTOR == 0 ? product->aligned : product->any, operands, error);
+        cuda->card, aligned ? product->aligned.plan : product->any.plan, operands, error);
+}
+
+static void free_one(const og__cuda *cuda, og__planned *p)
+{
+    og__planned_is_timed(p);
+    cuda->driver->product_free(cuda->card, p->plan);
 }
 
 void og__cuda_product_free(const og_device *device, og__cuda_product *product)
 {
-    const og__cuda *cuda = og__cuda_of(device);
-    cuda->driver->product_free(cuda->card, product->aligned);
-    cuda->driver->product_free(cuda->card, product->any);
+    free_one(og__cuda_of(device), &product->aligned);
+    free_one(og__cuda_of(device), &product->any);
     *product = (og__cuda_product){0};
 }

@@ -15,8 +15,8 @@
 #include "runtime/base/checked.h"
 
 enum {
-    MOST_RUNS = 4, /* more are avoided by copies */
-    VECTOR = 16,   /* what a bias's address must be a multiple of */
+    MOST_RUNS = 4,               /* more are avoided by copies */
+    VECTOR = OG__PRODUCT_VECTOR, /* what a bias's address must be a multiple of */
     ALIGNMENT = 256
 };
 
@@ -223,6 +223,22 @@ static og_status book(og_call *call, plan *p, int which, int input, bool copied,
     return copied ? og__cuda_copier_new(call, x, &o->copier, error) : OG_OK;
 }
 
+/* What all addresses of all runs are multiples of, as far as that counts. */
+static size_t alignment_of(const og_call *call, const plan *p)
+{
+    const og_tensor *tensors[] = {&call->x[A], &call->x[B], &call->y[0]};
+    int addend = p->operands[ADDEND].input;
+    size_t all = addend >= 0 && !p->operands[ADDEND].copier ? call->x[addend].offset : 0;
+    for (int i = 0; i < 3; i++) {
+        size_t size = og__size(tensors[i]->type.dtype);
+        all |= i < 2 && p->operands[i].copier ? 0 : tensors[i]->offset;
+        for (int a = 0; a < p->outer.rank; a++)
+            if (p->outer.dims[a] > 1)
+                all |= (size_t)p->outer.strides[i][a] * size;
+    }
+    return all % VECTOR == 0 ? VECTOR : 1;
+}
+
 static og_cuda_product describe(const og_call *call, const plan *p, const epilogue *e)
 {
     const og__matmul *s = &p->shape;
@@ -234,6 +250,7 @@ static og_cuda_product describe(const og_call *call, const plan *p, const epilog
     d.batch = p->axis < 0 ? 1 : s->batch.dims[p->axis];
     d.reads_c = e->addend >= 0;
     d.epilogue = code_of(e);
+    d.alignment = alignment_of(call, p);
     reads(s->k, s->n, s->b_row, s->b_column, &d.transpose_a, &d.lda);
     reads(s->m, s->k, s->a_row, s->a_column, &d.transpose_b, &d.ldb);
     if (p->axis >= 0) {

@@ -42,28 +42,28 @@ bool og__tuning_keeps(void)
     return og__cache_path(path, "product");
 }
 
-/* A file: the key with its NUL, then the choice. */
-bool og__tuning_read(const char *key, og__choice *choice)
+/* A file: the key with its NUL, then the way. */
+bool og__tuning_read(const char *key, og_cuda_way *way)
 {
     char path[OG__CACHE_PATH];
     size_t bytes, length = strlen(key) + 1;
     char *data = find_path(key, path) ? og__cache_read(path, &bytes) : NULL;
-    bool known = data && bytes == length + sizeof *choice && memcmp(data, key, length) == 0;
+    bool known = data && bytes == length + sizeof *way && memcmp(data, key, length) == 0;
     if (known)
-        memcpy(choice, data + length, sizeof *choice);
+        memcpy(way, data + length, sizeof *way);
     free(data);
     return known;
 }
 
-void og__tuning_write(const char *key, const og__choice *choice)
+void og__tuning_write(const char *key, const og_cuda_way *way)
 {
     char path[OG__CACHE_PATH];
     size_t length = strlen(key) + 1;
-    char *data = malloc(length + sizeof *choice);
+    char *data = malloc(length + sizeof *way);
     if (data && find_path(key, path)) {
         memcpy(data, key, length);
-        memcpy(data + length, choice, sizeof *choice);
-        og__cache_write(path, data, length + sizeof *choice);
+        memcpy(data + length, way, sizeof *way);
+        og__cache_write(path, data, length + sizeof *way);
     }
     free(data);
 }

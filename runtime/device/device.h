@@ -160,6 +160,14 @@ struct og_device {
     uint64_t (*held)(og_device *device);
     /* Plans were made: gives back what only making them took. NULL: nothing to do. */
     void (*settle)(og_device *device);
+    /* Was a kernel prepared, and not released, that has several ways to compute without knowing
+     * which is the fastest? `tune` times the ways of all there are, in `memory`, bytes of the
+     * device's that nothing uses; for what that is too little for, nothing is known afterwards
+     * either. *changes: prepared again, a kernel would compute otherwise, with another workspace.
+     * NULL: there is nothing to time. */
+    bool (*untimed)(const og_device *device);
+    og_status (*tune)(og_device *device, void *memory, size_t bytes, bool *changes,
+                      og_error *error);
     void (*destroy)(og_device *device);
 };
 

@@ -1,7 +1,7 @@
 /* Running a plan (exec.h).
  *
  * On a device that works behind the host a run only queues its calls. The first run of a plan does
- * that one by one (kernels load their code then, libraries choose theirs); the second one is
+ * that one by one (kernels and libraries load their code then); the second one is
  * recorded, and from there on the recording is replayed. */
 #include "runtime/exec/exec.h"
 

@@ -6,7 +6,7 @@
 
 #include "runtime/train/train.h"
 
-enum { MOST_REFUSALS = 8 };
+enum { MOST_REFUSALS = 8, MOST_TUNINGS = 3 };
 
 typedef struct wanted {
     og_model *model;
@@ -79,6 +79,21 @@ static og_session *plan_within(const wanted *w, uint64_t cap)
     return plan_split(w, cap, batch, whole.stride);
 }
 
+/* Other parts of the batch than before have other products: more than once, perhaps. */
+static og_session *plan_tuned(const wanted *w, uint64_t cap)
+{
+    og_session *s = plan_within(w, cap);
+    bool changes = true;
+    for (int i = 0; s && i < MOST_TUNINGS && changes; i++) {
+        bool failed = og__session_tune(s, &changes) != OG_OK;
+        if (failed || changes) {
+            og_session_free(s);
+            s = failed ? NULL : plan_within(w, cap);
+        }
+    }
+    return s;
+}
+
 og_session *og_session_new(og_model *model, const og_options *options, const og_tensor_info *inputs,
                            int n_inputs, const og_tensor_info *targets, int n_targets)
 {
@@ -89,7 +104,7 @@ og_session *og_session_new(og_model *model, const og_options *options, const og_
     for (int i = 0; i <= MOST_REFUSALS; i++) {
         if (!only_plans)
             og_onnx_recall(model->onnx);
-        og_session *s = plan_within(&w, cap);
+        og_session *s = plan_tuned(&w, cap);
         if (!s)
             return NULL;
         s->memory.refused = refused;

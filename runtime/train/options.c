@@ -129,6 +129,9 @@ static const og_option_info table[] = {
     {"allow_tf32", OG_OPTION_FLAG, "on", NULL, "TF32 products on a GPU; no effect on a CPU"},
     {"deterministic", OG_OPTION_FLAG, "off", NULL,
      "on a GPU, only kernels that give the same bits every time; a CPU has no others"},
+    {"tune", OG_OPTION_FLAG, "on", NULL,
+     "on a GPU, time the ways to compute each product while planning, once on a machine: the "
+     "fastest are kept in the user's cache. Not with --deterministic"},
     {"memory_fraction", OG_OPTION_FLOAT, "0.9", "X",
      "share of the device's memory that may be used"},
     {"memory_budget", OG_OPTION_TEXT, NULL, "BYTES", "cap on the memory used, such as 6GiB"},

@@ -72,7 +72,7 @@ static og_status make_room(og_session *s, og_plan_entry *e)
     return load_constants(s, e);
 }
 
-static og_plan *make_plan(og_session *s, og_plan_kind kind, int64_t samples)
+static og_plan *make_once(og_session *s, og_plan_kind kind, int64_t samples)
 {
     og_error *error = &s->context->error;
     og_arena *arena = og_arena_new();
@@ -91,6 +91,18 @@ static og_plan *make_plan(og_session *s, og_plan_kind kind, int64_t samples)
                 (long long)samples);
         og_plan_free(plan);
         return NULL;
+    }
+    return plan;
+}
+
+static og_plan *make_plan(og_session *s, og_plan_kind kind, int64_t samples)
+{
+    bool changes = false;
+    og_plan *plan = make_once(s, kind, samples);
+    bool good = plan && og__late_tune(s, &changes) == OG_OK;
+    if (plan && (!good || changes)) {
+        og_plan_free(plan);
+        plan = good ? make_once(s, kind, samples) : NULL;
     }
     return plan;
 }

@@ -287,6 +287,12 @@ og_session *og__session_plan(og_model *model, const og_options *options,
                              const og_tensor_info *inputs, int n_inputs,
                              const og_tensor_info *targets, int n_targets, og_attempt *attempt);
 
+/* tune.c: times what the session's plans, which have no memory yet, do not know the fastest way
+ * of; and a later plan, in the region of activations, while no plan runs. *changes: plans of today
+ * would be others. */
+og_status og__session_tune(og_session *s, bool *changes);
+og_status og__late_tune(og_session *s, bool *changes);
+
 /* split.c: OG_OK unless samples of a batch, or micro-batches, are not independent of each other;
  * s->attempt.tied says what ties them. Where the session does not fit, only what can be seen. */
 og_status og__session_may_split(og_session *s);

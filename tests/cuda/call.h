@@ -82,8 +82,10 @@ static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shif
         x[i].offset = (size_t)shift * og__size(x[i].type.dtype);
     }
     memcpy(y, c->y, sizeof y);
-    for (int i = 0; i < c->ny; i++)
+    for (int i = 0; i < c->ny; i++) {
         y[i].data = NULL;
+        y[i].offset = (size_t)shift * og__size(y[i].type.dtype);
+    }
     og_call call = {.node = &n.node, .device = d, .nx = c->nx, .ny = c->ny, .x = x, .y = y};
     const og_kernel *kernel = og_device_kernel(d, &call, false);
     if (!CHECK(kernel != NULL) || !CHECK_STR(kernel->name, name) ||

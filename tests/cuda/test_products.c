@@ -25,9 +25,9 @@ static void refused(const og_cuda_product *p, const char *part)
     og_device *d = open_device(1);
     og__cuda *cuda = og__cuda_of(d);
     og_error error = {0};
-    og_cuda_plan *plan;
-    size_t workspace;
-    CHECK(cuda->driver->product_plan(cuda->card, p, &plan, &workspace, &error) != OG_OK);
+    og_cuda_way way;
+    int n;
+    CHECK(cuda->driver->product_ways(cuda->card, p, &way, 1, &n, &error) != OG_OK);
     CHECK_TEXT(og_error_text(&error), part);
     og_error_clear(&error);
     close_device(d);
@@ -62,6 +62,19 @@ TEST(wrong_products_are_refused)
     refused(&p, "or of 128 bits");
 }
 
+/* By the library's first way. */
+static og_cuda_plan *plan_product(const og__cuda *cuda, const og_cuda_product *p, size_t *workspace)
+{
+    og_error error = {0};
+    og_cuda_way way;
+    og_cuda_plan *plan = NULL;
+    int n;
+    GOES(cuda->driver->product_ways(cuda->card, p, &way, 1, &n, &error));
+    GOES(cuda->driver->product_plan(cuda->card, p, &way, &plan, &error));
+    *workspace = (size_t)way.workspace;
+    return plan;
+}
+
 /* D = 2 Aᵀ B + C, with a bias: against the sum in double. */
 TEST(a_product_is_right)
 {
@@ -86,8 +99,7 @@ TEST(a_product_is_right)
         p.lda = K;
         p.reads_c = true;
         p.epilogue = OG_CUDA_BIAS;
-        og_cuda_plan *plan;
-        GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+        og_cuda_plan *plan = plan_product(cuda, &p, &workspace);
         char *da = d->alloc(d, M * K * size), *db = d->alloc(d, N * K * size),
              *dd = d->alloc(d, N * M * 4), *dbias = d->alloc(d, M * 4),
              *work = d->alloc(d, workspace);
@@ -161,7 +173,7 @@ static void check_layer(og_cuda_epilogue forward, og_cuda_epilogue backward, int
         p.epilogue = forward;
         GOES(d->remote->upload(d, da, moved, sizeof moved, &error));
         GOES(d->remote->upload(d, dbias, bias, sizeof bias, &error));
-        GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+        plan = plan_product(cuda, &p, &workspace);
         og_cuda_operands o = {da, dones, NULL, dd, dbias, aux, &one, &zero, work, workspace};
         GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
         GOES(d->remote->download(d, y[shift], dd, sizeof dx, &error));
@@ -171,7 +183,7 @@ static void check_layer(og_cuda_epilogue forward, og_cuda_epilogue backward, int
         a[i] = i < M ? 1 : 0; /* a sum of ones: the slope alone */
     p.epilogue = backward;
     GOES(d->remote->upload(d, da, a, sizeof a, &error));
-    GOES(cuda->driver->product_plan(cuda->card, &p, &plan, &workspace, &error));
+    plan = plan_product(cuda, &p, &workspace);
     og_cuda_operands o = {da, dones, NULL, dd, dbias, aux, &one, &zero, work, workspace};
     GOES(cuda->driver->product_run(cuda->card, plan, &o, &error));
     GOES(d->remote->download(d, dx, dd, sizeof dx, &error));

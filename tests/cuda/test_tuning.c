@@ -1,5 +1,5 @@
-/* Which way of a product is the fastest, and what is kept on disk; with CUDA's headers also the
- * timing itself, by libraries that only pretend to compute. */
+/* Which way of a product is the fastest, and what is kept on disk; with CUDA's headers also how
+ * cuBLASLt is asked and timed, by libraries that only pretend to compute. */
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -212,9 +212,9 @@ static void the_file(const char *key, char path[OG__CACHE_PATH])
 
 TEST(choices_are_kept)
 {
-    og__choice choice = {.workspace = 4096}, got;
+    og_cuda_way choice = {.workspace = 4096}, got;
     char path[OG__CACHE_PATH], *key = key_of(&some_product, "card", 1);
-    for (int i = 0; i < OG__ALGORITHM_BYTES; i++)
+    for (int i = 0; i < OG_CUDA_ALGORITHM_BYTES; i++)
         choice.algorithm[i] = (unsigned char)(i * 7);
     use_own_cache("choices");
     CHECK(!og__tuning_read(key, &got));
@@ -240,11 +240,9 @@ enum { WAYS = 4 };
 
 static struct {
     float clock, cost[WAYS + 1]; /* by algorithm, from 1 on; negative: it does not run */
-    int asked, runs, last;       /* times the heuristic was asked; products; the last one's */
-    const void *last_d;
-    bool refuses;    /* the library no longer takes an algorithm */
-    bool has_memory; /* to borrow */
-    int borrowed;    /* pieces of it that are out */
+    int runs, last;              /* products; the last one's algorithm */
+    bool refuses;                /* the library no longer takes an algorithm */
+    int events;                  /* that there are */
 } fake;
 
 static const char *fake_text(cublasStatus_t status)
@@ -317,7 +315,6 @@ static cublasStatus_t fake_heuristic(cublasLtHandle_t handle, cublasLtMatmulDesc
         results[i].workspaceSize = workspace_of(i + 1);
         results[i].state = CUBLAS_STATUS_SUCCESS;
     }
-    fake.asked++;
     return CUBLAS_STATUS_SUCCESS;
 }
 static cublasStatus_t fake_algorithm(cublasLtHandle_t handle, cublasLtMatmulDesc_t d,
@@ -339,14 +336,13 @@ static cublasStatus_t fake_multiply(cublasLtHandle_t handle, cublasLtMatmulDesc_
                                     size_t bytes, cudaStream_t stream)
 {
     (void)handle, (void)description, (void)alpha, (void)a, (void)al, (void)b, (void)bl, (void)beta;
-    (void)c, (void)cl, (void)dl, (void)workspace, (void)stream;
+    (void)c, (void)cl, (void)d, (void)dl, (void)workspace, (void)stream;
     fake.last = (int)algorithm->data[0];
     CHECK(bytes >= workspace_of(fake.last));
     if (fake.cost[fake.last] < 0)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     fake.clock += fake.cost[fake.last];
     fake.runs++;
-    fake.last_d = d;
     return CUBLAS_STATUS_SUCCESS;
 }
 static size_t fake_version(void)
@@ -364,11 +360,13 @@ static CUresult fake_event(CUevent *event, unsigned flags)
     (void)flags;
     void *made = malloc(sizeof(float)); /* the time it was recorded */
     *event = made;
+    fake.events++;
     return CUDA_SUCCESS;
 }
 static CUresult fake_event_free(CUevent event)
 {
     free(event);
+    fake.events--;
     return CUDA_SUCCESS;
 }
 static CUresult fake_record(CUevent event, CUstream stream)
@@ -387,28 +385,6 @@ static CUresult fake_elapsed(float *ms, CUevent from, CUevent to)
     *ms = *(float *)(void *)to - *(float *)(void *)from;
     return CUDA_SUCCESS;
 }
-static CUresult fake_alloc(CUdeviceptr *at, size_t bytes)
-{
-    if (!fake.has_memory)
-        return CUDA_ERROR_OUT_OF_MEMORY;
-    CHECK_INT(bytes, 64 * 32 * sizeof(float));
-    *at = (CUdeviceptr)(uintptr_t)malloc(bytes);
-    fake.borrowed++;
-    return CUDA_SUCCESS;
-}
-static CUresult fake_free(CUdeviceptr at)
-{
-    free((void *)(uintptr_t)at);
-    fake.borrowed--;
-    return CUDA_SUCCESS;
-}
-static CUresult fake_set(CUdeviceptr at, unsigned char byte, size_t bytes, CUstream stream)
-{
-    (void)stream;
-    memset((void *)(uintptr_t)at, byte, bytes);
-    return CUDA_SUCCESS;
-}
-
 static const og__cublas_library pretended_cublas = {
     .cublasLtGetStatusString = fake_text,
     .cublasLtMatmulDescCreate = fake_description,
@@ -431,117 +407,79 @@ static const og__cuda_library pretended_cuda = {
     .cuEventRecord = fake_record,
     .cuEventSynchronize = fake_wait,
     .cuEventElapsedTime = fake_elapsed,
-    .cuMemAlloc = fake_alloc,
-    .cuMemFree = fake_free,
-    .cuMemsetD8Async = fake_set,
 };
 static og_cuda_card card = {.cuda = &pretended_cuda,
                             .cublas = &pretended_cublas,
                             .handle = (cublasLtHandle_t)&fake,
                             .properties = {.name = "pretended card"}};
 
-static void start(const char *cache, float a, float b, float c, float d)
-{
-    if (cache)
-        use_own_cache(cache);
-    memset(&fake, 0, sizeof fake);
-    fake.has_memory = true;
-    fake.cost[1] = a;
-    fake.cost[2] = b;
-    fake.cost[3] = c;
-    fake.cost[4] = d;
-}
+static const float one = 1;
+static const og_cuda_operands operands = {.alpha = &one, .beta = &one, .workspace_bytes = 4000};
 
-/* A plan of the product, run twice in place; the algorithm of the second run. */
-static int run_twice(const og_cuda_product *p, bool recorded, size_t *workspace)
+static og_cuda_plan *plan_way(const og_cuda_way *way)
 {
-    static float d[64 * 32], one = 1;
     og_error error = {0};
     og_cuda_plan *plan = NULL;
-    card.recording = recorded;
-    if (!CHECK_INT(og__cublas_plan(&card, p, &plan, workspace, &error), OG_OK))
-        return 0;
-    const og_cuda_operands o = {
-        .a = d, .b = d, .c = d, .d = d, .alpha = &one, .beta = &one, .workspace_bytes = *workspace};
-    for (int i = 0; i < 2; i++) {
-        CHECK_INT(og__cublas_run(&card, plan, &o, &error), OG_OK);
-        CHECK(fake.last_d == d);
+    CHECK_INT(og__cublas_plan(&card, &some_product, way, &plan, &error), OG_OK);
+    return plan;
+}
+
+TEST(cublas_says_its_ways)
+{
+    og_error error = {0};
+    og_cuda_way ways[8];
+    int n = 0;
+    memset(&fake, 0, sizeof fake);
+    CHECK_INT(og__cublas_ways(&card, &some_product, ways, 8, &n, &error), OG_OK);
+    CHECK_INT(n, WAYS);
+    for (int i = 0; i < n; i++) {
+        CHECK_INT(ways[i].workspace, workspace_of(i + 1));
+        og_cuda_plan *plan = plan_way(&ways[i]);
+        CHECK_INT(og__cublas_run(&card, plan, &operands, &error), OG_OK);
+        CHECK_INT(fake.last, i + 1);
+        og__cublas_free(&card, plan);
     }
-    CHECK_INT(fake.borrowed, 0);
-    og__cublas_free(&card, plan);
-    return fake.last;
+    CHECK_INT(og__cublas_ways(&card, &some_product, ways, 2, &n, &error), OG_OK);
+    CHECK_INT(n, 2);
+    CHECK_INT(og__cublas_version(&card), 7);
 }
 
-TEST(the_fastest_way_is_found_once)
+TEST(cublas_may_not_take_a_way_any_more)
 {
-    size_t workspace;
-    start("fastest", 3, 2, 0.5F, 1);
-    CHECK_INT(run_twice(&some_product, false, &workspace), 3);
-    CHECK_INT(workspace, workspace_of(4)); /* room for any of them */
-    CHECK(fake.runs > 2);
-    /* another plan, as of another process: nothing is asked or timed */
-    start(NULL, 3, 2, 0.5F, 1);
-    CHECK_INT(run_twice(&some_product, false, &workspace), 3);
-    CHECK_INT(workspace, workspace_of(3));
-    CHECK_INT(fake.runs, 2);
-    CHECK_INT(fake.asked, 0);
-    /* unless the library does not take it any more */
-    start(NULL, 1, 2, 0.5F, 3);
+    og_error error = {0};
+    og_cuda_way way = {{3}, workspace_of(3) - 1};
+    og_cuda_plan *plan;
+    memset(&fake, 0, sizeof fake);
+    CHECK_INT(og__cublas_plan(&card, &some_product, &way, &plan, &error), OG_UNSUPPORTED);
+    og_error_clear(&error);
+    way.workspace++;
+    og__cublas_free(&card, plan_way(&way));
     fake.refuses = true;
-    CHECK_INT(run_twice(&some_product, false, &workspace), 3);
-    CHECK_INT(fake.asked, 1);
+    CHECK_INT(og__cublas_plan(&card, &some_product, &way, &plan, &error), OG_UNSUPPORTED);
+    og_error_clear(&error);
 }
 
-TEST(a_way_that_does_not_run_is_left_out)
+TEST(cublas_is_timed)
 {
-    size_t workspace;
-    start("left_out", -1, 2, -1, 1);
-    CHECK_INT(run_twice(&some_product, false, &workspace), 4);
-}
-
-TEST(timing_is_bounded)
-{
-    size_t workspace;
-    start("bounded", 60, 50, 40, 30);
-    CHECK_INT(run_twice(&some_product, false, &workspace), 1);
-    CHECK(fake.clock < 60 * 6);
-}
-
-TEST(sums_stay_as_they_are)
-{
-    og_cuda_product p = some_product;
-    size_t workspace;
-    p.reads_c = true;
-    start("sums", 3, 2, 1, 4);
-    CHECK_INT(run_twice(&p, false, &workspace), 3);
-    start("no_memory", 3, 2, 1, 4);
-    fake.has_memory = false;
-    CHECK_INT(run_twice(&p, false, &workspace), 1);
-    CHECK_INT(fake.runs, 2);
-}
-
-TEST(nothing_is_timed_where_it_must_not)
-{
-    og_cuda_product p = some_product;
-    size_t workspace;
-    start("recorded", 3, 2, 1, 4);
-    CHECK_INT(run_twice(&p, true, &workspace), 1);
-    CHECK_INT(fake.runs, 2);
-    p.deterministic = true;
-    start("deterministic", 3, 2, 1, 4);
-    CHECK_INT(run_twice(&p, false, &workspace), 1);
-    CHECK_INT(workspace, workspace_of(1));
-    CHECK_INT(fake.runs, 2);
-    p.deterministic = false;
-    setenv("XDG_CACHE_HOME", "/dev/null/cache", 1);
-    start(NULL, 3, 2, 1, 4);
-    CHECK_INT(run_twice(&p, false, &workspace), 1);
-    CHECK_INT(fake.runs, 2);
+    og_error error = {0};
+    og_cuda_way way = {{2}, workspace_of(2)};
+    float ms = 0;
+    memset(&fake, 0, sizeof fake);
+    fake.cost[2] = 0.25F;
+    og_cuda_plan *plan = plan_way(&way);
+    CHECK_INT(og__cublas_time(&card, plan, &operands, 8, &ms, &error), OG_OK);
+    CHECK_INT(fake.runs, 8);
+    CHECK_CLOSE(ms, 2, 1e-6);
+    fake.cost[2] = -1;
+    CHECK_INT(og__cublas_time(&card, plan, &operands, 8, &ms, &error), OG_OK);
+    CHECK(ms < 0);
+    CHECK_INT(fake.events, 0);
+    og__cublas_free(&card, plan);
 }
 
 #else
 
-TEST(the_fastest_way_is_found_once)
+TEST(cublas_says_its_ways)
 {
     SKIP("this build has no CUDA toolkit");
 }
@@ -556,12 +494,10 @@ static const og_test tests[] = {
     TEST_ROW(the_first_that_none_beats),
     TEST_ROW(a_key_has_everything),
     TEST_ROW(choices_are_kept),
-    TEST_ROW(the_fastest_way_is_found_once),
+    TEST_ROW(cublas_says_its_ways),
 #ifdef OG_HAS_CUDA
-    TEST_ROW(a_way_that_does_not_run_is_left_out),
-    TEST_ROW(timing_is_bounded),
-    TEST_ROW(sums_stay_as_they_are),
-    TEST_ROW(nothing_is_timed_where_it_must_not),
+    TEST_ROW(cublas_may_not_take_a_way_any_more),
+    TEST_ROW(cublas_is_timed),
 #endif
 };
 TEST_MAIN(tests)

@@ -61,6 +61,7 @@ static og_status open_card(int index, og_cuda_card **card, og_error *error)
     og_cuda_card *c = calloc(1, sizeof *c);
     int sm = (int)setting((uint64_t)sm_of_cards, "OG_SIM_SM", 90);
     (void)index;
+    (void)setenv("XDG_CACHE_HOME", OG_SIM_CACHE, 0); /* what is timed here is no user's */
     if (!c)
         return og_fail_memory(error, sizeof *c, "the simulated card");
     c->properties =
@@ -409,23 +410,55 @@ static void graph_free(og_cuda_card *card, og_cuda_graph *graph)
 
 /* ---- products */
 
-static og_status product_plan(og_cuda_card *card, const og_cuda_product *product,
-                              og_cuda_plan **plan, size_t *workspace, og_error *error)
+static int times_timed;
+
+int og_sim_timed(void)
 {
-    enum { WANTED = 4096 };
-    ENTER();
+    return times_timed;
+}
+
+static uint64_t product_library(og_cuda_card *card)
+{
+    (void)card;
+    return 1;
+}
+
+static og_status check_product(const og_cuda_product *product, og_error *error)
+{
     const char *wrong = sim_product_wrong(product);
-    if (wrong)
-        return og_fail(
-            error, OG_INTERNAL,
-            "simulated card: product m %lld n %lld k %lld, lda %lld ldb %lld ldd %lld: %s",
-            (long long)product->m, (long long)product->n, (long long)product->k,
-            (long long)product->lda, (long long)product->ldb, (long long)product->ldd, wrong);
+    if (!wrong)
+        return OG_OK;
+    return og_fail(error, OG_INTERNAL,
+                   "simulated card: product m %lld n %lld k %lld, lda %lld ldb %lld ldd %lld: %s",
+                   (long long)product->m, (long long)product->n, (long long)product->k,
+                   (long long)product->lda, (long long)product->ldb, (long long)product->ldd,
+                   wrong);
+}
+
+static og_status product_ways(og_cuda_card *card, const og_cuda_product *product, og_cuda_way *ways,
+                              int most, int *n, og_error *error)
+{
+    og_cuda_way all[OG_SIM_WAYS];
+    ENTER();
+    OG_TRY(check_product(product, error));
+    int there = sim_product_ways(product, all);
+    *n = most < there ? most : there;
+    memcpy(ways, all, (size_t)*n * sizeof *ways);
+    return OG_OK;
+}
+
+static og_status product_plan(og_cuda_card *card, const og_cuda_product *product,
+                              const og_cuda_way *way, og_cuda_plan **plan, og_error *error)
+{
+    ENTER();
+    OG_TRY(check_product(product, error));
+    int which = sim_product_way(product, way);
+    if (which < 0)
+        return og_fail(error, OG_UNSUPPORTED, "simulated card: there is no such way");
     *plan = calloc(1, sizeof **plan);
     if (!*plan)
         return og_fail_memory(error, sizeof **plan, "a product");
-    (*plan)->product = *product;
-    *workspace = (*plan)->workspace = product->workspace_limit >= WANTED ? WANTED : 0;
+    **plan = (og_cuda_plan){*product, which, (size_t)og_sim_workspace(which)};
     return OG_OK;
 }
 
@@ -449,6 +482,34 @@ static og_status product_run(og_cuda_card *card, og_cuda_plan *plan, const og_cu
                            .alpha = device ? 0 : sim_product_scalar(&plan->product, o->alpha),
                            .beta = device ? 0 : sim_product_scalar(&plan->product, o->beta)};
     return sim_enqueue(card, &item, error);
+}
+
+/* What it would touch is checked, and what it would write is poisoned; nothing is multiplied. */
+static og_status product_time(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_operands *o,
+                              int runs, float *ms, og_error *error)
+{
+    og_cuda_range ranges[10];
+    ENTER();
+    times_timed++;
+    *ms = (float)runs * sim_product_ms(plan->way);
+    if (*ms < 0)
+        return OG_OK;
+    const char *wrong = sim_operands_wrong(plan, o);
+    if (wrong)
+        sim_fault(card, "a product that is timed: %s", wrong);
+    int n = wrong ? 0 : sim_product_ranges(plan, o, ranges);
+    for (int i = 0; i < n; i++) {
+        const sim_item item = {.kind = SIM_SET,
+                               .stream = OG_CUDA_COMPUTE,
+                               .ranges = ranges,
+                               .n_ranges = n,
+                               .to = (void *)(uintptr_t)ranges[i].at,
+                               .byte = 0xff,
+                               .bytes = ranges[i].bytes};
+        if (ranges[i].write)
+            OG_TRY(sim_enqueue(card, &item, error));
+    }
+    return sim_work(card, NULL, 0, error);
 }
 
 static void product_free(og_cuda_card *card, og_cuda_plan *plan)
@@ -540,8 +601,11 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .capture_end = capture_end,
         .graph_launch = graph_launch,
         .graph_free = graph_free,
+        .product_library = product_library,
+        .product_ways = product_ways,
         .product_plan = product_plan,
         .product_run = product_run,
+        .product_time = product_time,
         .product_free = product_free,
         .fusion_plan = fusion_plan,
         .fusion_run = fusion_run,

@@ -57,8 +57,14 @@ const og_sim_kernel *sim_compiled_kernel(void *library, const char *name);
 
 struct og_cuda_plan {
     og_cuda_product product;
+    int way;
     size_t workspace;
 };
+/* The ways within the product's limit; their number. */
+int sim_product_ways(const og_cuda_product *p, og_cuda_way ways[OG_SIM_WAYS]);
+/* Which it is; -1: none of them. */
+int sim_product_way(const og_cuda_product *p, const og_cuda_way *way);
+float sim_product_ms(int way);
 /* NULL, or why cuBLASLt would not take it. */
 const char *sim_product_wrong(const og_cuda_product *p);
 const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands *o);

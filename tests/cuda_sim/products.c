@@ -63,6 +63,47 @@ const char *sim_product_wrong(const og_cuda_product *p)
     return NULL;
 }
 
+/* ---- ways */
+
+static const uint64_t workspaces[OG_SIM_WAYS] = {4096, 0, 8192, 16384};
+static float times[OG_SIM_WAYS] = {3, 4, 2, 5};
+
+uint64_t og_sim_workspace(int way)
+{
+    return workspaces[way];
+}
+
+void og_sim_set_times(const float ms[OG_SIM_WAYS])
+{
+    memcpy(times, ms, sizeof times);
+}
+
+float sim_product_ms(int way)
+{
+    return times[way];
+}
+
+int sim_product_ways(const og_cuda_product *p, og_cuda_way ways[OG_SIM_WAYS])
+{
+    int n = 0;
+    for (int i = 0; i < OG_SIM_WAYS; i++)
+        if (workspaces[i] <= p->workspace_limit)
+            ways[n++] = (og_cuda_way){{(unsigned char)(i + 1)}, workspaces[i]};
+    return n;
+}
+
+int sim_product_way(const og_cuda_product *p, const og_cuda_way *way)
+{
+    og_cuda_way ways[OG_SIM_WAYS];
+    int n = sim_product_ways(p, ways);
+    for (int i = 0; i < n; i++)
+        if (memcmp(&ways[i], way, sizeof *way) == 0)
+            return ways[i].algorithm[0] - 1;
+    return -1;
+}
+
+/* ---- operands */
+
 const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands *o)
 {
     const og_cuda_product *p = &plan->product;

@@ -12,4 +12,12 @@ void og_sim_set_sm(int sm);
 void og_sim_set_seed(uint64_t seed);
 uint64_t og_sim_seed(void);
 
+/* Products: the card's library has so many ways for each, which differ in their workspaces and in
+ * what a run takes by the card's clock, in ms (negative: it refuses to run). */
+enum { OG_SIM_WAYS = 4 };
+uint64_t og_sim_workspace(int way);
+void og_sim_set_times(const float ms[OG_SIM_WAYS]);
+/* Times that any card was asked to time a product. */
+int og_sim_timed(void);
+
 #endif

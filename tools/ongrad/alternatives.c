@@ -14,7 +14,7 @@ typedef struct change {
     char *before;
 } change;
 
-enum { CHANGES = 6 };
+enum { CHANGES = 7 };
 static const char unlimited[] = "1000000TB";
 
 static bool apply(const og__run *run, change *changes, int n)
@@ -62,7 +62,7 @@ static og_session *session_at(const og__run *run, int64_t batch)
 }
 
 /* Where nothing is given: the memory of this device, which only keeps the session from taking it;
- * without a loss there are plans of prediction alone. */
+ * without a loss there are plans of prediction alone. Nothing is timed for what may never run. */
 static og_status try(const og__run *run, const og__trial *trial, const char *memory,
                      og_memory_report *m)
 {
@@ -70,8 +70,9 @@ static og_status try(const og__run *run, const og__trial *trial, const char *mem
                              {.name = "memory_fraction", .value = trial->memory_fraction},
                              {.name = "recompute", .value = trial->recompute},
                              {.name = "memory_budget", .value = memory}};
-    change changes[CHANGES] = {{.name = "split_batch", .value = "off"}};
-    int n = 1;
+    change changes[CHANGES] = {{.name = "split_batch", .value = "off"},
+                               {.name = "tune", .value = "off"}};
+    int n = 2;
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++)
         if (wanted[i].value)
             changes[n++] = wanted[i];

@@ -380,6 +380,7 @@ static const struct {
     {"reinit", CHANGES, tuning},
     {"lora", OG__TRAIN | OG__PLAN | OG__CHECK | OG__INSPECT, tuning},
     {"device_memory", OG__PLAN, machine},
+    {"tune", WITH_SESSION, machine},
     {"split_batch", WITH_DATA, machine},
     {"amp", WITH_SESSION & ~(unsigned)OG__EXPORT, precision},
     {"loss_scale", OG__TRAIN | OG__PLAN, precision},
