@@ -258,6 +258,8 @@ static og_status call_in_recording(rig *r, int which, og_cuda_event *event, og_e
     og_cuda_module *module;
     og_cuda_function *function;
     og_cuda_plan *plan;
+    og_cuda_way way = {{0}, 0};
+    int n;
     og_cuda_fused *fused;
     const og_cuda_product product = {.m = 8, .n = 8, .k = 8, .batch = 1};
     static const og_cuda_fusion fusion;
@@ -289,10 +291,12 @@ static og_status call_in_recording(rig *r, int which, og_cuda_event *event, og_e
     case 12:
         return d->graph_launch(r->card, NULL, error);
     case 13:
-        return d->product_plan(r->card, &product, &plan, &workspace, error);
+        return d->product_ways(r->card, &product, &way, 1, &n, error);
     case 14:
+        return d->product_plan(r->card, &product, &way, &plan, error);
+    case 15:
         return d->fusion_plan(r->card, &fusion, &fused, &workspace, error);
-    case 15: /* of the other stream */
+    case 16: /* of the other stream */
         return d->set(r->card, OG_CUDA_COPY, r->x, 0, 4, error);
     default:
         return OG_INTERNAL;
@@ -301,7 +305,7 @@ static og_status call_in_recording(rig *r, int which, og_cuda_event *event, og_e
 
 TEST(a_recording_takes_only_kernels)
 {
-    enum { CALLS = 16 };
+    enum { CALLS = 17 };
     for (int i = 0; i < CALLS; i++) {
         og_error error = {0};
         rig r = set_up(1);
