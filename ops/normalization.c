@@ -6,6 +6,8 @@
 #define LAYER_GRADIENT OG_DOMAIN "::LayerNormalizationGrad"
 #define RMS_TRAINING OG_DOMAIN "::RMSNormalizationTraining"
 #define RMS_GRADIENT OG_DOMAIN "::RMSNormalizationGrad"
+#define GROUP_TRAINING OG_DOMAIN "::GroupNormalizationTraining"
+#define GROUP_GRADIENT OG_DOMAIN "::GroupNormalizationGrad"
 
 /* The type that statistics of x are computed in. */
 static og_dtype stash_type(const og_node *node, og_dtype x)
@@ -245,21 +247,13 @@ static bool instance_infer(og_infer *i)
            need_vector(i, 2, "bias", c, "one for each channel") && same_as_x(i);
 }
 
-/* (x - mean) rstd over the given axes */
-static og_val normalized(og_val x, int n, const int *axes, const og_node *node)
-{
-    og_val centred = Sub(x, Reduce("ReduceMean", x, n, axes, true));
-    og_val var = Reduce("ReduceMean", Mul(centred, centred), n, axes, true);
-    return Mul(centred, over_root(var, node));
-}
-
-/* y = (x - mean) rstd scale + bias over the spatial dims (Ulyanov et al. 2016) */
+/* Groups of one channel (Ulyanov et al. 2016), in the form whose gradient reads the statistics. */
 static void instance_expand(og_expand *e)
 {
     og_val x = e->x[0];
-    int axes[OG_MAX_RANK], rank = Rank(x), n = axes_from(rank, 2, axes);
-    e->y[0] = Add(Mul(normalized(x, n, axes, e->node), per_channel(e->x[1], rank)),
-                  per_channel(e->x[2], rank));
+    e->y[0] = Ops(GROUP_TRAINING, 3, In(x, e->x[1], e->x[2]), I("num_groups", Dim(x, 1)),
+                  F("epsilon", og_attr_float(e->node, "epsilon", 1e-5)))
+                  .y[0];
 }
 
 /* scale and bias are [C], or also [num_groups] in the internal op. */
@@ -296,17 +290,149 @@ static bool by_group_infer(og_infer *i)
     return need_groups(i, true);
 }
 
-/* y = (x - mean) rstd scale + bias over each group of channels and space (Wu and He 2018) */
+/* [N, num_groups, 1 …], of the type that statistics have */
+static og_type group_statistics(const og_node *node, const og_type *x)
+{
+    og_type t = {.dtype = stash_type(node, x->dtype), .rank = x->rank, .dims = {x->dims[0]}};
+    t.dims[1] = og_attr_int(node, "num_groups", 1);
+    for (int k = 2; k < t.rank; k++)
+        t.dims[k] = 1;
+    return t;
+}
+
+static bool group_training_infer(og_infer *i)
+{
+    if (!need_groups(i, false))
+        return false;
+    for (int k = 1; k < i->ny; k++)
+        i->y[k] = group_statistics(i->node, &i->x[0]->type);
+    return true;
+}
+
+/* In the form whose gradient reads the statistics. */
 static void group_expand(og_expand *e)
 {
-    og_val x = e->x[0];
-    int rank = Rank(x), axis = 2;
-    int64_t groups = og_attr_int(e->node, "num_groups", 1), n = Dim(x, 0);
-    int64_t size = n > 0 ? Count(x) / n / groups : 0;
-    og_val rows =
-        Reshape(to_dtype(x, stash_type(e->node, DType(x))), 3, ((int64_t[]){n, groups, size}));
-    og_val xh = ReshapeLike(to_dtype(normalized(rows, 1, &axis, e->node), DType(x)), x);
-    e->y[0] = Add(Mul(xh, per_channel(e->x[1], rank)), per_channel(e->x[2], rank));
+    og_vals in = In(e->x[0], e->x[1], e->x[2]);
+    e->y[0] = og_ops_like(OG_HERE, GROUP_TRAINING, 3, in, e->node).y[0];
+}
+
+/* Statistics [N, num_groups, 1 …] of x, for each of its channels: [N, C, 1 …] */
+static og_val of_channels(og_val statistic, og_val x)
+{
+    int64_t n = Dim(x, 0), groups = Dim(statistic, 1), each = Dim(x, 1) / groups;
+    int64_t dims[OG_MAX_RANK] = {n, Dim(x, 1)}, full[] = {n, groups, each};
+    if (groups == 1 || each == 1)
+        return statistic;
+    for (int k = 2; k < Rank(x); k++)
+        dims[k] = 1;
+    og_val column = Reshape(statistic, 3, ((int64_t[]){n, groups, 1}));
+    og_val repeated = Op("Expand", In(column, og_const_ints(x.g, 3, full)));
+    return Reshape(repeated, Rank(x), dims);
+}
+
+/* [N, C]: sums or means (`kind`) of x over space, which leave an image as it lies */
+static og_val over_space(const char *kind, og_val x)
+{
+    int axes[OG_MAX_RANK], n = axes_from(Rank(x), 2, axes);
+    return n ? Reduce(kind, x, n, axes, false) : x;
+}
+
+/* The same of values [N, C], by groups: like `statistics`, [N, num_groups, 1 …] */
+static og_val over_channels(const char *kind, og_val x, const og_type *statistics)
+{
+    int64_t groups = statistics->dims[1], each = Dim(x, 1) / groups;
+    int axis = 2;
+    og_val rows = Reshape(x, 3, ((int64_t[]){Dim(x, 0), groups, each}));
+    return Reshape(Reduce(kind, rows, 1, &axis, false), statistics->rank, statistics->dims);
+}
+
+static og_val group_mean(og_val x, const og_type *statistics)
+{
+    return over_channels("ReduceMean", over_space("ReduceMean", x), statistics);
+}
+
+/* y = (x - mean) rstd scale + bias, mean and rstd over each group of channels and space (Wu and He
+ * 2018) */
+static void group_training_expand(og_expand *e)
+{
+    og_type statistics = group_statistics(e->node, og_type_of(e->x[0]));
+    og_val x = to_dtype(e->x[0], statistics.dtype);
+    int rank = Rank(x);
+    og_val mean = group_mean(x, &statistics), centred = Sub(x, of_channels(mean, x));
+    og_val rstd = over_root(group_mean(Mul(centred, centred), &statistics), e->node);
+    og_val xh = to_dtype(Mul(centred, of_channels(rstd, x)), DType(e->x[0]));
+    og_val y = Add(Mul(xh, per_channel(e->x[1], rank)), per_channel(e->x[2], rank));
+    og_val outputs[] = {y, mean, rstd};
+    for (int k = 0; k < e->ny; k++)
+        e->y[k] = outputs[k];
+}
+
+/* y as above, in the order of operations that kernels have */
+static og_val group_replay(og_graph *g, const og_node *node, const og_val *x, const og_val *y)
+{
+    (void)g;
+    (void)node;
+    int rank = Rank(x[0]);
+    og_val factor = Mul(per_channel(x[1], rank), of_channels(y[2], x[0]));
+    return Add(Mul(Sub(x[0], of_channels(y[1], x[0])), factor), per_channel(x[2], rank));
+}
+
+/* dx, dscale, dbias = GroupNormalizationGrad(dy, x, scale, mean, rstd) */
+static void group_grad(og_grad *d)
+{
+    og_outs g = Ops(GROUP_GRADIENT, 3, In(d->dy[0], d->x[0], d->x[1], d->y[1], d->y[2]),
+                    I("num_groups", og_attr_int(d->node, "num_groups", 1)));
+    for (int k = 0; k < 3; k++)
+        d->dx[k] = g.y[k];
+}
+
+/* dy, x, scale [C], mean, rstd → dx, dscale, dbias */
+static bool group_grad_infer(og_infer *i)
+{
+    const og_type *dy = &i->x[0]->type, *x = &i->x[1]->type, *scale = &i->x[2]->type;
+    int64_t groups = og_attr_int(i->node, "num_groups", 0);
+    if (!need_float(i, 0) || !need_rank_from(i, 1, "x", 2) ||
+        !need_vector(i, 2, "scale", x->dims[1], "one for each channel") || !need_same(i, 1, 2))
+        return false;
+    og_type statistics = group_statistics(i->node, x);
+    statistics.dtype = i->x[3]->type.dtype;
+    if (groups < 1 || x->dims[1] % groups != 0 || !og_type_equal(dy, x) ||
+        !og_type_equal(&i->x[3]->type, &statistics) || !og_type_equal(&i->x[4]->type, &statistics))
+        return og_infer_error(
+            i, "dy %s, x %s, mean %s and rstd %s do not belong together (%" PRId64 " groups)",
+            TypeText(i, dy), TypeText(i, x), TypeText(i, &i->x[3]->type),
+            TypeText(i, &i->x[4]->type), groups);
+    i->y[0] = *x;
+    for (int k = 1; k < i->ny; k++)
+        i->y[k] = *scale;
+    return true;
+}
+
+/* d = x - mean,  g = dy scale,  dx = rstd (g - mean(g) - rstd² d mean(g d)), means over a group;
+ * dscale = Σ dy d rstd,  dbias = Σ dy over all axes but 1. All means and sums follow from those of
+ * dy and dy d over space. */
+static void group_grad_expand(og_expand *e)
+{
+    og_val mean = e->x[3], rstd = e->x[4], scale = to_dtype(e->x[2], DType(mean));
+    og_val dy = to_dtype(e->x[0], DType(mean)), x = to_dtype(e->x[1], DType(mean));
+    const og_type *statistics = og_type_of(mean);
+    int rank = Rank(x), samples = 0;
+    int64_t n = Dim(x, 0), c = Dim(x, 1), dims[OG_MAX_RANK] = {n, c};
+    for (int k = 2; k < rank; k++)
+        dims[k] = 1;
+    double m = n > 0 && c > 0 ? (double)(Count(x) / n / Dim(mean, 1)) : 1;
+    og_val centred = Sub(x, of_channels(mean, x)), rstd_c = of_channels(rstd, x);
+    og_val sum = over_space("ReduceSum", dy), sum_d = over_space("ReduceSum", Mul(dy, centred));
+    og_val mean_g = over_channels("ReduceSum", Mul(sum, scale), statistics);
+    og_val mean_gd = over_channels("ReduceSum", Mul(sum_d, scale), statistics);
+    og_val per = Scalar(rstd, 1 / m), slope = Mul(Mul(rstd, rstd), Mul(mean_gd, per));
+    og_val g = Mul(dy, per_channel(scale, rank));
+    og_val dx = Sub(Sub(g, of_channels(Mul(mean_g, per), x)), Mul(centred, of_channels(slope, x)));
+    og_val dscales = Reshape(Mul(Reshape(sum_d, rank, dims), rstd_c), 2, dims);
+    og_val outputs[] = {Mul(rstd_c, dx), Reduce("ReduceSum", dscales, 1, &samples, false),
+                        Reduce("ReduceSum", sum, 1, &samples, false)};
+    for (int k = 0; k < e->ny; k++)
+        e->y[k] = to_dtype(outputs[k], DType(e->x[k == 0 ? 1 : 2]));
 }
 
 /* [num_groups] or [C] → [C]: repeated within each group */
@@ -420,6 +546,7 @@ static void mvn_expand(og_expand *e)
 }
 
 #define FLOAT_PRECISION .precision = OG_PRECISION_FLOAT
+#define GROUP_IMAGES .images_in = 1, .images_out = 1
 
 const og_op og_ops_normalization[] = {
     {"LayerNormalization", NULL, 2, 3, 1, 3, layer_infer, .expand = layer_expand,
@@ -432,9 +559,14 @@ const og_op og_ops_normalization[] = {
     {"RMSNormalizationGrad", OG_DOMAIN, 4, 4, 1, 2, norm_grad_infer, .expand = rms_grad_expand,
      FLOAT_PRECISION},
     {"InstanceNormalization", NULL, 3, 3, 1, 1, instance_infer, .expand = instance_expand,
-     FLOAT_PRECISION},
-    {"GroupNormalization", NULL, 3, 3, 1, 1, group_infer, .expand = group_expand, FLOAT_PRECISION,
-     .upgrade = {{21, group_upgrade_21}}},
+     GROUP_IMAGES, FLOAT_PRECISION},
+    {"GroupNormalization", NULL, 3, 3, 1, 1, group_infer, .expand = group_expand, GROUP_IMAGES,
+     FLOAT_PRECISION, .upgrade = {{21, group_upgrade_21}}},
+    {"GroupNormalizationTraining", OG_DOMAIN, 3, 3, 3, 3, group_training_infer,
+     .expand = group_training_expand, .grad = group_grad, .replay = group_replay, .saved = 3,
+     GROUP_IMAGES, FLOAT_PRECISION},
+    {"GroupNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, group_grad_infer, .expand = group_grad_expand,
+     .images_in = 3, .images_out = 1, FLOAT_PRECISION},
     {"GroupNormalizationByGroup", OG_DOMAIN, 3, 3, 1, 1, by_group_infer, .expand = by_group_expand,
      FLOAT_PRECISION},
     {"LRN", NULL, 1, 1, 1, 1, lrn_infer, .expand = lrn_expand, FLOAT_PRECISION},

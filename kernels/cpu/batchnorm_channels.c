@@ -62,14 +62,6 @@ static void add_parts(const work *w)
             w->sums[i] += w->sums[p * 2 * w->channels + i];
 }
 
-static bool all_float(int n, const og_tensor *t)
-{
-    for (int i = 0; i < n; i++)
-        if (og__has(n, t, i) && t[i].type.dtype != OG_FLOAT)
-            return false;
-    return true;
-}
-
 /* BatchNormalizationTraining: x, scale, bias → y, mean, var (biased), rstd; attribute epsilon */
 static og_status run_training(const og_call *call, og_error *error)
 {
@@ -102,7 +94,7 @@ static og_status run_training(const og_call *call, og_error *error)
 
 static bool supports_training(const og_call *call)
 {
-    return all_float(call->nx, call->x) && all_float(call->ny, call->y) &&
+    return og__norm_all_float(call->nx, call->x) && og__norm_all_float(call->ny, call->y) &&
            og__has(call->ny, call->y, 0) && og_tensor_is_channels_last(&call->x[0]) &&
            og__elements(&call->x[0]) > 0;
 }

@@ -1,10 +1,10 @@
-/* Layer, RMS, instance and group normalization: statistics over runs of consecutive elements.
+/* Layer and RMS normalization: statistics over runs of consecutive elements.
  * Statistics are sums in double about the first element of each run; that is one of the sample, so
  * the shift is at most √n standard deviations from the mean and nothing cancels. Batch
- * normalization is in batchnorm.c. */
+ * normalization is in batchnorm.c, group and instance normalization in groupnorm.c. */
 #include "kernels/cpu/normalization.h"
 
-/* ---- shared with batchnorm.c */
+/* ---- shared with batchnorm.c and groupnorm.c */
 
 static bool all_real(const og_tensor *t, int n)
 {
@@ -20,6 +20,14 @@ bool og__supports_norm(const og_call *call)
     return (dtype == OG_FLOAT || dtype == OG_DOUBLE) &&
            (!og__has(call->ny, call->y, 0) || call->y[0].type.dtype == dtype) &&
            all_real(call->x, call->nx) && all_real(call->y, call->ny);
+}
+
+bool og__norm_all_float(int n, const og_tensor *t)
+{
+    for (int i = 0; i < n; i++)
+        if (og__has(n, t, i) && t[i].type.dtype != OG_FLOAT)
+            return false;
+    return true;
 }
 
 double og__norm_get(int n, const og_tensor *t, int which, int64_t i, double fallback)
@@ -172,44 +180,6 @@ static og_status run_layer_grad(const og_call *call, og_error *error)
     return OG_OK;
 }
 
-/* ---- InstanceNormalization, GroupNormalization */
-
-/* Both: x [N, C, …], scale [C], bias [C] → y; statistics over groups of C / groups channels of one
- * sample; one channel a group for instance normalization. */
-static og_status run_groups(const og_call *call, og_error *error)
-{
-    const og_tensor *x = &call->x[0];
-    const og__norm_fns *fns = OG__PICK(og__norm_find)(x->type.dtype);
-    int64_t samples = x->type.dims[0], channels = x->type.dims[1],
-            size = (int64_t)og__size(x->type.dtype);
-    int64_t spatial = og__product(x->type.dims, 2, x->type.rank);
-    bool instance = strcmp(call->node->op->name, "InstanceNormalization") == 0;
-    int64_t groups = instance ? channels : og_attr_int(call->node, "num_groups", 0);
-    double epsilon = og_attr_float(call->node, "epsilon", 1e-5);
-    if (og__elements(x) == 0)
-        return OG_OK;
-    if (groups < 1 || channels % groups)
-        return og__call_fail(call, error, OG_INVALID_MODEL, "%lld channels in %lld groups",
-                             (long long)channels, (long long)groups);
-    int64_t each = channels / groups, n = each * spatial;
-#pragma omp parallel for num_threads(og__threads(call, samples *groups *n * 3)) schedule(static)
-    for (int64_t i = 0; i < samples * groups; i++) {
-        const char *from = (const char *)x->data + i * n * size;
-        char *to = (char *)call->y[0].data + i * n * size;
-        double s[2] = {0, 0}, shift = og__load_double(from, x->type.dtype, 0), mean, var;
-        fns->line_sums(from, n, shift, s);
-        og__norm_moments(s, shift, (double)n, &mean, &var);
-        double rstd = 1 / sqrt(var + epsilon);
-        for (int64_t k = 0; k < each; k++) {
-            int64_t c = i % groups * each + k;
-            fns->line_scale(from + k * spatial * size, to + k * spatial * size, spatial, mean,
-                            rstd * og__norm_get(call->nx, call->x, 1, c, 1),
-                            og__norm_get(call->nx, call->x, 2, c, 0));
-        }
-    }
-    return OG_OK;
-}
-
 const og_kernel og_kernels_cpu_normalization[] = {
     {"LayerNormalization", "plain", OG_KERNEL_REFERENCE, supports_layer, NULL, run_layer, NULL},
     {"ai.ongrad::LayerNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad,
@@ -219,8 +189,5 @@ const og_kernel og_kernels_cpu_normalization[] = {
      run_layer, NULL},
     {"ai.ongrad::RMSNormalizationGrad", "plain", OG_KERNEL_REFERENCE, supports_layer_grad,
      prepare_layer_grad, run_layer_grad, NULL},
-    {"InstanceNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups,
-     NULL},
-    {"GroupNormalization", "plain", OG_KERNEL_REFERENCE, og__supports_norm, NULL, run_groups, NULL},
     {0},
 };

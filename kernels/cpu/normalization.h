@@ -49,6 +49,8 @@ OG__BUILDS(const og__norm_fns *, og__norm_find, (og_dtype dtype));
 /* Shared by the kernels that normalize with x[0] float or double, y[0] of its type, the other real
  * tensors of any real type. */
 bool og__supports_norm(const og_call *call);
+/* Are all that are present float? */
+bool og__norm_all_float(int n, const og_tensor *t);
 /* Element i of a dense vector, `fallback` where the tensor is absent. */
 double og__norm_get(int n, const og_tensor *t, int which, int64_t i, double fallback);
 /* Store unless the output is absent. */

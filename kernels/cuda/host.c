@@ -62,6 +62,8 @@ static const char *const by_definition[] = {
     "BatchNormalizationGrad",
     "InstanceNormalization",
     "GroupNormalization",
+    "GroupNormalizationTraining",
+    "GroupNormalizationGrad",
     "GlobalAveragePool",
     "GlobalMaxPool",
     "ConvTranspose",

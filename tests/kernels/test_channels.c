@@ -1,5 +1,5 @@
-/* Batch normalization and pooling channels-last: each kernel against the plain one on the same
- * images row-major. */
+/* Batch and group normalization and pooling channels-last: each kernel against the plain one on the
+ * same images row-major. */
 #include "tests/kernels/strided.h"
 
 enum { X0 = 1, X1 = 2, Y0 = 1, Y1 = 2 }; /* which inputs, outputs are images */
@@ -108,6 +108,63 @@ TEST(batch_normalization)
             norm_attrs(&e);
             e.y[0] = output_of(OG_FLOAT, rank, dims);
             check(&e, X0, Y0, tolerance);
+            release_blocks();
+        }
+}
+
+/* ---- group normalization */
+
+static const struct {
+    int rank;
+    int64_t dims[5], groups;
+} group_cases[] = {{4, {2, 6, 5, 7}, 3},    {4, {3, 16, 4, 4}, 16},  {4, {1, 96, 30, 31}, 8},
+                   {3, {9, 24, 310}, 1},    {5, {2, 9, 3, 4, 5}, 3}, {4, {5, 264, 8, 9}, 33},
+                   {4, {40, 12, 13, 11}, 4}};
+
+TEST(group_normalization)
+{
+    uint64_t seed = 4;
+    for (size_t i = 0; i < sizeof group_cases / sizeof *group_cases; i++)
+        for (int centre = 0; centre < 2; centre++) {
+            int rank = group_cases[i].rank;
+            const int64_t *dims = group_cases[i].dims, *c = &dims[1];
+            const int64_t statistics[] = {dims[0], group_cases[i].groups};
+            og_tensor x = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
+            og_tensor dy = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
+            og_tensor scale = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
+            og_tensor bias = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
+            for (int64_t e = 0; centre && e < og__elements(&x); e++)
+                ((float *)x.data)[e] += 100;
+            TEST_CASE(case_text("GroupNormalization", &x.type, centre));
+            double tolerance = NORM_TOLERANCE * (centre ? 100 : 1);
+            kernel_call k = {.op = "ai.ongrad::GroupNormalizationTraining",
+                             .nx = 3,
+                             .ny = 3,
+                             .x = {x, scale, bias}};
+            norm_attrs(&k);
+            k.attrs[k.n_attrs++] =
+                (og_attr){.name = "num_groups", .kind = OG_ATTR_INT, .i = statistics[1]};
+            k.y[0] = output_of(OG_FLOAT, rank, dims);
+            for (int y = 1; y < 3; y++)
+                k.y[y] = output_of(OG_FLOAT, 2, statistics);
+            check(&k, X0, Y0, tolerance);
+            kernel_call g = {.op = "ai.ongrad::GroupNormalizationGrad",
+                             .nx = 5,
+                             .ny = 3,
+                             .x = {dy, x, scale, k.y[1], k.y[2]}};
+            memcpy(g.attrs, k.attrs, sizeof g.attrs);
+            g.n_attrs = k.n_attrs;
+            g.y[0] = output_of(OG_FLOAT, rank, dims);
+            g.y[1] = output_of(OG_FLOAT, 1, c);
+            g.y[2] = output_of(OG_FLOAT, 1, c);
+            check(&g, X0 | X1, Y0, tolerance);
+            if (statistics[1] == *c) {
+                kernel_call e = {
+                    .op = "InstanceNormalization", .nx = 3, .ny = 1, .x = {x, scale, bias}};
+                norm_attrs(&e);
+                e.y[0] = output_of(OG_FLOAT, rank, dims);
+                check(&e, X0, Y0, tolerance);
+            }
             release_blocks();
         }
 }
@@ -229,6 +286,6 @@ TEST(max_pool_nan)
     release_blocks();
 }
 
-static const og_test tests[] = {TEST_ROW(batch_normalization), TEST_ROW(pooling),
-                                TEST_ROW(max_pool_nan)};
+static const og_test tests[] = {TEST_ROW(batch_normalization), TEST_ROW(group_normalization),
+                                TEST_ROW(pooling), TEST_ROW(max_pool_nan)};
 TEST_MAIN(tests)

@@ -420,6 +420,10 @@ static const norm_case norm_cases[] = {
     {"InstanceNormalization", 3, {2, 17, 100}, 0},
     {"GroupNormalization", 4, {2, 6, 5, 7}, 3},
     {"GroupNormalization", 3, {2, 6, 50}, 1},
+    {"ai.ongrad::GroupNormalizationTraining", 4, {2, 6, 5, 7}, 3},
+    {"ai.ongrad::GroupNormalizationTraining", 2, {5, 12}, 2},
+    {"ai.ongrad::GroupNormalizationTraining", 4, {3, 16, 40, 41}, 4},
+    {"ai.ongrad::GroupNormalizationTraining", 3, {2, 5, 9}, 5},
     {"ai.ongrad::BatchNormalizationTraining", 2, {64, 10}, 0},
     {"ai.ongrad::BatchNormalizationTraining", 2, {50, 600}, 0},
     {"ai.ongrad::BatchNormalizationTraining", 4, {5, 12, 3, 3}, 0},
@@ -449,7 +453,7 @@ static int64_t norm_group(const norm_case *c, const og_type *t, int64_t at)
 static kernel_call norm_call(const norm_case *c, og_dtype dtype, double centre, uint64_t *seed)
 {
     kernel_call k = {.op = c->op, .nx = 3, .n_attrs = 3};
-    bool layer = strstr(c->op, "Layer"), batch = strstr(c->op, "Batch");
+    bool layer = strstr(c->op, "Layer"), batch = strstr(c->op, "BatchNormalizationTraining");
     k.attrs[0] = (og_attr){.name = "epsilon", .kind = OG_ATTR_FLOAT, .f = 1e-3};
     k.attrs[1] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = c->axis_or_groups};
     k.attrs[2] = (og_attr){.name = "num_groups", .kind = OG_ATTR_INT, .i = c->axis_or_groups};
@@ -459,10 +463,12 @@ static kernel_call norm_call(const norm_case *c, og_dtype dtype, double centre, 
     int axis = og__axis(c->axis_or_groups, c->rank);
     int64_t parameters = layer ? og__product(c->dims, axis, c->rank) : c->dims[1];
     int64_t statistics = layer ? og__product(c->dims, 0, axis) : c->dims[1];
+    if (strstr(c->op, "Group"))
+        statistics = c->dims[0] * c->axis_or_groups;
     k.x[1] = laid_out(dtype, 1, &parameters, DENSE, true, seed);
     k.x[2] = laid_out(dtype, 1, &parameters, DENSE, true, seed);
     k.y[0] = output_of(dtype, c->rank, c->dims);
-    k.ny = layer ? 3 : batch ? 4 : 1;
+    k.ny = batch ? 4 : layer || strstr(c->op, "Training") ? 3 : 1;
     for (int i = 1; i < k.ny; i++)
         k.y[i] = output_of(dtype, 1, &statistics);
     return k;
@@ -525,17 +531,17 @@ TEST(normalization_gradients)
     uint64_t seed = 7;
     for (size_t c = 0; c < sizeof norm_cases / sizeof *norm_cases; c++) {
         const norm_case *n = &norm_cases[c];
-        bool layer = strstr(n->op, "Layer"), batch = strstr(n->op, "Batch");
-        if (!layer && !batch)
+        const char *op =
+            strstr(n->op, "Layer")                        ? "ai.ongrad::LayerNormalizationGrad"
+            : strstr(n->op, "BatchNormalizationTraining") ? "ai.ongrad::BatchNormalizationGrad"
+            : strstr(n->op, "GroupNormalizationTraining") ? "ai.ongrad::GroupNormalizationGrad"
+                                                          : NULL;
+        if (!op)
             continue;
         for (int mode = 0; mode < 3; mode++) { /* double; float; double without dscale and dbias */
             og_dtype dtype = mode == 1 ? OG_FLOAT : OG_DOUBLE;
             kernel_call k = norm_call(n, dtype, 0.5, &seed);
-            kernel_call g = {.op = layer ? "ai.ongrad::LayerNormalizationGrad"
-                                         : "ai.ongrad::BatchNormalizationGrad",
-                             .nx = 5,
-                             .ny = mode == 2 ? 1 : 3,
-                             .n_attrs = 3};
+            kernel_call g = {.op = op, .nx = 5, .ny = mode == 2 ? 1 : 3, .n_attrs = 3};
             memcpy(g.attrs, k.attrs, sizeof g.attrs);
             og_tensor dy = laid_out(dtype, n->rank, n->dims, DENSE, true, &seed);
             TEST_CASE(case_text(g.op, &dy.type, mode));
