@@ -59,6 +59,6 @@ bool og_match_has_last_dims(const og_match *m, int value, int x, int axis);
 typedef bool og__pattern_fn(const og_match *m, og_rewrite *rw, const og_node *n);
 og__pattern_fn og__pattern_power, og__pattern_gelu, og__pattern_silu, og__pattern_layer_norm,
     og__pattern_rms_norm, og__pattern_scale, og__pattern_transpose, og__pattern_split,
-    og__pattern_attention, og__pattern_pool;
+    og__pattern_attention, og__pattern_pool, og__pattern_group_norm;
 
 #endif

@@ -5,9 +5,9 @@
 
 /* Larger patterns first: the nodes inside them are then left dead. */
 static og__pattern_fn *const patterns[] = {
-    og__pattern_attention, og__pattern_layer_norm, og__pattern_rms_norm, og__pattern_silu,
-    og__pattern_gelu,      og__pattern_power,      og__pattern_scale,    og__pattern_transpose,
-    og__pattern_split,     og__pattern_pool};
+    og__pattern_attention, og__pattern_layer_norm, og__pattern_rms_norm, og__pattern_group_norm,
+    og__pattern_silu,      og__pattern_gelu,       og__pattern_power,    og__pattern_scale,
+    og__pattern_transpose, og__pattern_split,      og__pattern_pool};
 
 static og_graph *find_all(og_graph *g, bool fused_attention)
 {
