@@ -15,8 +15,8 @@ from onnx import numpy_helper
 
 ONGRAD = os.environ["ONGRAD"]
 FIXTURES = os.path.join(os.path.dirname(__file__), "..", "fixtures")
-CASES = ["tabular", "conv_bn", "mini_resnet", "mini_unet", "fixed_batch", "encoder", "encoder_optimized", "char_gpt",
-         "paired_clip", "seq_lstm", "attention"]
+CASES = ["tabular", "conv_bn", "mini_resnet", "mini_unet", "group_norm", "fixed_batch", "encoder", "encoder_optimized",
+         "char_gpt", "paired_clip", "seq_lstm", "attention"]
 OPTIMIZERS = {"adamw": ["--optimizer", "adamw", "--lr", "1e-3"],
               "sgd": ["--optimizer", "sgd", "--lr", "0.05", "--momentum", "0.9"]}
 

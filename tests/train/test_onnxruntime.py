@@ -19,7 +19,8 @@ ort = pytest.importorskip("onnxruntime")
 FIXTURES = pathlib.Path(__file__).resolve().parent.parent / "fixtures"
 STEPS = 3
 INITIAL_ACCUMULATOR = 0.25  # of adagrad
-CASES = ["tabular", "conv_bn", "fixed_batch", "encoder", "seq_lstm", "windows", "dropout", "attention", "gated"]
+CASES = ["tabular", "conv_bn", "fixed_batch", "group_norm", "encoder", "seq_lstm", "windows", "dropout", "attention",
+         "gated"]
 OPTIMIZERS = {
     # eps above rounding: a bias in front of BatchNormalization has no gradient but rounding, which Adam else divides by its
     # own size
