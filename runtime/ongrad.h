@@ -500,6 +500,9 @@ typedef struct og_memory_report {
     double more_time; /* predicted for what is computed again, of a micro-batch's */
     double seconds;   /* of an optimizer step with all its micro-batches, by counts of operations
                          and bytes: to compare plans, not to tell the time */
+    /* of the host's memory, pinned, beside all that: what calls travel through that the device
+     * leaves to the host */
+    uint64_t staging;
     int micro_steps, update_steps; /* kernel calls */
     int pieces; /* a batch is split into so many micro-batches, whose gradients are summed */
     int64_t micro_batch; /* the samples of the largest */
@@ -527,6 +530,19 @@ OG_API int og_session_memory_curve(og_session *session, const uint64_t **bytes);
 OG_API int og_session_peak_tensor_count(og_session *session);
 /* Of the last og_session_peak_tensor_count. */
 OG_API og_status og_session_peak_tensor(const og_session *session, int index, og_tensor_use *use);
+/* A kernel call that the device leaves to the host: what it reads is copied there, but for
+ * constants, and what it makes is copied back, whenever it runs. */
+typedef struct og_host_call {
+    const char *op;              /* "TopK" */
+    const char *node;            /* the model's, `TopK "scores"` */
+    bool in_update;              /* once an update, else once a micro-batch */
+    int order;                   /* counted as in og_session_memory_curve */
+    uint64_t to_host, from_host; /* bytes copied */
+} og_host_call;
+/* Those of a micro-batch and of an update, what copies most first; the count, -1 on error. */
+OG_API int og_session_host_call_count(og_session *session);
+/* Of the last og_session_host_call_count. */
+OG_API og_status og_session_host_call(const og_session *session, int index, og_host_call *call);
 /* The planned kernel calls of "micro" or "update", a line each: kernel, node, type, where its
  * result lies; at the end what is packed of weights, once an update. */
 OG_API og_status og_session_print_plan(og_session *session, const char *which, og_write_fn *write,

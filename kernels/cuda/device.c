@@ -250,6 +250,7 @@ static const og_remote remote = {
     .finish = finish,
     .reserve = og__cuda_reserve,
     .feed = og__cuda_feed_run,
+    .staging = og__cuda_host_staging,
     .host_alloc = host_alloc,
     .host_free = host_free,
     .fetch = og__cuda_fetch,

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/cpu/internal.h"
 #include "kernels/cuda/internal.h"
 #include "runtime/base/checked.h"
 #include "runtime/graph/op.h"
@@ -54,37 +55,58 @@ static bool on_host(const og_call *call, og_call *host)
     return true;
 }
 
-/* Ops with a kernel on the processor, whose definition is products, reductions and elementwise
- * programs. */
-static const char *const by_definition[] = {
-    "BatchNormalization",
-    "BatchNormalizationTraining",
-    "BatchNormalizationGrad",
-    "InstanceNormalization",
-    "GroupNormalization",
-    "GroupNormalizationTraining",
-    "GroupNormalizationGrad",
-    "GlobalAveragePool",
-    "GlobalMaxPool",
-    "ConvTranspose",
-    "AttentionHeads",
-    "AttentionHeadsGrad",
-    "WideConv",
-    "WideConvGradData",
+/* Ops that have a definition and stay here all the same where no other kernel takes them. */
+static const struct {
+    const char *op, *why;
+} kept[] = {
+    {"ConvGradData", "is defined by ConvTranspose, and that by this"},
+    {"ConvGradWeights", "is defined by Conv, which has no other kernel then"},
+    {"AveragePoolGrad", "is defined by ConvGradData, which has no other kernel then"},
+    {"MaxPool", "is defined by MaxPoolTraining, and that by this"},
+    {"MaxPoolTraining", "is defined by MaxPool, and that by this"},
+    {"Copy", "is added once definitions have been replaced"},
+    {"LSTMDirection", "has a definition of many calls a step"},
+    {"GRUDirection", "has a definition of many calls a step"},
+    {"RNNDirection", "has a definition of many calls a step"},
+    {"LSTMDirectionGrad", "has a definition of many calls a step"},
+    {"GRUDirectionGrad", "has a definition of many calls a step"},
+    {"RNNDirectionGrad", "has a definition of many calls a step"},
 };
+
+const char *og__cuda_kept_on_host(const og_op *op)
+{
+    for (size_t i = 0; op->expand && i < sizeof kept / sizeof *kept; i++)
+        if (strcmp(op->name, kept[i].op) == 0)
+            return kept[i].why;
+    return op->expand && op->view ? "is a view where it can be, which is not known before layouts"
+                                  : NULL;
+}
 
 bool og__cuda_by_definition(const og_op *op)
 {
-    for (size_t i = 0; op->expand && i < sizeof by_definition / sizeof *by_definition; i++)
-        if (strcmp(op->name, by_definition[i]) == 0)
-            return true;
-    return false;
+    return op->expand && !og__cuda_kept_on_host(op);
+}
+
+/* Has the card kernels for the ops that definitions are made of: is anything there to compute, in
+ * types that programs read? */
+static bool card_computes(const og_call *call)
+{
+    for (int i = 0; i < call->nx + call->ny; i++) {
+        const og_tensor *t = i < call->nx ? &call->x[i] : &call->y[i - call->nx];
+        og_dtype dtype = t->type.dtype;
+        if (dtype == OG_UNDEFINED)
+            continue;
+        if (og__elements(t) == 0 || !(dtype == OG_BOOL || og__is_real(dtype) ||
+                                      (og_dtype_is_int(dtype) && og__size(dtype) > 0)))
+            return false;
+    }
+    return true;
 }
 
 static bool supports(const og_call *call)
 {
     og_call host;
-    if (og__cuda_by_definition(call->node->op))
+    if (og__cuda_by_definition(call->node->op) && card_computes(call))
         return false;
     return on_host(call, &host) && og_device_kernel(host.device, &host, false);
 }
@@ -230,6 +252,18 @@ og_status og__cuda_host_stage(og__cuda *cuda, og_error *error)
     return OG_OK;
 }
 
+uint64_t og__cuda_host_staging(const og_device *device)
+{
+    const og__cuda *cuda = og__cuda_of(device);
+    uint64_t bytes = 0, most = 0, largest = cuda->blocks ? cuda->blocks->bytes : 0;
+    for (const og__cuda_block *b = cuda->blocks; b; b = b->next)
+        bytes += b->bytes;
+    for (const og__cuda_host *h = cuda->calls; h; h = h->next)
+        if (!h->staged && h->bytes > most)
+            most = h->bytes;
+    return bytes + (most > largest ? og_align_up((size_t)most, LEAST_BLOCK) : 0);
+}
+
 void og__cuda_host_free(og__cuda *cuda)
 {
     for (og__cuda_block *b = cuda->blocks, *next; b; b = next) {
@@ -288,6 +322,7 @@ static og_status run(const og_call *call, og_error *error)
 }
 
 const og_kernel og_kernels_cuda_host[] = {
-    {"*", "host", OG_KERNEL_REFERENCE | OG_KERNEL_PROGRAM, supports, prepare, run, release},
+    {"*", "host", OG_KERNEL_REFERENCE | OG_KERNEL_PROGRAM | OG_KERNEL_HOST, supports, prepare, run,
+     release},
     {NULL},
 };

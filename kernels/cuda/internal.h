@@ -79,12 +79,15 @@ og_status og__cuda_compiled(og__cuda *cuda, const char *title, const char *text,
 void og__cuda_modules_free(og__cuda *cuda);
 
 /* host.c: is the op's definition, a few kernels of this device, better than the processor's kernel?
- */
+ * Where it has one and is not, the reason. */
 bool og__cuda_by_definition(const og_op *op);
+const char *og__cuda_kept_on_host(const og_op *op);
 /* Staging memory for every call that is prepared (before a recording, in which nothing can
  * be allocated); what host calls ran into. */
 og_status og__cuda_host_stage(og__cuda *cuda, og_error *error);
 og_status og__cuda_host_error(og__cuda *cuda, og_error *error);
+/* Bytes of it, with what those calls will take. */
+uint64_t og__cuda_host_staging(const og_device *device);
 void og__cuda_host_free(og__cuda *cuda);
 
 /* outside.c: `fetch` queues a copy of the record to a place, `error` reads it once that has been

@@ -61,7 +61,8 @@ enum og_kernel_flags {
     OG_KERNEL_INPLACE_PROGRAM =
         1 << 7, /* an output may share memory with an input of the program (og_own_inputs) that has
                   as many elements, of the same type and layout */
-    OG_KERNEL_BITS = 1 << 8 /* bools may be kept in bits (OG_BIT) where supports() accepts that */
+    OG_KERNEL_BITS = 1 << 8, /* bools may be kept in bits (OG_BIT) where supports() accepts that */
+    OG_KERNEL_HOST = 1 << 9  /* computes on the host: tensors travel there and back when it runs */
 };
 
 typedef struct og_kernel {
@@ -121,6 +122,10 @@ typedef struct og_remote {
     og_status (*fetch)(og_device *device, const og_copy *copies, int n, og_error *error);
     og_status (*mark)(og_device *device, int mark, og_error *error); /* 0 … OG_MARKS - 1 */
     og_status (*wait)(og_device *device, int mark, og_error *error);
+
+    /* Bytes of the host's memory, pinned, that calls go through which are prepared now and compute
+     * on the host. NULL: none do. */
+    uint64_t (*staging)(const og_device *device);
 
     /* What kernels' run queue between record and recorded is not done but recorded, and done by
      * each replay. Only kernels may be called in between. */

@@ -35,7 +35,9 @@ og_status og_session_output(const og_session *s, int index, og_tensor_info *info
 
 void og_session_memory(const og_session *s, og_memory_report *report)
 {
+    const og_device *d = s->context->device;
     *report = s->memory;
+    report->staging = d->remote && d->remote->staging ? d->remote->staging(d) : 0;
 }
 
 og_status og_session_print_plan(og_session *s, const char *which, og_write_fn *write, void *user)

@@ -45,8 +45,7 @@ static int largest_first(const void *a, const void *b)
     return x->first - y->first;
 }
 
-/* The step's node in a message, less the opset; "" where `step` is none of the plan's. */
-static const char *step_text(og_session *s, const og_plan *plan, int step)
+const char *og__step_text(og_session *s, const og_plan *plan, int step)
 {
     char text[256];
     if (step < 0 || step >= plan->n_steps)
@@ -64,8 +63,8 @@ static og_tensor_use use_of(og_session *s, const og_plan *plan, const og_buffer 
     const char *text =
         b->value < 0 ? "workspace" : og_type_text(type, NULL, &plan->graph->values[b->value]->type);
     return (og_tensor_use){.type = og_arena_strdup(s->arena, text),
-                           .made_by = step_text(s, plan, b->first),
-                           .kept_by = b->last > b->first ? step_text(s, plan, b->last) : "",
+                           .made_by = og__step_text(s, plan, b->first),
+                           .kept_by = b->last > b->first ? og__step_text(s, plan, b->last) : "",
                            .bytes = b->bytes,
                            .first = offset + b->first,
                            .last = offset + (b->last < plan->n_steps ? b->last : plan->n_steps)};

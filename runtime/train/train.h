@@ -188,6 +188,8 @@ struct og_session {
     uint64_t *memory_curve;  /* of the last og_session_memory_curve */
     og_tensor_use *uses;     /* of the last og_session_peak_tensor_count */
     int n_uses;
+    og_host_call *host_calls; /* of the last og_session_host_call_count */
+    int n_host_calls;
 
     int pending;             /* plans of micro-batches run since the last update */
     int calls;               /* batches of the caller's since then */
@@ -258,6 +260,10 @@ og_status og__check_labels(const og_session *s, const void *const *targets, int6
 /* fit.c: the plan of a micro-batch, of which activations are computed again where the budget asks
  * for it, and s->update. *plan is the caller's, also on failure. */
 og_status og__plan_training(og_session *s, og_plan **plan);
+
+/* memory_use.c: the step's node in a message, less the opset; "" where `step` is none of the
+ * plan's; NULL: out of memory. */
+const char *og__step_text(og_session *s, const og_plan *plan, int step);
 
 /* schedule.c: OG_OK if the options of the learning-rate schedule make sense. */
 og_status og__schedule_check(const og_options *options, og_error *error);

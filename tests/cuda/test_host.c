@@ -63,8 +63,59 @@ TEST(an_error_on_the_host_is_reported)
     test_free_tensors(&c);
 }
 
+/* Has the card, or the host for it, a kernel for op (x [dims], rest of its inputs [n]) → y …? */
+static bool has_kernel(og_device *d, kernel_call *c)
+{
+    kernel_node n;
+    og_tensor x[CALL_MAX], y[CALL_MAX];
+    test_node(&n, c);
+    n.node.op = og_op_find(n.op.domain, n.op.name);
+    memcpy(x, c->x, sizeof x);
+    memcpy(y, c->y, sizeof y);
+    for (int i = 0; i < CALL_MAX; i++)
+        x[i].data = y[i].data = NULL;
+    og_call call = {.node = &n.node, .device = d, .nx = c->nx, .ny = c->ny, .x = x, .y = y};
+    return og_device_kernel(d, &call, false) != NULL;
+}
+
+/* Where its kernels refuse, an op runs by its definition, unless there is nothing to compute, or
+ * the definition is none for a card. */
+TEST(definitions_come_before_the_host)
+{
+    static const struct {
+        const char *op;
+        og_dtype dtype;
+        int64_t rows;
+        int axis;
+        bool kept;
+    } cases[] = {
+        {"Softmax", OG_FLOAT, 4, 1, true},      {"Softmax", OG_FLOAT, 4, 0, false},
+        {"Softmax", OG_DOUBLE, 4, 1, false},    {"Softmax", OG_FLOAT, 0, 0, true},
+        {"LogSoftmax", OG_DOUBLE, 4, 0, false}, {"Trilu", OG_INT32, 4, 0, false},
+        {"Trilu", OG_FLOAT8E4M3FN, 4, 0, true}, {"Size", OG_FLOAT, 4, 0, false},
+        {"CumSum", OG_DOUBLE, 4, 0, true},      {"ai.ongrad::Copy", OG_DOUBLE, 4, 0, true},
+    };
+    og_device *d = open_device(1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t dims[] = {cases[i].rows, 5};
+        bool sum = strcmp(cases[i].op, "CumSum") == 0;
+        TEST_CASE(cases[i].op);
+        kernel_call c = {.op = cases[i].op, .nx = 1 + sum, .ny = 1, .n_attrs = 1};
+        c.attrs[0] = (og_attr){.name = "axis", .kind = OG_ATTR_INT, .i = cases[i].axis};
+        c.x[0] = test_tensor(cases[i].dtype, 2, dims);
+        c.x[1] = test_tensor(OG_INT64, 0, NULL);
+        c.y[0] = test_tensor(cases[i].dtype, 2, dims);
+        CHECK_INT(has_kernel(d, &c), cases[i].kept);
+        for (int k = 0; k < 2; k++)
+            free(c.x[k].data);
+        free(c.y[0].data);
+    }
+    close_device(d);
+}
+
 static const og_test tests[] = {
     TEST_ROW(ops_run_on_the_host),
     TEST_ROW(an_error_on_the_host_is_reported),
+    TEST_ROW(definitions_come_before_the_host),
 };
 TEST_MAIN(tests)

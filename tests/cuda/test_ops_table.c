@@ -27,13 +27,6 @@ static bool add_native(const og_device *d, const og_op *op, og_text *text)
     return any;
 }
 
-/* Gone before kernels are asked for: a view, or replaced while types are inferred. */
-static bool is_gone(const og_op *op)
-{
-    bool replaced = op->domain && strcmp(op->domain, OG_TRAINING_DOMAIN) == 0 && !op->expand;
-    return replaced || (op->resolve && !op->expand);
-}
-
 static void write_table(const og_device *d, og_text *text)
 {
     og_text_add(text,
@@ -47,16 +40,23 @@ static void write_table(const og_device *d, og_text *text)
         for (const og_op *op = t->ops; op->name; op++) {
             og_text native = {0};
             bool host = og_device_has(test_host, op);
-            const char *where = add_native(d, op, &native)                 ? "native"
-                                : host && !og__cuda_by_definition(op)      ? "host"
-                                : op->expand                               ? "definition"
-                                : is_gone(op) || op->flags & OG_EAGER_ONLY ? NULL
-                                                                           : "host";
+            const char *where = add_native(d, op, &native)            ? "native"
+                                : host && !og__cuda_by_definition(op) ? "host"
+                                : op->expand                          ? "definition"
+                                                                      : NULL;
             if (where)
                 og_text_printf(text, "| %s%s%s | %s | %s |\n", op->domain ? op->domain : "",
                                op->domain ? "::" : "", op->name, where, native.s ? native.s : "");
             og_text_free(&native);
         }
+    og_text_add(text,
+                "\nWhere native kernels refuse, an op with a definition runs by it. These run on "
+                "the host:\n\n| op | because it |\n|---|---|\n");
+    for (const og_op_table *t = og_op_tables; t->family; t++)
+        for (const og_op *op = t->ops; op->name; op++)
+            if (og__cuda_kept_on_host(op) && og_device_has(test_host, op))
+                og_text_printf(text, "| %s%s%s | %s |\n", op->domain ? op->domain : "",
+                               op->domain ? "::" : "", op->name, og__cuda_kept_on_host(op));
 }
 
 TEST(the_table_is_what_there_is)

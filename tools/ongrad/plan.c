@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "tools/ongrad/alternatives.h"
+#include "tools/ongrad/host_calls.h"
 #include "tools/ongrad/nodes.h"
 #include "tools/ongrad/plan_memory.h"
 #include "tools/ongrad/report.h"
@@ -25,6 +26,7 @@ typedef struct planning {
     og__run run;
     og_memory_report memory;
     og__memory_use use;
+    og__host_calls host;
     int64_t accumulation;
     row rows[ALTERNATIVES];  /* as asked for, half of it, twice as much, the other precision */
     og__alternative largest; /* that fits, computing more again if need be; batch 0: not found */
@@ -206,6 +208,7 @@ static int print_json(const planning *p)
     }
     og_json_close(&j, ']');
     og__memory_use_json(&p->use, &j);
+    og__host_calls_json(&p->host, &p->run, &j);
     og_json_close(&j, '}');
     og_text_add(&out, "\n");
     return og__write_stdout(p->run.command, &out);
@@ -232,6 +235,7 @@ static void add_memory(const planning *p, og_text *out)
         uint64_t bytes;
     } totals[] = {{"predicted peak", m->peak},
                   {"process beside it", here ? m->program : 0},
+                  {"pinned, ops on the host", m->staging},
                   {"budget", m->budget},
                   {"available", m->available},
                   {"total", m->total}};
@@ -303,6 +307,7 @@ static int print_table(const planning *p)
     og_text_add(&out, "\n");
     add_memory(p, &out);
     og__memory_use_text(&p->use, &out);
+    og__host_calls_text(&p->host, &out);
     add_batches(p, &out);
     og_text_printf(&out, "\n%d kernel calls a micro-batch, %d an update", m->micro_steps,
                    m->update_steps);
@@ -374,6 +379,7 @@ static int plan(planning *p)
     const char *accumulation = og_options_get(run->options, "gradient_accumulation_steps");
     p->accumulation = accumulation && run->losses.n ? strtoll(accumulation, NULL, 10) : 1;
     OG__TRY(og__memory_use_read(&p->use, run));
+    OG__TRY(og__host_calls_read(&p->host, run));
     try_batches(p);
     bool json = og__argument_flag(a, "json");
     OG__TRY(json ? print_json(p) : print_table(p));

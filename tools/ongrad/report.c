@@ -7,6 +7,7 @@
 
 #include "tools/ongrad/alternatives.h"
 #include "tools/ongrad/builtin.h"
+#include "tools/ongrad/host_calls.h"
 #include "tools/ongrad/preprocess.h"
 #include "tools/ongrad/say.h"
 
@@ -258,6 +259,18 @@ static bool uses_tf32(const og__run *run)
            strcmp(allow, "false") != 0 && strcmp(allow, "0") != 0 && strcmp(allow, "no") != 0;
 }
 
+/* What the device leaves to the host; nothing where it leaves nothing. */
+static void tell_host_calls(og_text *out, const og__run *run)
+{
+    og__host_calls calls;
+    og_text text = {0};
+    if (og__host_calls_read(&calls, run) == OG__EXIT_DONE)
+        og__host_calls_line(&calls, &text);
+    if (text.length)
+        og__line(out, "host", "%s", text.s);
+    og_text_free(&text);
+}
+
 static void tell_precision(og_text *out, const og__run *run)
 {
     og_dtype half = og_session_half(run->session);
@@ -378,6 +391,7 @@ void og__report_start(og_text *out, const og__report *r)
     tell_split(out, run);
     tell_precision(out, run);
     tell_memory(out, run, r->feed);
+    tell_host_calls(out, run);
     og__line(out, "run",
              "%" PRId64 " steps%s, %" PRId64 " epoch%s of %" PRId64
              " samples, shuffle %s, %d loader thread%s",
