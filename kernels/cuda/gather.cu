@@ -1,7 +1,4 @@
-/* Gather, and its gradient without atomics: positions are sorted by their index (a bitonic sort of
- * keys that are all different), and whoever stands at the first key of an index adds up its rows,
- * in the order of positions. So every row of dx has one writer, and its bits are always the same.
- */
+/* Gather, and ops that read slices or elements at places (place.h). */
 #include "kernels/cuda/gather.h"
 #include "kernels/cuda/index.h"
 
@@ -51,84 +48,22 @@ OG_KERNEL(og_gather_16, og_gather_arguments, p)
     }
 }
 
-/* ---- sorting */
+/* ---- at places */
 
-OG_KERNEL(og_gather_keys, og_keys_arguments, p)
-{
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= p.size)
-        return;
-    const int64_t index = i < p.count ? og_index_of(p.indices, i, p.n, p.narrow) : -1;
-    p.keys[i] = index < 0 ? ~(unsigned long long)0
-                          : (unsigned long long)index << 32 | (unsigned long long)i;
-}
-
-/* Of pair i of keys `apart` within runs of 2 × apart: the first, and whether the smaller comes
- * first. */
-OG_DEVICE int64_t og_pair_of(int64_t i, int64_t apart)
-{
-    return i / apart * apart * 2 + i % apart;
-}
-
-OG_KERNEL(og_sort_step, og_sort_arguments, p)
-{
-    const int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= p.size / 2)
-        return;
-    const int64_t a = og_pair_of(i, p.apart), b = a + p.apart;
-    const unsigned long long x = p.keys[a], y = p.keys[b];
-    if ((x > y) == ((a & p.sorted) == 0)) {
-        p.keys[a] = y;
-        p.keys[b] = x;
+#define TAKE(bytes, type, ones)                                                                  \
+    OG_KERNEL(og_take_##bytes, og_take_arguments, p)                                             \
+    {                                                                                            \
+        const int64_t step = (int64_t)gridDim.x * blockDim.x, total = p.count * p.run;           \
+        for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < total; i += step) { \
+            const int64_t place = og_place_of(&p.places, i / p.run);                             \
+            type v = ones;                                                                       \
+            if (place >= 0)                                                                      \
+                v = ((const type *)p.x)[place * p.run + i % p.run];                              \
+            ((type *)p.y)[i] = v;                                                                \
+        }                                                                                        \
     }
-}
-
-OG_KERNEL(og_sort_block, og_sort_arguments, p)
-{
-    OG_SHARED(unsigned long long, keys, OG_SORT_BLOCK);
-    const int n = (int)(p.size < OG_SORT_BLOCK ? p.size : OG_SORT_BLOCK);
-    const int64_t first = (int64_t)blockIdx.x * n;
-    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
-        keys[i] = p.keys[first + i];
-    int64_t apart = p.apart;
-    for (int64_t sorted = p.sorted; sorted <= p.until; sorted *= 2) {
-        for (; apart > 0; apart /= 2) {
-            __syncthreads();
-            for (int i = (int)threadIdx.x; i < n / 2; i += (int)blockDim.x) {
-                const int64_t a = og_pair_of(i, apart), b = a + apart;
-                const unsigned long long x = keys[a], y = keys[b];
-                if ((x > y) == (((first + a) & sorted) == 0)) {
-                    keys[a] = y;
-                    keys[b] = x;
-                }
-            }
-        }
-        apart = sorted;
-    }
-    __syncthreads();
-    for (int i = (int)threadIdx.x; i < n; i += (int)blockDim.x)
-        p.keys[first + i] = keys[i];
-}
-
-/* ---- the gradient */
-
-#define GATHER_GRAD(name, type, load, store)                                                    \
-    OG_KERNEL(og_gather_grad_##name, og_gather_grad_arguments, p)                               \
-    {                                                                                           \
-        const int64_t column =                                                                  \
-            (int64_t)((int)blockIdx.x % p.column_blocks) * blockDim.x + threadIdx.x;            \
-        const int64_t unit = (int64_t)blockIdx.x / p.column_blocks;                             \
-        const int64_t at = unit % p.count, o = unit / p.count;                                  \
-        const unsigned long long key = p.keys[at], none = ~(unsigned long long)0;               \
-        const unsigned long long index = key >> 32;                                             \
-        if (key == none || column >= p.inner || (at > 0 && p.keys[at - 1] >> 32 == index))      \
-            return;                                                                             \
-        const type *dy = (const type *)p.dy + o * p.count * p.inner + column;                   \
-        float sum = 0;                                                                          \
-        for (int64_t i = at; i < p.count && p.keys[i] != none && p.keys[i] >> 32 == index; i++) \
-            sum += load(dy[(int64_t)(p.keys[i] & 0xffffffffu) * p.inner]);                      \
-        ((type *)p.dx)[(o * p.n + (int64_t)index) * p.inner + column] = store(sum);             \
-    }
-GATHER_GRAD(float, float, , )
-GATHER_GRAD(half, uint16_t, og_half_to_float, og_float_to_half)
-GATHER_GRAD(bfloat, uint16_t, og_bfloat_to_float, og_float_to_bfloat)
+TAKE(1, uint8_t, (uint8_t)~0u)
+TAKE(2, uint16_t, (uint16_t)~0u)
+TAKE(4, uint32_t, ~0u)
+TAKE(8, uint64_t, ~(uint64_t)0)
+TAKE(16, og_bits128, og_ones_128())

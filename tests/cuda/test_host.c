@@ -26,16 +26,16 @@ TEST(ops_run_on_the_host)
     }
 }
 
-/* GatherElements reads index 9 of 4 rows. */
+/* A sequence of 9 steps, of 4. */
 TEST(an_error_on_the_host_is_reported)
 {
     og_device *d = open_device(1);
     og_error error = {0};
     uint64_t seed = 1;
-    kernel_call c = {.op = "GatherElements", .nx = 2, .ny = 1};
+    kernel_call c = {.op = "ReverseSequence", .nx = 2, .ny = 1};
     c.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){4, 2}, &seed);
-    c.x[1] = test_tensor(OG_INT64, 2, (int64_t[]){1, 2});
-    c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){1, 2});
+    c.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){2});
+    c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){4, 2});
     *(int64_t *)c.x[1].data = 9;
     kernel_node n;
     test_node(&n, &c);
@@ -54,7 +54,7 @@ TEST(an_error_on_the_host_is_reported)
     place_on_card(d, &y[0], false, 0, &py);
     GOES(kernel->run(&call, &error));
     CHECK_INT(d->remote->finish(d, &error), OG_INVALID_DATA);
-    CHECK_TEXT(og_error_text(&error), "GatherElements");
+    CHECK_TEXT(og_error_text(&error), "ReverseSequence");
     CHECK_TEXT(og_error_text(&error), "9");
     og_error_clear(&error);
     GOES(d->remote->finish(d, &error)); /* reported once */
