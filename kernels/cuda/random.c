@@ -8,7 +8,7 @@
 
 extern const og_cuda_image og_cuda_image_random;
 
-enum { THREADS = 256, BLOCKS_A_PROCESSOR = 16 };
+enum { THREADS = 256, BLOCKS_A_PROCESSOR = 16, PIECE = 16 };
 
 static const char *kernel_of(const og_call *call)
 {
@@ -50,14 +50,16 @@ static og_status run(const og_call *call, og_error *error)
                                            .ratio = call->nx > 1 ? call->x[1].data : NULL,
                                            .y = y->data,
                                            .n = og__elements(y),
-                                           .key = og_attr_int(call->node, "key", 0)};
+                                           .key = og_attr_int(call->node, "key", 0),
+                                           .aligned = (uintptr_t)y->data % PIECE == 0};
     og_cuda_range ranges[3] = {og__cuda_range(y, true)};
     for (int i = 0; i < call->nx; i++)
         ranges[i + 1] = og__cuda_range(&call->x[i], false);
-    int64_t pairs = (arguments.n + 1) / 2, blocks = (pairs + THREADS - 1) / THREADS,
+    int64_t vec = PIECE / (int64_t)og__size(y->type.dtype),
+            blocks = ((arguments.n + vec - 1) / vec + THREADS - 1) / THREADS,
             most =
                 (int64_t)og__cuda_of(call->device)->properties.multiprocessors * BLOCKS_A_PROCESSOR;
-    if (pairs == 0)
+    if (blocks == 0)
         return OG_OK;
     return og__cuda_launch(call, call->state, og__min(blocks, most), THREADS, 0, &arguments,
                            sizeof arguments, ranges, call->nx + 1, error);

@@ -9,6 +9,7 @@ typedef struct og_random_arguments {
     const void *ratio;
     void *y;
     long long n, key;
+    int aligned; /* y begins at a multiple of 16 bytes */
 } og_random_arguments;
 
 #endif
