@@ -22,6 +22,7 @@ typedef struct og_cuda_event og_cuda_event;
 typedef struct og_cuda_graph og_cuda_graph; /* a recording, ready to be launched */
 typedef struct og_cuda_plan og_cuda_plan;   /* how a product is computed */
 typedef struct og_cuda_fused og_cuda_fused; /* how a fusion is computed */
+typedef struct og_cuda_walk og_cuda_walk;   /* how a recurrence is computed */
 
 typedef enum og_cuda_stream { OG_CUDA_COMPUTE, OG_CUDA_COPY, OG_CUDA_STREAMS } og_cuda_stream;
 
@@ -236,6 +237,51 @@ typedef struct og_cuda_fusion {
     og_cuda_operation operations[OG_CUDA_OPERATIONS];
 } og_cuda_fusion;
 
+/* ---- recurrences: LSTM, GRU and RNN over all steps, which cuDNN calls its RNN API */
+
+typedef enum og_cuda_cell {
+    OG_CUDA_LSTM, /* gates i f c o; these are the cells of ops/recurrence.c */
+    OG_CUDA_GRU,  /* r z n */
+    OG_CUDA_RNN_TANH,
+    OG_CUDA_RNN_RELU
+} og_cuda_cell;
+
+/* x [T, B, I] → y [T, B, H], from the first step to the last; every sequence has all steps. All
+ * tensors and weights have one element type, sums are float32. All that is not set is 0, so that
+ * two may be compared as bytes. */
+typedef struct og_cuda_recurrence {
+    og_cuda_cell cell;
+    og_dtype dtype;
+    og_cuda_arithmetic arithmetic;
+    bool bias;     /* there are two of each gate, one beside W and one beside R */
+    bool training; /* what gradients need is kept in the reserve */
+    int64_t T, B, I, H;
+} og_cuda_recurrence;
+
+enum { OG_CUDA_MATRICES = 8 };
+
+/* Bytes that the runs of a recurrence are given, and where its weights lie among theirs, as bytes
+ * from their beginning: of each gate W [H, I], then of each R [H, H], row-major, and the bias [H]
+ * beside it. What lies between is not read. */
+typedef struct og_cuda_recurrence_sizes {
+    size_t weights, workspace, reserve; /* reserve 0 where it is not for training */
+    int matrices;                       /* 2 × gates */
+    size_t matrix[OG_CUDA_MATRICES], bias[OG_CUDA_MATRICES];
+} og_cuda_recurrence_sizes;
+
+/* What one is run on: states are [B, H], c of LSTM; all aligned to 16 bytes, weights, workspace and
+ * reserve to 256. Nothing that is written overlaps anything else. */
+typedef struct og_cuda_recurrence_operands {
+    const void *weights;
+    const void *x, *h0, *c0; /* first states NULL: zeros */
+    void *y, *h, *c;         /* y is read going back; last states NULL: not wanted */
+    void *workspace, *reserve;
+    size_t workspace_bytes, reserve_bytes;
+    const void *dy, *dh, *dc; /* those of last states NULL: zeros */
+    void *dx, *dh0, *dc0;     /* those of first states NULL: not wanted */
+    void *dweights;           /* as the weights lie; is added to */
+} og_cuda_recurrence_operands;
+
 /* ---- the table */
 
 typedef struct og_cuda_driver {
@@ -291,9 +337,8 @@ typedef struct og_cuda_driver {
                           size_t shared, og_cuda_function **function, og_error *error);
 
     /* What is queued on the compute stream between begin and end is recorded instead: copy, set,
-     * launch, call, product_run and fusion_run; no other function that takes the card may be called
-     * in between.
-     */
+     * launch, call, product_run, fusion_run, recurrence_run and recurrence_back; no other function
+     * that takes the card may be called in between. */
     og_status (*capture_begin)(og_cuda_card *card, og_error *error);
     og_status (*capture_end)(og_cuda_card *card, og_cuda_graph **graph, og_error *error);
     og_status (*graph_launch)(og_cuda_card *card, og_cuda_graph *graph, og_error *error);
@@ -325,6 +370,18 @@ typedef struct og_cuda_driver {
     og_status (*fusion_run)(og_cuda_card *card, og_cuda_fused *plan, void *const *memory,
                             void *workspace, size_t workspace_bytes, og_error *error);
     void (*fusion_free)(og_cuda_card *card, og_cuda_fused *plan);
+
+    /* Recurrences; all NULL in builds without cuDNN, OG_UNSUPPORTED as for fusions. `back` reads
+     * the reserve that a run of the same plan on the same x, y, first states and weights has
+     * written, and spends it: it serves one `back`. */
+    og_status (*recurrence_plan)(og_cuda_card *card, const og_cuda_recurrence *recurrence,
+                                 og_cuda_walk **plan, og_cuda_recurrence_sizes *sizes,
+                                 og_error *error);
+    og_status (*recurrence_run)(og_cuda_card *card, og_cuda_walk *plan,
+                                const og_cuda_recurrence_operands *operands, og_error *error);
+    og_status (*recurrence_back)(og_cuda_card *card, og_cuda_walk *plan,
+                                 const og_cuda_recurrence_operands *operands, og_error *error);
+    void (*recurrence_free)(og_cuda_card *card, og_cuda_walk *plan);
 } og_cuda_driver;
 
 /* The driver that this program is linked with. The definition stands alone in its object, so that a

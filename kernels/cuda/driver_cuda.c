@@ -399,6 +399,10 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .fusion_plan = og__cudnn_plan,
         .fusion_run = og__cudnn_run,
         .fusion_free = og__cudnn_free,
+        .recurrence_plan = og__cudnn_rnn_plan,
+        .recurrence_run = og__cudnn_rnn_run,
+        .recurrence_back = og__cudnn_rnn_back,
+        .recurrence_free = og__cudnn_rnn_free,
 #endif
     };
     return &driver;

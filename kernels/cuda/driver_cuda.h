@@ -1,6 +1,6 @@
 /* The parts of the real driver: driver_cuda.c on CUDA's driver interface, driver_nvrtc.c,
- * driver_cublas.c and, where cuDNN's headers are there (OG_HAS_CUDNN), driver_cudnn.c, which only
- * see each other here. Needs the toolkit's headers.
+ * driver_cublas.c and, where cuDNN's headers are there (OG_HAS_CUDNN), driver_cudnn.c and
+ * driver_cudnn_rnn.c, which only see each other here. Needs the toolkit's headers.
  *
  * Libraries are opened when a device is first asked for (driver_library.c), so that a program built
  * with CUDA starts as fast as one without, and on machines that have none. */
@@ -46,7 +46,12 @@
     X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetErrorString) \
     X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) \
     X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendFinalize) \
-    X(cudnnBackendExecute)
+    X(cudnnBackendExecute) X(cudnnCreateTensorDescriptor) X(cudnnDestroyTensorDescriptor) \
+    X(cudnnSetTensorNdDescriptor) X(cudnnCreateRNNDataDescriptor) \
+    X(cudnnDestroyRNNDataDescriptor) X(cudnnSetRNNDataDescriptor) X(cudnnCreateRNNDescriptor) \
+    X(cudnnDestroyRNNDescriptor) X(cudnnSetRNNDescriptor_v8) X(cudnnGetRNNWeightSpaceSize) \
+    X(cudnnGetRNNWeightParams) X(cudnnGetRNNTempSpaceSizes) X(cudnnRNNForward) \
+    X(cudnnRNNBackwardData_v8) X(cudnnRNNBackwardWeights_v8)
 /* clang-format on */
 
 typedef struct og__cuda_library {
@@ -88,7 +93,7 @@ struct og_cuda_card {
     const og__cublas_library *cublas; /* NULL before the first product */
     cublasLtHandle_t handle;
 #ifdef OG_HAS_CUDNN
-    cudnnHandle_t cudnn; /* NULL before the first fusion */
+    cudnnHandle_t cudnn; /* NULL before the first fusion or recurrence */
 #endif
 };
 
@@ -113,6 +118,12 @@ og_status og__cublas_time(og_cuda_card *card, og_cuda_plan *plan, const og_cuda_
 void og__cublas_free(og_cuda_card *card, og_cuda_plan *plan);
 
 #ifdef OG_HAS_CUDNN
+/* driver_cudnn.c: OG_OK, or `what` and cuDNN's text in *error; OG_UNSUPPORTED but where memory is
+ * short. And the library with the card's handle, made when it is first asked for. */
+og_status og__cudnn_check(const og__cudnn_library *cudnn, cudnnStatus_t status, const char *what,
+                          og_error *error);
+og_status og__cudnn_enter(og_cuda_card *card, const og__cudnn_library **cudnn, og_error *error);
+
 /* driver_cudnn.c: members of the table; `close` before the card goes. */
 og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
                          size_t *workspace, og_error *error);
@@ -122,6 +133,15 @@ void og__cudnn_free(og_cuda_card *card, og_cuda_fused *plan);
 void og__cudnn_close(og_cuda_card *card);
 /* What planning put off, and the first run does: compiles the engine's kernel, if it needs that. */
 og_status og__cudnn_compile(og_cuda_fused *plan, og_error *error);
+
+/* driver_cudnn_rnn.c: members of the table. */
+og_status og__cudnn_rnn_plan(og_cuda_card *card, const og_cuda_recurrence *recurrence,
+                             og_cuda_walk **plan, og_cuda_recurrence_sizes *sizes, og_error *error);
+og_status og__cudnn_rnn_run(og_cuda_card *card, og_cuda_walk *plan,
+                            const og_cuda_recurrence_operands *operands, og_error *error);
+og_status og__cudnn_rnn_back(og_cuda_card *card, og_cuda_walk *plan,
+                             const og_cuda_recurrence_operands *operands, og_error *error);
+void og__cudnn_rnn_free(og_cuda_card *card, og_cuda_walk *plan);
 
 /* Without a card: plans for the device that a description in cuDNN's JSON names (needs a driver
  * library, whose functions need not do anything). The plan is freed with card NULL. */

@@ -45,8 +45,8 @@ struct og_cuda_fused {
     bool is_constant[OG_CUDA_TENSORS];
 };
 
-static og_status check(const og__cudnn_library *cudnn, cudnnStatus_t status, const char *what,
-                       og_error *error)
+og_status og__cudnn_check(const og__cudnn_library *cudnn, cudnnStatus_t status, const char *what,
+                          og_error *error)
 {
     char text[512] = "";
     if (status == CUDNN_STATUS_SUCCESS)
@@ -59,7 +59,7 @@ static og_status check(const og__cudnn_library *cudnn, cudnnStatus_t status, con
                    text[0] ? ": " : "", text);
 }
 #define CHECK(p, function, ...) \
-    OG_TRY(check((p)->cudnn, (p)->cudnn->function(__VA_ARGS__), #function, error))
+    OG_TRY(og__cudnn_check((p)->cudnn, (p)->cudnn->function(__VA_ARGS__), #function, error))
 
 /* ---- descriptors */
 
@@ -80,7 +80,8 @@ static og_status set(og_cuda_fused *p, cudnnBackendDescriptor_t d, cudnnBackendA
 }
 #define SET(d, name, type, n, values) \
     OG_TRY(set(p, d, CUDNN_ATTR_##name, CUDNN_TYPE_##type, n, values, error))
-#define FINALIZE(d, what) OG_TRY(check(p->cudnn, p->cudnn->cudnnBackendFinalize(d), what, error))
+#define FINALIZE(d, what) \
+    OG_TRY(og__cudnn_check(p->cudnn, p->cudnn->cudnnBackendFinalize(d), what, error))
 
 static cudnnDataType_t type_of(og_dtype dtype)
 {
@@ -511,8 +512,7 @@ static og_status plan_for(const og__cudnn_library *cudnn, const target *to, cons
 
 /* ---- the table's members */
 
-og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
-                         size_t *workspace, og_error *error)
+og_status og__cudnn_enter(og_cuda_card *card, const og__cudnn_library **library, og_error *error)
 {
     const char *why = "";
     const og__cudnn_library *cudnn = og__open_cudnn(&why);
@@ -521,10 +521,20 @@ og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cu
     OG_TRY(
         og__cuda_check(card, card->cuda->cuCtxSetCurrent(card->context), "cuCtxSetCurrent", error));
     if (!card->cudnn) {
-        OG_TRY(check(cudnn, cudnn->cudnnCreate(&card->cudnn), "cudnnCreate", error));
-        OG_TRY(check(cudnn, cudnn->cudnnSetStream(card->cudnn, card->streams[OG_CUDA_COMPUTE]),
-                     "cudnnSetStream", error));
+        OG_TRY(og__cudnn_check(cudnn, cudnn->cudnnCreate(&card->cudnn), "cudnnCreate", error));
+        OG_TRY(og__cudnn_check(cudnn,
+                               cudnn->cudnnSetStream(card->cudnn, card->streams[OG_CUDA_COMPUTE]),
+                               "cudnnSetStream", error));
     }
+    *library = cudnn;
+    return OG_OK;
+}
+
+og_status og__cudnn_plan(og_cuda_card *card, const og_cuda_fusion *fusion, og_cuda_fused **plan,
+                         size_t *workspace, og_error *error)
+{
+    const og__cudnn_library *cudnn;
+    OG_TRY(og__cudnn_enter(card, &cudnn, error));
     return plan_for(cudnn, &(target){.handle = card->cudnn}, fusion, plan, workspace, error);
 }
 
@@ -559,10 +569,12 @@ og_status og__cudnn_run(og_cuda_card *card, og_cuda_fused *p, void *const *memor
         status = set(p, pack, attributes[i].name, attributes[i].type, attributes[i].n,
                      attributes[i].values, error);
     if (status == OG_OK)
-        status = check(p->cudnn, p->cudnn->cudnnBackendFinalize(pack), "a run's addresses", error);
+        status = og__cudnn_check(p->cudnn, p->cudnn->cudnnBackendFinalize(pack),
+                                 "a run's addresses", error);
     if (status == OG_OK)
-        status = check(p->cudnn, p->cudnn->cudnnBackendExecute(card->cudnn, p->plan, pack),
-                       "cudnnBackendExecute", error);
+        status =
+            og__cudnn_check(p->cudnn, p->cudnn->cudnnBackendExecute(card->cudnn, p->plan, pack),
+                            "cudnnBackendExecute", error);
     p->cudnn->cudnnBackendDestroyDescriptor(pack);
     return status;
 }
@@ -593,16 +605,17 @@ og_status og__cudnn_plan_without(const char *device, const og_cuda_fusion *fusio
     cudnnBackendDescriptor_t d = NULL;
     if (!cudnn)
         return og_fail(error, OG_UNSUPPORTED, "%s", why);
-    OG_TRY(check(cudnn,
-                 cudnn->cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &d),
-                 "a device", error));
-    og_status status =
-        check(cudnn,
-              cudnn->cudnnBackendSetAttribute(d, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
-                                              CUDNN_TYPE_CHAR, (int64_t)strlen(device), device),
-              "a device's description", error);
+    OG_TRY(og__cudnn_check(
+        cudnn, cudnn->cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &d),
+        "a device", error));
+    og_status status = og__cudnn_check(
+        cudnn,
+        cudnn->cudnnBackendSetAttribute(d, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION,
+                                        CUDNN_TYPE_CHAR, (int64_t)strlen(device), device),
+        "a device's description", error);
     if (status == OG_OK)
-        status = check(cudnn, cudnn->cudnnBackendFinalize(d), "a device's description", error);
+        status =
+            og__cudnn_check(cudnn, cudnn->cudnnBackendFinalize(d), "a device's description", error);
     if (status == OG_OK)
         status = plan_for(cudnn, &(target){.device = d}, fusion, plan, workspace, error);
     if (status == OG_OK)

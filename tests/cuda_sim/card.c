@@ -164,8 +164,10 @@ static sim_item *copy_item(const sim_item *from)
 static void name_item(sim_item *item, uint64_t number)
 {
     static const char *const streams[OG_CUDA_STREAMS] = {"compute", "copy"};
-    static const char *const kinds[] = {"a copy",    "a fill",   "a kernel", "a host call",
-                                        "a product", "a fusion", "an event", "a wait"};
+    static const char *const kinds[] = {
+        "a copy",    "a fill",   "a kernel",     "a host call",
+        "a product", "a fusion", "a recurrence", "a recurrence's gradients",
+        "an event",  "a wait"};
     const char *stream = streams[item->stream];
     if (item->kind == SIM_LAUNCH)
         snprintf(item->what, sizeof item->what, "kernel %s (%s stream, item %llu)",
@@ -301,6 +303,10 @@ static void run_item(og_cuda_card *card, sim_item *item)
         break;
     case SIM_FUSION:
         wrong = sim_fusion_run(item->fused, &item->bindings) ? NULL : "out of memory";
+        break;
+    case SIM_WALK:
+    case SIM_WALK_BACK:
+        wrong = sim_recurrence_run(item->walk, &item->states, item->kind == SIM_WALK_BACK);
         break;
     case SIM_RECORD:
         item->event->done = item->generation;

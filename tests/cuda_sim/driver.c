@@ -572,6 +572,69 @@ static void fusion_free(og_cuda_card *card, og_cuda_fused *plan)
     free(plan);
 }
 
+/* ---- recurrences */
+
+static og_status recurrence_plan(og_cuda_card *card, const og_cuda_recurrence *recurrence,
+                                 og_cuda_walk **plan, og_cuda_recurrence_sizes *sizes,
+                                 og_error *error)
+{
+    ENTER();
+    const char *wrong = sim_recurrence_wrong(recurrence);
+    if (wrong) {
+        sim_fault(card, "a recurrence of %lld steps, %lld sequences: %s", (long long)recurrence->T,
+                  (long long)recurrence->B, wrong);
+        return sim_check(card, error);
+    }
+    if (sim_cudnn_planner())
+        return og_fail(error, OG_UNSUPPORTED, "cuDNN plans no recurrence without a device");
+    *plan = calloc(1, sizeof **plan);
+    if (!*plan)
+        return og_fail_memory(error, sizeof **plan, "a recurrence");
+    sim_recurrence_place(recurrence, &card->random, *plan);
+    *sizes = (*plan)->sizes;
+    return OG_OK;
+}
+
+static og_status walk(og_cuda_card *card, const og_cuda_walk *plan,
+                      const og_cuda_recurrence_operands *o, bool back, og_error *error)
+{
+    og_cuda_range ranges[SIM_RECURRENCE_RANGES];
+    OG_TRY(sim_check(card, error));
+    const char *wrong = sim_recurrence_operands_wrong(plan, o, back);
+    if (wrong) {
+        sim_fault(card, "a recurrence%s: %s", back ? "'s gradients" : "", wrong);
+        return sim_check(card, error);
+    }
+    const sim_item item = {.kind = back ? SIM_WALK_BACK : SIM_WALK,
+                           .stream = OG_CUDA_COMPUTE,
+                           .ranges = ranges,
+                           .n_ranges = sim_recurrence_ranges(plan, o, back, ranges),
+                           .walk = plan,
+                           .states = *o};
+    return sim_enqueue(card, &item, error);
+}
+
+static og_status recurrence_run(og_cuda_card *card, og_cuda_walk *plan,
+                                const og_cuda_recurrence_operands *operands, og_error *error)
+{
+    return walk(card, plan, operands, false, error);
+}
+
+static og_status recurrence_back(og_cuda_card *card, og_cuda_walk *plan,
+                                 const og_cuda_recurrence_operands *operands, og_error *error)
+{
+    return walk(card, plan, operands, true, error);
+}
+
+/* Not before what is queued has used it. */
+static void recurrence_free(og_cuda_card *card, og_cuda_walk *plan)
+{
+    og_error ignored = {0};
+    (void)sim_work(card, NULL, 0, &ignored);
+    og_error_clear(&ignored);
+    free(plan);
+}
+
 const og_cuda_driver *og_cuda_driver_get(void)
 {
     static const og_cuda_driver driver = {
@@ -610,6 +673,10 @@ const og_cuda_driver *og_cuda_driver_get(void)
         .fusion_plan = fusion_plan,
         .fusion_run = fusion_run,
         .fusion_free = fusion_free,
+        .recurrence_plan = recurrence_plan,
+        .recurrence_run = recurrence_run,
+        .recurrence_back = recurrence_back,
+        .recurrence_free = recurrence_free,
     };
     return &driver;
 }

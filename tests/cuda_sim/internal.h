@@ -96,6 +96,33 @@ int sim_fusion_ranges(const og_cuda_fused *plan, const sim_bindings *b, og_cuda_
 /* false: the system has no more memory. */
 bool sim_fusion_run(const og_cuda_fused *plan, const sim_bindings *b);
 
+/* ---- rnn.c, rnn_run.c */
+
+struct og_cuda_walk {
+    og_cuda_recurrence recurrence;
+    og_cuda_recurrence_sizes sizes;
+    uint64_t id;
+};
+/* What a reserve begins with; behind it a float for each that is kept of each unit of a step. */
+typedef struct sim_reserve_head {
+    uint64_t plan, inputs; /* whose it is, and a sum of what the walk read and gave */
+    uint64_t unspent;
+} sim_reserve_head;
+enum { SIM_RECURRENCE_RANGES = 17 };
+int sim_recurrence_gates(const og_cuda_recurrence *r);
+int sim_recurrence_kept(const og_cuda_recurrence *r); /* of a unit and step */
+/* NULL, or what no version of cuDNN would take. */
+const char *sim_recurrence_wrong(const og_cuda_recurrence *r);
+void sim_recurrence_place(const og_cuda_recurrence *r, uint64_t *random, og_cuda_walk *plan);
+const char *sim_recurrence_operands_wrong(const og_cuda_walk *plan,
+                                          const og_cuda_recurrence_operands *o, bool back);
+/* What a run touches; their count. */
+int sim_recurrence_ranges(const og_cuda_walk *plan, const og_cuda_recurrence_operands *o, bool back,
+                          og_cuda_range *ranges);
+/* NULL, or what went wrong. */
+const char *sim_recurrence_run(const og_cuda_walk *plan, const og_cuda_recurrence_operands *o,
+                               bool back);
+
 /* ---- card.c: queues, and the check that everything is ordered */
 
 typedef enum sim_kind {
@@ -105,6 +132,8 @@ typedef enum sim_kind {
     SIM_CALL,
     SIM_PRODUCT,
     SIM_FUSION,
+    SIM_WALK,
+    SIM_WALK_BACK,
     SIM_RECORD,
     SIM_FOLLOW
 } sim_kind;
@@ -150,6 +179,8 @@ typedef struct sim_item {
     double alpha, beta;         /* those of the host */
     const og_cuda_fused *fused; /* SIM_FUSION */
     sim_bindings bindings;
+    const og_cuda_walk *walk; /* SIM_WALK, SIM_WALK_BACK */
+    og_cuda_recurrence_operands states;
     og_cuda_event *event; /* SIM_RECORD, SIM_FOLLOW */
     uint64_t generation;
 } sim_item;
