@@ -710,11 +710,12 @@ static double grad_flops(const og_node *n, const og_value *const *x, const og_ty
      .flops = direction_flops,                                                                     \
      .saved = kept,                                                                                \
      FLOAT,                                                                                        \
-     .wide = "Wide" name "Direction"},                                                             \
+     .wide = "Wide" name "Direction",                                                              \
+     .whole = name "Whole"},                                                                       \
     {                                                                                              \
         "Wide" name "Direction", OG_DOMAIN, 3, in, 1, out, unit##_infer,                           \
             .expand = unit##_expand, .grad = unit##_grad, .flops = direction_flops, .saved = kept, \
-            FLOAT, .half_in = 7                                                                    \
+            FLOAT, .half_in = 7, .whole = "Wide" name "Whole"                                      \
     }
 #define BACK(name, least, in, least_out, out, unit)                                           \
     {name "DirectionGrad",                                                                    \

@@ -62,7 +62,9 @@ enum og_kernel_flags {
         1 << 7, /* an output may share memory with an input of the program (og_own_inputs) that has
                   as many elements, of the same type and layout */
     OG_KERNEL_BITS = 1 << 8, /* bools may be kept in bits (OG_BIT) where supports() accepts that */
-    OG_KERNEL_HOST = 1 << 9  /* computes on the host: tensors travel there and back when it runs */
+    OG_KERNEL_HOST = 1 << 9, /* computes on the host: tensors travel there and back when it runs */
+    OG_KERNEL_INPLACE_LAST =
+        1 << 10 /* the last output may share memory with the last input, which has its type */
 };
 
 typedef struct og_kernel {
@@ -77,6 +79,9 @@ typedef struct og_kernel {
      * The same for calls of one kernel with the same types, layouts and attributes. NULL: prepare
      * never asks for packed_bytes. */
     og_status (*pack)(const og_call *call, og_error *error);
+    /* Of an op that another one names as `whole` (og_op): the bytes of its last output, for a call
+     * that is supported, whose outputs are not looked at. NULL: it has no such output. */
+    size_t (*reserve_bytes)(const og_call *call);
 } og_kernel;
 
 typedef struct og_kernel_table {

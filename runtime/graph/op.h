@@ -176,6 +176,10 @@ struct og_op {
                          mixed precision */
     uint8_t half_in;  /* of such an op: bit k: input k is half, the operand of a product; all others
                          are float32 */
+    const char *whole; /* the internal op that computes the same (y without what this one saves) and
+                          whose gradient is one op for all inputs, for devices that have kernels for
+                          both; its last output, uint8 [attribute reserve_bytes], is what they keep
+                          between the two. NULL: none */
     unsigned flags;
     uint8_t type_only; /* bit k: input k is read for its type and shape, not its elements: Shape,
                           CastLike's second */

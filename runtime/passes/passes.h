@@ -1,6 +1,6 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
- * loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps what
- * depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and
+ * whole, loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps
+ * what depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and
  * returns a new one in the same arena (or appends to the one it got, where its comment says so);
  * errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
@@ -148,6 +148,10 @@ og_graph *og_pass_patterns(og_graph *g);
 /* The same for steps on a device in mixed precision of type `half` (OG_UNDEFINED: in float32):
  * attention over few keys, too, where the device has a kernel for all of it. */
 og_graph *og_pass_patterns_for(og_graph *g, const og_device *device, og_dtype half);
+
+/* whole.c, before gradients are taken: nodes with a `whole` op (og_op) that the device has kernels
+ * for, with the options that it has now, become that. For forward graphs in their training form. */
+og_graph *og_pass_whole(og_graph *g, const og_device *device);
 
 /* inference.c: the form for evaluation: BatchNormalization by its running statistics. */
 og_graph *og_pass_inference_form(og_graph *g);

@@ -76,7 +76,9 @@ bool og__in_place(const og__planner *p, int step, int in, int out)
     const og_value *a = p->g->values[in], *b = p->g->values[out];
     unsigned flags = p->plan->layouts.kernels[n->id]->flags;
     int own = flags & OG_KERNEL_INPLACE || !n->program ? 0 : og_own_inputs(n);
-    if (!(flags & OG_KERNEL_INPLACE || (flags & OG_KERNEL_INPLACE_PROGRAM && n->program)) ||
+    bool last =
+        flags & OG_KERNEL_INPLACE_LAST && in == n->in[n->n_in - 1] && out == n->out[n->n_out - 1];
+    if (!(flags & OG_KERNEL_INPLACE || (flags & OG_KERNEL_INPLACE_PROGRAM && n->program) || last) ||
         a->type.dtype != b->type.dtype ||
         og_type_elements(&a->type) != og_type_elements(&b->type) || p->last_read[in] != step)
         return false;

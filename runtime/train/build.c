@@ -84,6 +84,15 @@ static void add_losses(og_session *s, og_graph *g, og_loss_value *values)
     }
 }
 
+/* Passes that ask what the device can do, and the kernels they then find, go by these. */
+static void set_device_options(og_session *s, og_dtype half)
+{
+    s->context->device->options =
+        (og_device_options){.allow_tf32 = og__option_flag(s->options, "allow_tf32"),
+                            .deterministic = og__option_flag(s->options, "deterministic"),
+                            .half = half};
+}
+
 og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype half, og_arena *arena,
                                      og_loss_value *losses)
 {
@@ -93,6 +102,8 @@ og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype ha
         g = checked(s, og_pass_gradients(g));
     if (g && half != OG_UNDEFINED)
         g = checked(s, og_pass_precision(g, s->context->device, half));
+    set_device_options(s, half);
+    g = g ? checked(s, og_pass_whole(g, s->context->device)) : NULL;
     if (!g)
         return NULL;
     add_losses(s, g, losses);
@@ -197,10 +208,7 @@ og_graph *og__build_update_graph(og_session *s, og_storages *storages, og_arena 
 og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
 {
     og_error *error = &s->context->error;
-    s->context->device->options =
-        (og_device_options){.allow_tf32 = og__option_flag(s->options, "allow_tf32"),
-                            .deterministic = og__option_flag(s->options, "deterministic"),
-                            .half = s->half};
+    set_device_options(s, s->half);
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
     g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;

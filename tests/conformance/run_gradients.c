@@ -141,6 +141,8 @@ static og_status build(check *k, const bool *trained, og_error *error)
     og_graph *g = og_pass_infer(&typed_model, &binding, og_eager_evaluator(k->devices->host), arena);
     if (g && g->error.status == OG_OK)
         g = og_pass_prepare(g, &k->storages);
+    if (g && g->error.status == OG_OK)
+        g = og_pass_whole(g, k->devices->device);
     if (!g)
         return og_fail_memory(error, room, "a check");
     if (g->error.status != OG_OK)

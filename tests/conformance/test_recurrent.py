@@ -3,7 +3,8 @@
     ONGRAD=build/release/ongrad python3 -m pytest tests/conformance/test_recurrent.py
 
 ONNX's node tests (test_node.py) have few of the combinations. Weights, biases and states are inputs here, so that
-run_gradients moves each of them."""
+run_gradients moves each of them. On the simulated card by kernels of steps, and with --cuda_fast by cuDNN's RNN where it
+has one."""
 import pytest
 
 from node_cases import run
@@ -98,7 +99,8 @@ def cases(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [["run_node", "folded"], ["run_node", "planned"], ["run_gradients"],
-                                     ["run_node_sim", "--cuda", "planned"], ["run_gradients_sim", "--cuda"]], ids=" ".join)
+                                     ["run_node_sim", "--cuda", "planned"], ["run_gradients_sim", "--cuda"],
+                                     ["run_node_sim", "--cuda_fast", "planned"], ["run_gradients_sim", "--cuda_fast"]], ids=" ".join)
 def test_combinations(cases, command):
     root, names = cases
     results = run([program(command[0]), *command[1:]], root, names)

@@ -59,10 +59,10 @@ def test_lower_precision(name, mode, tmp_path):
     assert not np.array_equal(losses, np.float32(expected))
 
 
-def kernels_of(case, mode, folder):
+def kernels_of(case, mode, folder, *more):
     """(op, kernel) of every call of a step."""
     profile = folder / "profile.json"
-    train(case, folder, "--amp", mode, "--profile", str(profile), steps=1)
+    train(case, folder, "--amp", mode, "--profile", str(profile), *more, steps=1)
     calls = [e["args"] for e in json.load(open(profile))["traceEvents"] if e.get("args", {}).get("kernel")]
     return {(c["op"], c["kernel"]) for c in calls}
 
@@ -74,6 +74,28 @@ def test_nothing_runs_on_the_host(name, mode, tmp_path):
     kernels = kernels_of(Case(name, tmp_path), mode, tmp_path)
     assert ("AdamStep", "slab") in kernels
     assert "host" not in {kernel for _, kernel in kernels}
+
+
+@pytest.mark.parametrize("mode,wide", [("off", ""), ("fp16", "Wide")])
+def test_recurrences_are_whole(mode, wide, tmp_path):
+    """Both ways, by cuDNN; step by step where the same bits are wanted each time. The losses agree."""
+    case = Case("seq_lstm", tmp_path)
+    assert {(f"{wide}LSTMWhole", "cuDNN"), (f"{wide}LSTMWholeGrad", "cuDNN")} <= kernels_of(case, mode, tmp_path)
+    steps = kernels_of(case, mode, tmp_path, "--deterministic")
+    assert {(f"{wide}LSTMDirection", "steps"), (f"{wide}LSTMDirectionGrad", "steps")} <= steps
+    assert not {op for op, _ in steps if "Whole" in op}
+    losses = [[s["loss"] for s in train(case, tmp_path, "--amp", mode, *more)] for more in ([], ["--deterministic"])]
+    assert np.allclose(*losses, rtol=1e-3) and losses[0] != losses[1]
+
+
+def test_saved_without_what_the_card_keeps(tmp_path):
+    """The step as a file has standard ops alone, and no reserve."""
+    onnx = pytest.importorskip("onnx")
+    case, graphs = Case("seq_lstm", tmp_path), tmp_path / "graphs"
+    subprocess.run([SIM, "plan", case.model, *case.data, *OPTIMIZERS["adamw"], "--device", "cuda", "--save_graph", graphs],
+                   check=True, capture_output=True, timeout=600)
+    nodes = onnx.load(graphs / "micro.onnx").graph.node
+    assert nodes and {n.domain for n in nodes} <= {"", "ai.onnx"}
 
 
 @pytest.mark.parametrize("name", ["encoder", "char_gpt", "attention"])
@@ -127,9 +149,10 @@ def test_overflow_skips(tmp_path):
 
 @pytest.mark.parametrize("options", [["--no_allow_tf32"], ["--amp", "fp16", "--gradient_accumulation_steps", "2"]],
                          ids=["float32", "fp16"])
-def test_resumed_to_the_bit(options, tmp_path):
+@pytest.mark.parametrize("name", ["encoder", "seq_lstm"])
+def test_resumed_to_the_bit(name, options, tmp_path):
     """Stopped after three steps and resumed by the checkpoint alone, which also says that it was on the card."""
-    case = Case("encoder", tmp_path)
+    case = Case(name, tmp_path)
     whole = train(case, tmp_path, *options, "--batch_size", "4", steps=6)
     trained = trained_bytes(tmp_path / "trained.onnx")
     train(case, tmp_path, *options, "--batch_size", "4", "--checkpoint_every", "3", steps=3)

@@ -537,6 +537,49 @@ TEST(lengths_out_of_range)
     }
 }
 
+/* What passes put in for a device, given what it is not made for. */
+TEST(wholes_that_are_none)
+{
+    const og_type x = og_type_make(OG_FLOAT, 3, (int64_t[]){5, 2, 3}),
+                  w = og_type_make(OG_FLOAT, 2, (int64_t[]){16, 3}),
+                  r = og_type_make(OG_FLOAT, 2, (int64_t[]){16, 4}),
+                  lens = og_type_make(OG_INT32, 1, (int64_t[]){2}),
+                  y = og_type_make(OG_FLOAT, 3, (int64_t[]){5, 2, 4}),
+                  reserve = og_type_make(OG_UINT8, 1, (int64_t[]){7});
+    static const struct {
+        bool grad, lens, y, reserve;
+        int64_t bytes;
+        const char *message;
+    } cases[] = {
+        {false, false, false, false, -1, "reserve_bytes is -1, expected 0 or more"},
+        {false, true, false, false, 7, "sequence_lens (input 4) is there: sequences are whole"},
+        {true, false, false, true, 7, "y or the reserve (inputs 7 and 11) is absent"},
+        {true, false, true, false, 7, "y or the reserve (inputs 7 and 11) is absent"},
+    };
+    for (size_t k = 0; k < sizeof cases / sizeof *cases; k++) {
+        og_graph *g = og_graph_new();
+        REQUIRE(g);
+        TEST_CASE(cases[k].message);
+        og_val in[12] = {og_graph_add_input(g, "x", &x), og_graph_add_input(g, "w", &w),
+                         og_graph_add_input(g, "r", &r)};
+        for (int i = 3; i < 12; i++)
+            in[i] = OG_NONE;
+        if (cases[k].lens)
+            in[4] = og_graph_add_input(g, "lens", &lens);
+        if (cases[k].y)
+            in[7] = og_graph_add_input(g, "y", &y);
+        if (cases[k].reserve)
+            in[11] = og_graph_add_input(g, "reserve", &reserve);
+        if (cases[k].grad)
+            Ops("ai.ongrad::LSTMWholeGrad", 7, ((og_vals){12, in}));
+        else
+            Ops("ai.ongrad::LSTMWhole", 4, ((og_vals){7, in}), I("reserve_bytes", cases[k].bytes));
+        CHECK_TEXT(og_error_text(&g->error), cases[k].message);
+        og_graph_free(g);
+    }
+    TEST_CASE("");
+}
+
 /* An export with a literal batch of 1 writes initial states of that batch: zeros hold for any. */
 TEST(baked_initial_states)
 {
@@ -574,5 +617,6 @@ static const og_test tests[] = {
     TEST_ROW(baked_initial_states),
     TEST_ROW(hostile_inputs),
     TEST_ROW(lengths_out_of_range),
+    TEST_ROW(wholes_that_are_none),
 };
 TEST_MAIN(tests)
