@@ -1,13 +1,16 @@
 /* The first card's description as cuDNN has it, JSON on stdout: plans can be made from it where
  * there is no card (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR). What is printed has been read back by
- * cuDNN. tools/gpu_check runs it. Exit status 77: there is no cuDNN, or no card. */
+ * cuDNN. tools/gpu_check runs it. Exit status 77: there is no cuDNN, one that is too old, or no
+ * card. */
 #include <stdio.h>
 
 #ifdef OG_HAS_CUDNN
+#include "kernels/cuda/driver_cuda.h"
+#endif
+
+#if defined OG_HAS_CUDNN && CUDNN_VERSION >= 90800
 
 #include <stdlib.h>
-
-#include "kernels/cuda/driver_cuda.h"
 
 static const og__cudnn_library *cudnn;
 
@@ -82,7 +85,12 @@ int main(void)
 
 int main(void)
 {
+#ifdef OG_HAS_CUDNN
+    fprintf(stderr, "skipped: cuDNN describes cards from version 9.8 on; this build has %d.%d\n",
+            CUDNN_MAJOR, CUDNN_MINOR);
+#else
     fprintf(stderr, "skipped: this build has no cuDNN\n");
+#endif
     return 77;
 }
 
