@@ -130,6 +130,9 @@ typedef struct og_device_info {
 } og_device_info;
 /* The number of devices; the first `room` are written, the CPU before all. */
 OG_API int og_devices(og_device_info *infos, int room);
+/* Versions of the libraries that the device, "cuda:0", computes with, which this loads: "CUDA
+ * driver 13.0, NVRTC 13.0, cuBLASLt 13.1.0, cuDNN 9.19.0"; "" where it needs none. */
+OG_API void og_device_libraries(const char *device, char *text, size_t room);
 
 /* ---- options: key and value as on the command line, "lr" "1e-3"; `-` and `_` read the same */
 
@@ -507,7 +510,10 @@ typedef struct og_memory_report {
     int pieces; /* a batch is split into so many micro-batches, whose gradients are summed */
     int64_t micro_batch; /* the samples of the largest */
     uint64_t refused;    /* bytes that the system refused before this was planned; 0: none */
-    double flops;        /* of one micro-batch, forward and backward */
+    /* of a device with memory of its own, what all have in use there, as it reports: just before
+     * the session allocated its memory, and just after; else 0 */
+    uint64_t used_before, used_after;
+    double flops; /* of one micro-batch, forward and backward */
 } og_memory_report;
 /* Mixed precision of training steps: OG_FLOAT16, OG_BFLOAT16, or OG_UNDEFINED where all is computed
  * in the model's types. */

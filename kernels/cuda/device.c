@@ -295,6 +295,15 @@ int og_cuda_device_count(const char **why)
     return og_cuda_driver_get()->count(why ? why : &unused);
 }
 
+void og_cuda_libraries(char *text, size_t room)
+{
+    const og_cuda_driver *driver = og_cuda_driver_get();
+    if (driver->libraries)
+        driver->libraries(text, room);
+    else if (room)
+        *text = '\0';
+}
+
 og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
 {
     const og_cuda_driver *driver = og_cuda_driver_get();

@@ -287,6 +287,8 @@ typedef struct og_cuda_recurrence_operands {
 typedef struct og_cuda_driver {
     /* Cards there are. 0 with the reason in *why, a text that lasts, where there are none. */
     int (*count)(const char **why);
+    /* Versions of the libraries that are used, as loaded: "CUDA driver 13.0, NVRTC 13.0". */
+    void (*libraries)(char *text, size_t room);
     og_status (*open)(int index, og_cuda_card **card, og_error *error);
     /* Waits for what is queued. Modules, events and memory of the card go with it. */
     void (*close)(og_cuda_card *card);

@@ -364,6 +364,7 @@ const og_cuda_driver *og_cuda_driver_get(void)
 {
     static const og_cuda_driver driver = {
         .count = count,
+        .libraries = og__cuda_libraries,
         .open = open_card,
         .close = close_card,
         .properties = properties,

@@ -20,7 +20,7 @@
 /* The formatter would indent each line of such a list further every time. */
 /* clang-format off */
 #define OG__CUDA_FUNCTIONS(X) \
-    X(cuInit) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) \
+    X(cuInit) X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) \
     X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) \
     X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxSynchronize) X(cuMemGetInfo) \
     X(cuMemAlloc) X(cuMemFree) X(cuMemHostAlloc) X(cuMemFreeHost) X(cuMemcpyAsync) \
@@ -43,7 +43,7 @@
     X(cublasLtMatmulPreferenceSetAttribute) X(cublasLtMatmulAlgoGetHeuristic) \
     X(cublasLtMatmulAlgoCheck) X(cublasLtMatmul) X(cublasLtGetVersion)
 #define OG__CUDNN_FUNCTIONS(X) \
-    X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetErrorString) \
+    X(cudnnGetVersion) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) X(cudnnGetErrorString) \
     X(cudnnGetLastErrorString) X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) \
     X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute) X(cudnnBackendFinalize) \
     X(cudnnBackendExecute) X(cudnnCreateTensorDescriptor) X(cudnnDestroyTensorDescriptor) \
@@ -97,6 +97,8 @@ struct og_cuda_card {
 #endif
 };
 
+/* driver_library.c: the table's member; opens them all. */
+void og__cuda_libraries(char *text, size_t room);
 /* driver_library.c: OG_OK, or `call` and CUDA's text in *error. */
 og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error);
 

@@ -1,11 +1,13 @@
 /* The libraries, opened when they are first needed: by their names as the system finds them, then
- * in the toolkit's folder that was there when building. And what CUDA says when a call fails. */
+ * in the toolkit's folder that was there when building. Their versions, and what CUDA says when a
+ * call fails. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 
 #include "kernels/cuda/driver_cuda.h"
+#include "runtime/base/text.h"
 
 #define TEXT_(x) #x
 #define TEXT(x) TEXT_(x) /* of the name that a macro stands for */
@@ -54,6 +56,42 @@ LIBRARY(cublas, OG__CUBLAS_FUNCTIONS, "libcublasLt.so." OG_CUDA_MAJOR,
 #ifdef OG_HAS_CUDNN
 LIBRARY(cudnn, OG__CUDNN_FUNCTIONS, "libcudnn.so.9", " (NVIDIA's cuDNN)")
 #endif
+
+/* patch < 0: the library does not say one. */
+static void add_version(og_text *out, const char *name, int major, int minor, int patch)
+{
+    og_text_printf(out, "%s%s %d.%d", out->length ? ", " : "", name, major, minor);
+    if (patch >= 0)
+        og_text_printf(out, ".%d", patch);
+}
+
+/* CUDA counts 1000 × major + 10 × minor; cuBLASLt and cuDNN 10000 × major + 100 × minor + patch. */
+void og__cuda_libraries(char *text, size_t room)
+{
+    const char *why;
+    const og__cuda_library *driver = og__open_cuda(&why);
+    const og__nvrtc_library *compiler = og__open_nvrtc(&why);
+    const og__cublas_library *products = og__open_cublas(&why);
+    og_text out = {0};
+    int v = 0, minor = 0;
+    if (driver && driver->cuDriverGetVersion(&v) == CUDA_SUCCESS)
+        add_version(&out, "CUDA driver", v / 1000, v % 1000 / 10, -1);
+    if (compiler && compiler->nvrtcVersion(&v, &minor) == NVRTC_SUCCESS)
+        add_version(&out, "NVRTC", v, minor, -1);
+    if (products) {
+        v = (int)products->cublasLtGetVersion();
+        add_version(&out, "cuBLASLt", v / 10000, v / 100 % 100, v % 100);
+    }
+#ifdef OG_HAS_CUDNN
+    const og__cudnn_library *fusions = og__open_cudnn(&why);
+    if (fusions) {
+        v = (int)fusions->cudnnGetVersion();
+        add_version(&out, "cuDNN", v / 10000, v / 100 % 100, v % 100);
+    }
+#endif
+    snprintf(text, room, "%s", out.s ? out.s : "");
+    og_text_free(&out);
+}
 
 og_status og__cuda_check(og_cuda_card *card, CUresult result, const char *call, og_error *error)
 {

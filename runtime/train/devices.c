@@ -13,13 +13,14 @@ typedef struct maker {
     const char *kind;
     og_device *(*make)(int index, const og_device *host, og_error *error);
     int (*count)(const char **why);
+    void (*libraries)(char *text, size_t room);
     bool on_request; /* "auto" does not take it */
 } maker;
 
 /* Beside the CPU; in the order in which "auto" tries them. The CUDA device has run on no GPU yet,
  * so it is taken on request alone. */
 static const maker makers[] = {
-    {"cuda", og_cuda_device_new, og_cuda_device_count, true},
+    {"cuda", og_cuda_device_new, og_cuda_device_count, og_cuda_libraries, true},
     {NULL},
 };
 
@@ -114,4 +115,13 @@ int og_devices(og_device_info *infos, int room)
         }
     host->destroy(host);
     return n;
+}
+
+void og_device_libraries(const char *device, char *text, size_t room)
+{
+    if (room)
+        *text = '\0';
+    for (const maker *m = makers; m->kind; m++)
+        if (index_of(device, m->kind) >= 0)
+            m->libraries(text, room);
 }

@@ -233,13 +233,24 @@ static og_status fill_resident(og_session *s)
     return og__renew_half_copies(s, -1);
 }
 
+/* By everyone; 0 of the host's memory, which is taken as it is touched. */
+static uint64_t device_used(og_device *d)
+{
+    uint64_t total = 0, left = 0;
+    if (d->remote)
+        d->memory(d, &total, &left);
+    return total > left ? total - left : 0;
+}
+
 og_status og__session_allocate(og_session *s)
 {
     og_device *d = s->context->device;
+    s->memory.used_before = device_used(d);
     s->states = d->alloc(d, s->resident_bytes);
     s->activations = s->states ? d->alloc(d, s->activation_bytes) : NULL;
     if (!s->activations)
         return og_fail_memory(&s->context->error, (size_t)s->memory.peak, "the session");
+    s->memory.used_after = device_used(d);
     OG_TRY(fill_resident(s));
     for (int i = 0; i < s->n_plans; i++)
         og__bind_plan(s, s->plans[i].plan);

@@ -107,6 +107,11 @@ static void close_card(og_cuda_card *card)
     free(card);
 }
 
+static void libraries(char *text, size_t room)
+{
+    snprintf(text, room, "simulated");
+}
+
 static void properties(og_cuda_card *card, og_cuda_properties *p)
 {
     *p = card->properties;
@@ -639,6 +644,7 @@ const og_cuda_driver *og_cuda_driver_get(void)
 {
     static const og_cuda_driver driver = {
         .count = count,
+        .libraries = libraries,
         .open = open_card,
         .close = close_card,
         .properties = properties,

@@ -578,6 +578,11 @@ TEST(devices_are_listed)
     CHECK(og_devices(infos, 2) >= 1);
     CHECK_STR(infos[0].device, "cpu");
     CHECK(infos[0].total >= infos[0].available && infos[0].available > 0);
+    char libraries[8] = "before";
+    og_device_libraries("cpu", libraries, sizeof libraries);
+    CHECK_STR(libraries, "");
+    og_device_libraries("cuda:0", libraries, 0); /* no room: nothing is written */
+    CHECK_STR(libraries, "");
 }
 
 static const og_test tests[] = {

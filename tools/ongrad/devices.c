@@ -25,6 +25,10 @@ static void add_json(og_json *j, const og_device_info *info)
         og_json_int(j, "cores", og__cores());
     og_json_int(j, "total_bytes", (int64_t)info->total);
     og_json_int(j, "available_bytes", (int64_t)info->available);
+    char libraries[160];
+    og_device_libraries(info->device, libraries, sizeof libraries);
+    if (*libraries)
+        og_json_string(j, "libraries", libraries);
     og_json_string(j, "half", info->half == OG_UNDEFINED ? NULL : og_dtype_name(info->half));
     og_json_close(j, '}');
 }

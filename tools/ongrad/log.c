@@ -100,6 +100,18 @@ void og__run_log_step(og__run_log *log, const og__log_step *s)
     write_line(log, &text);
 }
 
+static void add_device(og_json *json, const og__log_device *d)
+{
+    if (!d->after)
+        return;
+    og_json_open(json, "device_used_bytes", '{');
+    og_json_int(json, "opened", (int64_t)d->opened);
+    og_json_int(json, "before_session", (int64_t)d->before);
+    og_json_int(json, "after_session", (int64_t)d->after);
+    og_json_int(json, "trained", (int64_t)d->trained);
+    og_json_close(json, '}');
+}
+
 void og__run_log_final(og__run_log *log, const og__log_final *f)
 {
     og_text text = {0};
@@ -129,6 +141,7 @@ void og__run_log_final(og__run_log *log, const og__log_final *f)
     og_json_int(&json, "process_peak_bytes", (int64_t)f->process_peak_bytes);
     og_json_int(&json, "anonymous_start_bytes", (int64_t)f->anonymous_start_bytes);
     og_json_int(&json, "anonymous_bytes", (int64_t)f->anonymous_bytes);
+    add_device(&json, &f->device);
     og_json_string(&json, "stopped_by", f->stopped_by);
     og_json_string(&json, "output", f->output);
     og__describe_profile(f->run, &json);

@@ -30,6 +30,12 @@ typedef struct og__log_step {
     const og__metrics *validation; /* at this step; NULL: none */
 } og__log_step;
 
+/* What all have in use of a device with memory of its own, as it reports: when it was opened, just
+ * before and after the session's memory was allocated, after the last step. All 0: another one. */
+typedef struct og__log_device {
+    uint64_t opened, before, after, trained;
+} og__log_device;
+
 typedef struct og__log_final {
     int64_t steps, epochs, samples; /* epochs: whole ones */
     double loss, seconds, wait_seconds;
@@ -42,7 +48,8 @@ typedef struct og__log_final {
     uint64_t program_bytes; /* and what the process held before any of these */
     uint64_t process_start_bytes, process_peak_bytes; /* resident */
     uint64_t anonymous_start_bytes, anonymous_bytes;  /* no file's; the latter after the steps */
-    const char *stopped_by;                           /* NULL: nothing */
+    og__log_device device;
+    const char *stopped_by; /* NULL: nothing */
     const char *output;
     const og__run *run; /* whose profile is written, where there is one */
 } og__log_final;

@@ -119,6 +119,7 @@ static int report(og__trainer *t)
 static int prepare(og__trainer *t, const og__arguments *a)
 {
     OG__TRY(og__run_open(&t->run, a));
+    t->device_opened = og__memory_in_use(t->run.context);
     OG__TRY(og__run_need_loss(&t->run));
     OG__TRY(check_validation(t));
     OG__TRY(og__profile_check(&t->run));
@@ -179,6 +180,8 @@ static void write_final(og__trainer *t, double seconds)
                                                 .process_peak_bytes = og__process_peak(),
                                                 .anonymous_start_bytes = t->anonymous_start,
                                                 .anonymous_bytes = t->anonymous,
+                                                .device = {t->device_opened, memory.used_before,
+                                                           memory.used_after, t->device_trained},
                                                 .stopped_by = og__signals_name(),
                                                 .output = t->output,
                                                 .run = &t->run});
@@ -292,6 +295,7 @@ int og__command_train(const og__arguments *a)
         og__signals_catch();
         status = og__train(&t);
         t.anonymous = og__process_anonymous();
+        t.device_trained = og__memory_in_use(t.run.context);
         if (status == OG__EXIT_DONE || status == OG__EXIT_STOPPED)
             status = save(&t, status);
     }

@@ -39,8 +39,9 @@ typedef struct og__trainer {
 
     int64_t accumulation, steps_an_epoch, steps, epochs;
     uint64_t predicted_peak;
-    uint64_t start_bytes;                /* resident before anything was loaded */
-    uint64_t anonymous_start, anonymous; /* of no file: then, and after the last step */
+    uint64_t start_bytes;                   /* resident before anything was loaded */
+    uint64_t anonymous_start, anonymous;    /* of no file: then, and after the last step */
+    uint64_t device_opened, device_trained; /* in use on the device: then, and after that step */
 
     int64_t epoch, index;             /* the next micro-batch: `index` of `epoch`, both from 0 */
     int64_t group_epoch, group_index; /* the first one of the update that comes next */
