@@ -1,11 +1,19 @@
 """The official ONNX node tests as files, and what the programs run_node and run_gradients say of them.
 
+    node_cases.py FOLDER      writes them there, and prints the op of each as JSON
+
 Writing them needs onnx, which carries them; running them needs no package.
 """
 import collections
 import fnmatch
+import json
+import math
 import pathlib
+import queue
 import subprocess
+import sys
+import tempfile
+import threading
 import warnings
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -61,21 +69,67 @@ def write_cases(root, only="*"):
     return ops, len(cases)
 
 
-def run(command, root, names):
-    """NAME → (verdict, text). A test that brings the program down is a "crash"; the rest goes on after it."""
-    results = {}
+class Whole:
+    """How `run` starts a program and ends what is left of it, where nobody gives it another way."""
+
+    @staticmethod
+    def start(command, **more):
+        return subprocess.Popen(command, **more)
+
+    @staticmethod
+    def end(process):
+        process.kill()
+        process.wait()
+
+
+def follow(process, patience, left, take):
+    """Gives `take` each line that it prints. How that came to an end: "ended", "hangs" (nothing in `patience` seconds) or "late"
+    (left() is 0)."""
+    lines = queue.Queue()
+
+    def read():
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        seconds = max(0, min(patience, left()))
+        seconds = None if seconds == math.inf else seconds
+        try:
+            line = lines.get(timeout=seconds)
+            if line is None:
+                process.wait(seconds)
+                return "ended"
+            take(line)
+        except (queue.Empty, subprocess.TimeoutExpired):
+            return "late" if left() <= 0 else "hangs"
+
+
+def run(command, root, names, patience=math.inf, left=lambda: math.inf, processes=Whole):
+    """NAME → (verdict, text). A test that brings the program down is a "crash", one that takes more than `patience` seconds
+    "hangs"; the rest goes on after it. Tests that are not reached while left() is above 0 have no verdict."""
+    results, differs = {}, read_list(HERE / "differs.txt")
+
+    def take(line):
+        name, word, text = line.rstrip("\n").split("\t", 2)
+        results[name] = ("differs", text) if word == "fail" and name in differs else (word, text)
+
     names = sorted(names)
-    while names:
-        done = subprocess.run([*command, str(root), *names], stdout=subprocess.PIPE, text=True, check=False)
-        for line in done.stdout.splitlines():
-            name, word, text = line.split("\t", 2)
-            results[name] = (word, text)
-        differs = read_list(HERE / "differs.txt")
-        results = {name: ("differs", text) if word == "fail" and name in differs else (word, text)
-                   for name, (word, text) in results.items()}
+    while names and left() > 0:
+        with tempfile.TemporaryFile("w+", errors="replace") as said:
+            process = processes.start([*command, str(root), *names], stdout=subprocess.PIPE, stderr=said, text=True)
+            how = follow(process, patience, left, take)
+            processes.end(process)
+            said.seek(0)
+            why = " ".join(said.read(1000).split())
         rest = [name for name in names if name not in results]
-        if rest and done.returncode != AGAIN:
-            results[rest.pop(0)] = ("crash", f"exit status {done.returncode}")
+        if how == "late":
+            break
+        if rest and how == "hangs":
+            results[rest.pop(0)] = ("hangs", f"nothing within {patience:.0f} s {why}".strip())
+        elif rest and (process.returncode != AGAIN or len(rest) == len(names)):
+            results[rest.pop(0)] = ("crash", f"exit status {process.returncode} {why}".strip())
         names = rest
     return results
 
@@ -106,3 +160,12 @@ def report(title, results, ops, listed, only="*", verbose=False):
     if new:
         print(f"  {len(new)} pass and are not listed (--update): {' '.join(new)}")
     return lost, new
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    try:
+        print(json.dumps(write_cases(pathlib.Path(sys.argv[1]))[0]))
+    except ImportError as missing:
+        sys.exit(f"the node tests need the Python package onnx, or a folder that tools/gpu_check --pack made: {missing}")
