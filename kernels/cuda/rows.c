@@ -8,17 +8,42 @@
 
 enum { WARP = 32, WARPS = 4, SHORT = 1024, MOST_THREADS = 512, PIECE = 16 };
 
-static const char *type_name(og_dtype dtype)
+const char *og__cuda_element_name(og_dtype dtype)
 {
-    return dtype == OG_FLOAT      ? "float"
-           : dtype == OG_FLOAT16  ? "half"
-           : dtype == OG_BFLOAT16 ? "bfloat"
-                                  : NULL;
+    switch (dtype) {
+    case OG_FLOAT:
+        return "float";
+    case OG_FLOAT16:
+        return "half";
+    case OG_BFLOAT16:
+        return "bfloat";
+    case OG_DOUBLE:
+        return "double";
+    case OG_INT8:
+    case OG_UINT8:
+        return "int8";
+    case OG_INT16:
+    case OG_UINT16:
+        return "int16";
+    case OG_INT32:
+    case OG_UINT32:
+        return "int32";
+    case OG_INT64:
+    case OG_UINT64:
+        return "int64";
+    default:
+        return NULL;
+    }
+}
+
+bool og__cuda_is_signed(og_dtype dtype)
+{
+    return dtype != OG_UINT8 && dtype != OG_UINT16 && dtype != OG_UINT32 && dtype != OG_UINT64;
 }
 
 bool og__cuda_rows_take(og_dtype dtype)
 {
-    return type_name(dtype) != NULL;
+    return dtype == OG_FLOAT || dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
 }
 
 og_status og__cuda_rows_new(const og_call *call, const og_cuda_image *image, const char *name,
@@ -28,7 +53,7 @@ og_status og__cuda_rows_new(const og_call *call, const og_cuda_image *image, con
     og__cuda *cuda = og__cuda_of(call->device);
     int64_t vec = PIECE / (int64_t)og__size(dtype);
     char text[96];
-    const char *type = type_name(dtype);
+    const char *type = og__cuda_rows_take(dtype) ? og__cuda_element_name(dtype) : NULL;
     og__cuda_rows *r = type ? calloc(1, sizeof *r) : NULL;
     if (!r)
         return og_fail_memory(error, sizeof *r, "a kernel over rows");

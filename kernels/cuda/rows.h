@@ -12,6 +12,11 @@ typedef struct og__cuda_rows {
     bool warps;
 } og__cuda_rows;
 
+/* What names of kernels call an element of a type; NULL: none is for it. Integers are called by
+ * their size, whether they have a sign or not. */
+const char *og__cuda_element_name(og_dtype dtype);
+/* Of integers. */
+bool og__cuda_is_signed(og_dtype dtype);
 /* Is it a type that kernels over rows exist for? */
 bool og__cuda_rows_take(og_dtype dtype);
 /* Kernels og_<name>_<type>_<width> of the image; shared: dynamic, of a launch. */

@@ -8,6 +8,7 @@
 
 #include "kernels/cpu/indexing.h"
 #include "kernels/cuda/places.h"
+#include "kernels/cuda/rows.h"
 
 extern const og_cuda_image og_cuda_image_scatter;
 
@@ -32,36 +33,6 @@ typedef struct scatter {
         og_cuda_function *chunks, *join;
     } single, wide; /* of pieces of 16 bytes; NULL: rows are not made of them */
 } scatter;
-
-/* What joins elements of a type. */
-typedef struct joiner {
-    og_dtype dtype;
-    const char *single, *wide; /* ends of the kernels' names */
-    size_t sum;                /* bytes of what an element is joined in */
-    bool is_signed;
-} joiner;
-
-static const joiner *joiner_of(og_dtype dtype)
-{
-    static const joiner joiners[] = {
-        {OG_FLOAT, "float_1", "float_4", 4, true},
-        {OG_FLOAT16, "half_1", "half_8", 4, true},
-        {OG_BFLOAT16, "bfloat_1", "bfloat_8", 4, true},
-        {OG_DOUBLE, "double_1", NULL, 8, true},
-        {OG_INT8, "int8_1", NULL, 8, true},
-        {OG_UINT8, "int8_1", NULL, 8, false},
-        {OG_INT16, "int16_1", NULL, 8, true},
-        {OG_UINT16, "int16_1", NULL, 8, false},
-        {OG_INT32, "int32_1", NULL, 8, true},
-        {OG_UINT32, "int32_1", NULL, 8, false},
-        {OG_INT64, "int64_1", NULL, 8, true},
-        {OG_UINT64, "int64_1", NULL, 8, false},
-    };
-    for (size_t i = 0; i < sizeof joiners / sizeof *joiners; i++)
-        if (joiners[i].dtype == dtype)
-            return &joiners[i];
-    return NULL;
-}
 
 /* ---- what a call is */
 
@@ -126,7 +97,7 @@ static bool supports(const og_call *call)
         updates(call)->type.dtype != y->dtype)
         return false;
     scatter s = describe(call);
-    if (s.reduction == NONE || (s.reduction != OVERWRITES && !joiner_of(y->dtype)) ||
+    if (s.reduction == NONE || (s.reduction != OVERWRITES && !og__cuda_element_name(y->dtype)) ||
         (is_gradient(call) && !og__is_real(y->dtype)))
         return false;
     return og__cuda_order_takes(s.places.count, s.places.n) &&
@@ -157,16 +128,20 @@ static og_status find(const og_call *call, const char *name, const char *suffix,
 
 static og_status find_joiners(og_call *call, scatter *s, og_error *error)
 {
-    const joiner *j = joiner_of(call->y[0].type.dtype);
-    int64_t vec = WIDEST / (int64_t)og__size(j->dtype);
-    OG_TRY(find(call, "scatter_chunks", j->single, &s->single.chunks, error));
-    OG_TRY(find(call, "scatter_join", j->single, &s->single.join, error));
-    if (j->wide && s->inner % vec == 0) {
-        OG_TRY(find(call, "scatter_chunks", j->wide, &s->wide.chunks, error));
-        OG_TRY(find(call, "scatter_join", j->wide, &s->wide.join, error));
+    og_dtype dtype = call->y[0].type.dtype;
+    size_t sum = og__cuda_rows_take(dtype) ? sizeof(float) : sizeof(double);
+    int vec = WIDEST / (int)og__size(dtype);
+    char end[16];
+    snprintf(end, sizeof end, "%s_1", og__cuda_element_name(dtype));
+    OG_TRY(find(call, "scatter_chunks", end, &s->single.chunks, error));
+    OG_TRY(find(call, "scatter_join", end, &s->single.join, error));
+    if (og__cuda_rows_take(dtype) && s->inner % vec == 0) {
+        snprintf(end, sizeof end, "%s_%d", og__cuda_element_name(dtype), vec);
+        OG_TRY(find(call, "scatter_chunks", end, &s->wide.chunks, error));
+        OG_TRY(find(call, "scatter_join", end, &s->wide.join, error));
     }
     if (s->chunks > 1)
-        s->partial = og__cuda_book(call, (size_t)(s->outer * s->chunks * 2 * s->inner) * j->sum);
+        s->partial = og__cuda_book(call, (size_t)(s->outer * s->chunks * 2 * s->inner) * sum);
     return OG_OK;
 }
 
@@ -220,25 +195,24 @@ static og_status overwrite(const og_call *call, const scatter *s, og_error *erro
 static og_status join(const og_call *call, const scatter *s, og_error *error)
 {
     const og_tensor *u = updates(call), *y = &call->y[0];
-    const joiner *j = joiner_of(y->type.dtype);
     bool wide = s->wide.chunks && ((uintptr_t)u->data | (uintptr_t)y->data) % WIDEST == 0;
     og_cuda_range ranges[] = {og__cuda_order_range(call, &s->order),
                               og__cuda_range(u, false),
                               og__cuda_range(y, true),
                               {og__cuda_at(call, s->partial), s->partial.bytes, true}};
-    const og_scatter_arguments a = {.u = u->data,
-                                    .y = y->data,
-                                    .keys = ranges[0].at,
-                                    .partial = og__cuda_at(call, s->partial),
-                                    .outer = s->outer,
-                                    .count = s->places.count,
-                                    .n = s->places.n,
-                                    .pieces = wide ? s->inner * (int64_t)og__size(j->dtype) / WIDEST
-                                                   : s->inner,
-                                    .chunks = s->chunks,
-                                    .reduction = s->reduction,
-                                    .onto = s->onto,
-                                    .is_signed = j->is_signed};
+    const og_scatter_arguments a = {
+        .u = u->data,
+        .y = y->data,
+        .keys = ranges[0].at,
+        .partial = og__cuda_at(call, s->partial),
+        .outer = s->outer,
+        .count = s->places.count,
+        .n = s->places.n,
+        .pieces = wide ? s->inner * (int64_t)og__size(y->type.dtype) / WIDEST : s->inner,
+        .chunks = s->chunks,
+        .reduction = s->reduction,
+        .onto = s->onto,
+        .is_signed = og__cuda_is_signed(y->type.dtype)};
     int64_t units = a.outer * a.chunks;
     OG_TRY(og__cuda_launch(call, wide ? s->wide.chunks : s->single.chunks,
                            (units * a.pieces + THREADS - 1) / THREADS, THREADS, 0, &a, sizeof a,

@@ -3,6 +3,7 @@
  * place, in their order; what lies at a place that several chunks share is joined in a second step,
  * in an order that follows from the keys alone. So every row has one writer, its bits are always
  * the same, and one place that all rows have takes no longer than many places. */
+#include "kernels/cuda/integer.h"
 #include "kernels/cuda/place.h"
 #include "kernels/cuda/row.h"
 #include "kernels/cuda/scatter.h"
@@ -27,8 +28,8 @@ OG_DEVICE double og_join_double(int reduction, double a, double b)
 /* Integers widened; those of 64 bits without a sign are ordered as such. */
 OG_DEVICE int64_t og_join_int(int reduction, int64_t a, int64_t b, int is_signed)
 {
-    const int less = is_signed ? b < a : (uint64_t)b < (uint64_t)a;
-    return reduction == OG_SCATTER_ADD   ? (int64_t)((uint64_t)a + (uint64_t)b)
+    const int less = og_int_less(b, a, is_signed);
+    return reduction == OG_SCATTER_ADD   ? og_int_add(a, b)
            : reduction == OG_SCATTER_MUL ? (int64_t)((uint64_t)a * (uint64_t)b)
            : reduction == OG_SCATTER_MAX ? (less ? a : b)
                                          : (less ? b : a);
@@ -48,9 +49,9 @@ OG_DEVICE int64_t og_key_row(const unsigned long long *keys, int64_t at)
 }
 
 /* load and join may use the kernel's arguments, p. */
-#define WIDEN_8(v) (p.is_signed ? (int64_t)(int8_t)(v) : (int64_t)(v))
-#define WIDEN_16(v) (p.is_signed ? (int64_t)(int16_t)(v) : (int64_t)(v))
-#define WIDEN_32(v) (p.is_signed ? (int64_t)(int32_t)(v) : (int64_t)(v))
+#define WIDEN_8(v) og_widen_8(v, p.is_signed)
+#define WIDEN_16(v) og_widen_16(v, p.is_signed)
+#define WIDEN_32(v) og_widen_32(v, p.is_signed)
 #define JOIN_FLOAT(a, b) og_join_float(p.reduction, a, b)
 #define JOIN_DOUBLE(a, b) og_join_double(p.reduction, a, b)
 #define JOIN_INT(a, b) og_join_int(p.reduction, a, b, p.is_signed)

@@ -10,10 +10,10 @@ TEST(ops_run_on_the_host)
         og_device *d = open_device(s);
         uint64_t seed = s;
         kernel_call topk = {.op = "TopK", .nx = 2, .ny = 2};
-        topk.x[0] = test_filled(OG_FLOAT, 2, (int64_t[]){4, 9}, &seed);
+        topk.x[0] = test_filled(OG_DOUBLE, 2, (int64_t[]){4, 9}, &seed);
         topk.x[1] = test_tensor(OG_INT64, 1, (int64_t[]){1});
         *(int64_t *)topk.x[1].data = 3;
-        topk.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){4, 3});
+        topk.y[0] = test_tensor(OG_DOUBLE, 2, (int64_t[]){4, 3});
         topk.y[1] = test_tensor(OG_INT64, 2, (int64_t[]){4, 3});
         same_on_card(d, &topk, "host", 0, 2, same);
         kernel_call cast = {.op = "Cast", .nx = 1, .ny = 1};

@@ -9,14 +9,14 @@ import pytest
 onnx = pytest.importorskip("onnx")
 ONGRAD = os.path.abspath(os.environ["ONGRAD"])
 SIM = os.path.abspath(os.environ.get("ONGRAD_SIM", os.path.join(os.path.dirname(ONGRAD), "tests", "ongrad_sim")))
-BATCH = 6
+BATCH, WIDE = 6, 2100  # longer lines than TopK's kernel takes
 
 
 def save_model(path, op):
     """x [N, 8] → MatMul → op → y [N, 3]"""
     helper = onnx.helper
     constants = [onnx.numpy_helper.from_array(a, name) for a, name in (
-        (np.arange(48, dtype=np.float32).reshape(8, 6) / 48, "w"), (np.array([3]), "k"),
+        (np.arange(8 * WIDE, dtype=np.float32).reshape(8, WIDE) / WIDE, "w"), (np.array([3]), "k"),
         (np.array([0]), "start"), (np.array([3]), "end"), (np.array([1]), "axis"))]
     second = helper.make_node("TopK", ["a", "k"], ["y", "places"], name="best") if op == "TopK" else \
         helper.make_node("Slice", ["a", "start", "end", "axis"], ["y"], name="best")
@@ -38,17 +38,17 @@ def run(program, *arguments, folder, device):
 
 
 def test_plan_lists_them(tmp_path):
-    """TopK reads [6, 6] floats, its K is a constant; it makes [6, 3] floats and indices."""
+    """TopK reads [6, 2100] floats, its K is a constant; it makes [6, 3] floats and indices."""
     plan = json.loads(run(SIM, "plan", "topk.onnx", "--json", folder=tmp_path, device="cuda").stdout)
     (call,) = [c for c in plan["host_calls"] if c["op"] == "TopK"]
     assert call == {"op": "TopK", "node": 'TopK "best"', "call": call["call"], "once": "micro-batch",
-                    "bytes_to_host": BATCH * 6 * 4, "bytes_from_host": BATCH * 3 * (4 + 8)}
+                    "bytes_to_host": BATCH * WIDE * 4, "bytes_from_host": BATCH * 3 * (4 + 8)}
     assert 0 <= call["call"] < plan["micro_steps"]
     assert plan["staging_bytes"] >= call["bytes_to_host"] + call["bytes_from_host"]
     text = run(SIM, "plan", "topk.onnx", folder=tmp_path, device="cuda").stdout
     assert "on the host, through 1.0 MB of pinned memory" in text and "pinned, ops on the host" in text
     (line,) = [line.split() for line in text.splitlines() if line.startswith("TopK")]
-    assert line == ["TopK", "TopK", '"best"', "a", "micro-batch", "144", "bytes", "216", "bytes"]
+    assert line == ["TopK", "TopK", '"best"', "a", "micro-batch", "50.4", "kB", "216", "bytes"]
 
 
 def test_train_says_it(tmp_path):
