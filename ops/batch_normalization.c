@@ -130,8 +130,9 @@ static og_val training_replay(og_graph *g, const og_node *node, const og_val *x,
     (void)g;
     (void)node;
     int rank = Rank(x[0]);
-    og_val centred = Sub(x[0], per_channel(y[1], rank));
-    return Add(Mul(centred, per_channel(Mul(x[1], y[3]), rank)), per_channel(x[2], rank));
+    og_val centred = Sub(wide(x[0], y[1]), per_channel(y[1], rank));
+    og_val scaled = Mul(centred, per_channel(Mul(x[1], y[3]), rank));
+    return to_dtype(Add(scaled, per_channel(x[2], rank)), DType(x[0]));
 }
 
 /* x̂ = (x - mean) rstd,  dbias = Σ dy,  dscale = Σ dy x̂,  dx = scale rstd (dy - (dbias + x̂ dscale) /
@@ -204,7 +205,7 @@ const og_op og_ops_batch_normalization[] = {
      .upgrade = {{9, batch_normalization_upgrade_9}, {14, batch_normalization_upgrade_14}}},
     {"BatchNormalizationTraining", OG_DOMAIN, 3, 3, 1, 4, training_infer, .expand = training_expand,
      .grad = training_grad, .replay = training_replay, .saved = 4, .precision = OG_PRECISION_FLOAT,
-     .images_in = 1, .images_out = 1},
+     .flags = OG_HALF_IMAGES, .images_in = 1, .images_out = 1},
     {"BatchNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, grad_infer, .expand = grad_expand,
      .precision = OG_PRECISION_FLOAT, .images_in = 3, .images_out = 1},
     {0},

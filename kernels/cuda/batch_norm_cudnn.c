@@ -1,8 +1,9 @@
 /* BatchNormalizationTraining and its gradient as cuDNN's fusions: images [n, c, …] of 16-bit or
  * float32 elements, channels-last or dense, statistics and parameters in float32. cuDNN has engines
  * where a place's channels are a multiple of 16 bytes. The definition serves elsewhere, and for
- * float32 images in mixed precision: those are half ones cast, which its programs read and write
- * as such (8 bytes an element and normalization, with the activation, for 24 with casts apart). */
+ * float32 images in mixed precision: what the precision pass has left in float32 of what products
+ * make are half ones cast, which its programs read and write as such (8 bytes an element and
+ * normalization, with the activation, for 24 with casts apart). */
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,50 +58,49 @@ static int dims_of(const og_type *type, int64_t *dims)
     return rank;
 }
 
-static void last_strides(int rank, const int64_t *dims, int64_t *strides)
-{
-    int64_t step = dims[1];
-    strides[1] = 1;
-    for (int a = rank - 1; a >= 2; a--) {
-        strides[a] = step;
-        step *= dims[a];
-    }
-    strides[0] = step;
-}
-
 static bool all_last(const og_call *call)
 {
     return og_tensor_is_channels_last(&call->x[0]) && og_tensor_is_channels_last(&call->y[Y]) &&
            (!is_gradient(call) || og_tensor_is_channels_last(&call->x[1]));
 }
 
+/* An image of the call, or one number for each of its channels. */
+static int add_image(description *d, const og_call *call, bool last)
+{
+    int64_t dims[OG_CUDA_DIMS];
+    int rank = dims_of(&call->x[0].type, dims);
+    og_dtype dtype = call->x[0].type.dtype;
+    return last ? og__fusion_image(&d->fusion, dtype, OG_CUDA_MEMORY, dims[0], dims[1], rank - 2,
+                                   dims + 2)
+                : og__fusion_memory(&d->fusion, dtype, rank, dims, NULL);
+}
+
+static int add_channels(description *d, const og_call *call)
+{
+    static const int64_t ones[OG_CUDA_SPATIAL] = {1, 1, 1};
+    int64_t dims[OG_CUDA_DIMS];
+    int rank = dims_of(&call->x[0].type, dims);
+    return og__fusion_image(&d->fusion, OG_FLOAT, OG_CUDA_MEMORY, 1, dims[1], rank - 2, ones);
+}
+
 static void describe(const og_call *call, description *d)
 {
-    const og_type *image = &call->x[0].type;
-    int64_t dims[OG_CUDA_DIMS], strides[OG_CUDA_DIMS], ones[OG_CUDA_DIMS] = {1, 1, 1, 1, 1},
-                                                       steps[OG_CUDA_DIMS];
-    int rank = dims_of(image, dims), images = 1 + is_gradient(call), n = is_gradient(call) ? 3 : 4;
+    int64_t dims[OG_CUDA_DIMS];
+    int rank = dims_of(&call->x[0].type, dims), images = 1 + is_gradient(call),
+        n = is_gradient(call) ? 3 : 4;
     bool last = all_last(call);
-    og__fusion_begin(&d->fusion, call, image->dtype);
+    og__fusion_begin(&d->fusion, call, call->x[0].type.dtype);
     memset(d->y, 0, sizeof d->y);
     if (!last)
         d->fusion.workspace_limit = DENSE_LIMIT;
-    last_strides(rank, dims, strides);
-    ones[1] = dims[1];
-    last_strides(rank, ones, steps);
     og_cuda_operation *o =
         og__fusion_add(&d->fusion, is_gradient(call) ? OG_CUDA_NORM_GRAD : OG_CUDA_NORM);
     for (int i = 0; i < call->nx; i++)
-        o->in[i] = d->x[i] =
-            i < images
-                ? og__fusion_memory(&d->fusion, image->dtype, rank, dims, last ? strides : NULL)
-                : og__fusion_memory(&d->fusion, OG_FLOAT, rank, ones, steps);
+        o->in[i] = d->x[i] = i < images ? add_image(d, call, last) : add_channels(d, call);
     for (int k = 0, to = 0; k < n; k++) {
         if (!is_gradient(call) && k == VAR)
             continue;
-        o->out[to++] = d->y[k] =
-            k == Y ? og__fusion_memory(&d->fusion, image->dtype, rank, dims, last ? strides : NULL)
-                   : og__fusion_memory(&d->fusion, OG_FLOAT, rank, ones, steps);
+        o->out[to++] = d->y[k] = k == Y ? add_image(d, call, last) : add_channels(d, call);
     }
     if (!is_gradient(call))
         o->in[3] = og__fusion_constant(&d->fusion, rank,

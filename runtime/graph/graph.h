@@ -235,6 +235,7 @@ bool og_type_is_aligned(const og_type *t, const void *data);
 /* `data`, or an aligned copy of it in the arena; NULL when out of memory. */
 const void *og_type_align(const og_type *t, const void *data, og_arena *arena);
 bool og_dtype_is_float(og_dtype dtype); /* floating point, any width */
+bool og_dtype_is_half(og_dtype dtype);  /* float16 or bfloat16 */
 bool og_dtype_is_int(og_dtype dtype);   /* signed or unsigned integers; not bool */
 /* "float32 [batch, 64]"; symbols by name if g is given. */
 const char *og_type_text(char buffer[160], const og_graph *g, const og_type *t);

@@ -149,7 +149,9 @@ enum og_op_flags {
     OG_RANDOM = 1 << 1, /* result differs from call to call: never folded or merged */
     OG_CHEAP = 1 << 2,  /* its output is rather computed again in the backward pass than kept */
     OG_EAGER_ONLY =
-        1 << 3 /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
+        1 << 3, /* output shape depends on data: runs only in eager.c (NonZero, Unique) */
+    OG_HALF_IMAGES = 1 << 4 /* of class float: its images may be half where all else is float32, if
+                               the device has a kernel for that */
 };
 
 #define OG_VARIADIC (-1)

@@ -73,6 +73,11 @@ const void *og_type_align(const og_type *t, const void *data, og_arena *arena)
                                        : og_arena_copy(arena, data, (size_t)og_type_bytes(t));
 }
 
+bool og_dtype_is_half(og_dtype d)
+{
+    return d == OG_FLOAT16 || d == OG_BFLOAT16;
+}
+
 bool og_dtype_is_float(og_dtype d)
 {
     return d == OG_FLOAT || d == OG_DOUBLE || d == OG_FLOAT16 || d == OG_BFLOAT16 ||

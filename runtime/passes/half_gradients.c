@@ -50,7 +50,7 @@ og_val og_widen_gradient(og_val dx)
     if (!n || !is_cast(n) || DType(dx) != OG_FLOAT)
         return dx;
     og_val half = og_val_of(dx.g, n->in[0]);
-    return DType(half) == OG_FLOAT16 || DType(half) == OG_BFLOAT16 ? widened(half) : dx;
+    return og_dtype_is_half(DType(half)) ? widened(half) : dx;
 }
 
 /* ---- products and copies */
@@ -99,7 +99,7 @@ static const og_node *cast_product(const og_match *m, const og_node *n)
     const og_value *x = is_cast(n) ? m->g->values[n->in[0]] : NULL;
     bool is = x && m->g->values[n->out[0]]->type.dtype == OG_FLOAT && x->producer &&
               x->producer->op->wide && x->producer->n_in == 2 && m->uses[x->id] == 1 &&
-              (x->type.dtype == OG_FLOAT16 || x->type.dtype == OG_BFLOAT16);
+              og_dtype_is_half(x->type.dtype);
     return is ? x->producer : NULL;
 }
 

@@ -9,11 +9,6 @@
 
 #define MAX_ROUNDS 16
 
-static bool is_half(og_dtype dtype)
-{
-    return dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
-}
-
 /* A call with dense tensors, as far as it is known before layouts are. widened: with float32 for
  * half types, whose constants are not known then. */
 static const og_kernel *dense_kernel(const og_graph *g, const og_device *device, const og_node *n,
@@ -29,16 +24,16 @@ static const og_kernel *dense_kernel(const og_graph *g, const og_device *device,
         const og_value *v = og_graph_value(g, n->in[i]);
         if (!v)
             continue;
-        bool known = v->kind == OG_VALUE_CONST && !(widened && is_half(v->type.dtype));
+        bool known = v->kind == OG_VALUE_CONST && !(widened && og_dtype_is_half(v->type.dtype));
         call->x[i] = og_tensor_dense(&v->type, known ? (void *)(uintptr_t)v->data : NULL);
     }
     for (int i = 0; i < n->n_out; i++)
         call->y[i] = og_tensor_dense(&g->values[n->out[i]]->type, NULL);
     for (int i = 0; widened && i < n->n_in; i++)
-        if (is_half(call->x[i].type.dtype))
+        if (og_dtype_is_half(call->x[i].type.dtype))
             call->x[i].type.dtype = OG_FLOAT;
     for (int i = 0; widened && i < n->n_out; i++)
-        if (is_half(call->y[i].type.dtype))
+        if (og_dtype_is_half(call->y[i].type.dtype))
             call->y[i].type.dtype = OG_FLOAT;
     return og_device_kernel(device, call, false);
 }
@@ -46,7 +41,7 @@ static const og_kernel *dense_kernel(const og_graph *g, const og_device *device,
 static bool has_half(const og_graph *g, const og_node *n)
 {
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] >= 0 && is_half(g->values[n->in[i]]->type.dtype))
+        if (n->in[i] >= 0 && og_dtype_is_half(g->values[n->in[i]]->type.dtype))
             return true;
     return false;
 }
@@ -76,7 +71,7 @@ static void widen(og_rewrite *rw, const og_node *n)
     to->origin = n->origin;
     for (int i = 0; i < n->n_in; i++) {
         og_val x = og_rewrite_value(rw, n->in[i]);
-        in[i] = x.g && is_half(DType(x)) ? Cast(x, OG_FLOAT).id : x.id;
+        in[i] = x.g && og_dtype_is_half(DType(x)) ? Cast(x, OG_FLOAT).id : x.id;
     }
     to->origin = n->origin;
     const og_node *wide =
@@ -84,7 +79,8 @@ static void widen(og_rewrite *rw, const og_node *n)
     for (int k = 0; wide && k < n->n_out; k++) {
         og_val y = og_val_of(to, wide->out[k]);
         og_dtype dtype = rw->from->values[n->out[k]]->type.dtype;
-        og_rewrite_set(rw, n->out[k], is_half(dtype) && DType(y) != dtype ? Cast(y, dtype) : y);
+        og_rewrite_set(rw, n->out[k],
+                       og_dtype_is_half(dtype) && DType(y) != dtype ? Cast(y, dtype) : y);
     }
 }
 

@@ -3,7 +3,8 @@
  * - ops of class half (products, convolutions) read and write the half type;
  * - ops of class float (reductions, softmax, norms), the losses, and what a definition of such an
  *   op is made of, read and write float32; recurrences, which are products for the most part, have
- *   a wide op that reads the operands of these in half;
+ *   a wide op that reads the operands of these in half, and batch normalization keeps images in
+ * half that are half, where the device has a kernel for that;
  * - all others follow: half if what they read is half, float32 if any of it is float32. Constants
  *   have no say, nor has a parameter that is added to a product (its bias): they are brought to
  *   what the others are. So the stream that residual blocks add to is float32 from where position
@@ -20,6 +21,7 @@
 #include "runtime/passes/rewrite.h"
 
 enum { PASSIVE = 1, CONSTANT = 2 }; /* a parameter, a constant or a view of one; no parameter */
+enum { MOST_OPERANDS = 8 };
 
 typedef struct precision {
     og_rewrite rw;
@@ -221,11 +223,44 @@ static const og_op *op_of(const precision *p, const og_node *n, og_dtype target)
     return wide;
 }
 
+static og_tensor operand(const precision *p, int id, bool image)
+{
+    if (id < 0)
+        return (og_tensor){0};
+    og_type type = old_value(p, id)->type;
+    if (image)
+        type.dtype = p->half;
+    og_tensor t = og_tensor_dense(&type, NULL);
+    if (image)
+        og_strides_channels_last(&type, t.strides);
+    return t;
+}
+
+/* Does the node keep its images in half (OG_HALF_IMAGES)? */
+static bool keeps_images(precision *p, const og_node *n)
+{
+    og_tensor x[MOST_OPERANDS], y[MOST_OPERANDS];
+    og_call call = {.node = n, .device = p->device, .nx = n->n_in, .ny = n->n_out, .x = x, .y = y};
+    if (!(n->op->flags & OG_HALF_IMAGES) || n->n_in > MOST_OPERANDS || n->n_out > MOST_OPERANDS)
+        return false;
+    for (int i = 0; i < n->n_in; i++) {
+        bool image = og_op_image(n->op->images_in, i);
+        if (!is_float32(p, n->in[i]) ||
+            (image && DType(og_rewrite_value(&p->rw, n->in[i])) != p->half))
+            return false;
+        x[i] = operand(p, n->in[i], image);
+    }
+    for (int k = 0; k < n->n_out; k++)
+        y[k] = operand(p, n->out[k], og_op_image(n->op->images_out, k));
+    return og_device_kernel(p->device, &call, false) != NULL;
+}
+
 static void write_node(precision *p, const og_node *n)
 {
     og_graph *to = p->rw.to;
     og_dtype target = target_of(p, n);
     const og_op *op = op_of(p, n, target);
+    bool images = keeps_images(p, n);
     bool same = target != p->half && op == n->op;
     for (int i = 0; i < n->n_in; i++)
         if (is_float32(p, n->in[i]))
@@ -243,7 +278,8 @@ static void write_node(precision *p, const og_node *n)
     to->origin = n->origin;
     for (int i = 0; i < n->n_in; i++) {
         bool cast = is_float32(p, n->in[i]) && reads_elements(n, i);
-        bool half = target == p->half || reads_half(op, i);
+        bool half =
+            target == p->half || reads_half(op, i) || (images && og_op_image(n->op->images_in, i));
         in[i] = (!cast  ? og_rewrite_value(&p->rw, n->in[i])
                  : half ? in_half(p, n->in[i])
                         : in_float(p, n->in[i]))

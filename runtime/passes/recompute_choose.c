@@ -48,9 +48,11 @@ bool og__can_replay(const og_graph *g, const og_node *n)
 {
     if (!n->op->replay || n->n_in > 8 || n->n_out > 8)
         return false;
-    og_dtype dtype = g->values[n->out[0]]->type.dtype;
+    og_dtype image = g->values[n->out[0]]->type.dtype,
+             dtype = n->op->flags & OG_HALF_IMAGES && og_dtype_is_half(image) ? OG_FLOAT : image;
     for (int i = 0; i < n->n_in; i++)
-        if (n->in[i] >= 0 && g->values[n->in[i]]->type.dtype != dtype)
+        if (n->in[i] >= 0 &&
+            g->values[n->in[i]]->type.dtype != (og_op_image(n->op->images_in, i) ? image : dtype))
             return false;
     for (int i = 1; i < n->n_out; i++)
         if (n->out[i] < 0 || g->values[n->out[i]]->type.dtype != dtype)
