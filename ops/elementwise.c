@@ -390,6 +390,19 @@ static bool clip_upgrade_11(og_draft *d)
     return og_draft_float_to_input(d, "min", 1) && og_draft_float_to_input(d, "max", 2);
 }
 
+/* Accumulate: y = more ? x + sum : x. A sum that is begun anew is not read: it may be NaN. */
+static bool accumulate_infer(og_infer *i)
+{
+    return need_number(i, 0) && need_same(i, 0, 1) && need_same(i, 0, 2) &&
+           broadcast_all(i, &i->y[0]);
+}
+
+static void accumulate_expand(og_expand *e)
+{
+    og_val x = e->x[0], more = e->x[2];
+    e->y[0] = Where(Equal(more, Zero(more)), x, Add(x, e->x[1]));
+}
+
 /* ---- the table */
 
 #define CHEAP .flags = OG_CHEAP
@@ -431,6 +444,8 @@ const og_op og_ops_elementwise[] = {
     {"Mul", NULL, 2, 2, 1, 1, binary, OG_SCALAR_Mul, .grad = mul_grad, CHEAP_COMMUTATIVE},
     {"Div", NULL, 2, 2, 1, 1, binary, OG_SCALAR_Div, .grad = div_grad, .saved = 1, CHEAP},
     {"Mod", NULL, 2, 2, 1, 1, binary, OG_SCALAR_Mod, mod_expand, mod_grad, .saved = 1, CHEAP},
+    {"Accumulate", OG_DOMAIN, 3, 3, 1, 1, accumulate_infer, OG_SCALAR_Accumulate, accumulate_expand,
+     CHEAP},
     {"Pow", NULL, 2, 2, 1, 1, pow_infer, OG_SCALAR_Pow, .grad = pow_grad, .saved = 1, CHEAP},
 
     /* The instruction is for two inputs, the definition for any other number. (Mod, above: for fmod

@@ -133,8 +133,8 @@ const og_kernel og_kernels_cpu_scalar[] = {
 #define X(name, arity, ints, expression) SCALAR(#name)
 #include "runtime/graph/scalar.def"
 #undef X
-    SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite") SCALAR("ai.ongrad::GeluErf")
-        SCALAR("ai.ongrad::GeluErfGrad") SCALAR("ai.ongrad::GeluTanh")
+    SCALAR("ai.ongrad::Accumulate") SCALAR("ai.ongrad::Log1p") SCALAR("ai.ongrad::IsFinite")
+        SCALAR("ai.ongrad::GeluErf") SCALAR("ai.ongrad::GeluErfGrad") SCALAR("ai.ongrad::GeluTanh")
             SCALAR("ai.ongrad::GeluTanhGrad") SCALAR("ai.ongrad::Silu")
                 SCALAR("ai.ongrad::SiluGrad") SCALAR("ai.ongrad::HardSwishGrad"){NULL},
 };

@@ -276,6 +276,8 @@ static void cuda_destroy(og_device *device)
     og__cuda_outside_free(cuda);
     og__fusions_free(cuda);
     og__walks_free(cuda);
+    if (cuda->ones)
+        cuda->driver->free(cuda->card, cuda->ones);
     for (int i = 0; i < OG__BOUNCES; i++) {
         host_free(device, cuda->bounce[i].memory);
         if (cuda->bounce[i].free)
@@ -337,6 +339,7 @@ og_device *og_cuda_device_new(int index, const og_device *host, og_error *error)
         .remote = &remote,
         .threads = host->threads,
         .half = OG_FLOAT16,
+        .continues_sums = true,
         .options = {.allow_tf32 = true},
         .tables = og_cuda_kernel_tables,
         .memory = cuda_memory,

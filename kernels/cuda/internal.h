@@ -43,7 +43,8 @@ typedef struct og__cuda {
     struct og__cuda_loaded *loaded; /* images loaded so far */
     struct og__fusion *fusions;     /* fusion.c: planned so far */
     struct og__planned *untimed;    /* products whose fastest way is not known */
-    struct og__walk *walks;         /* walk_plan.c: likewise */
+    void *ones;                     /* product_plan.c: what products are multiplied by */
+    struct og__walk *walks;         /* walk_plan.c: planned so far */
     og__cuda_host *calls;           /* prepared host calls */
     og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
     og_outside *outside;            /* the card's */

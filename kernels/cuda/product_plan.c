@@ -81,6 +81,26 @@ void og__planned_is_timed(og__planned *p)
     p->since = NULL;
 }
 
+/* On the card, for all products whose scalars are read there. */
+static const struct {
+    double wide;
+    float narrow;
+} ones = {1, 1};
+
+static og_status make_ones(og__cuda *cuda, og_error *error)
+{
+    OG_TRY(cuda->driver->alloc(cuda->card, sizeof ones, &cuda->ones, error));
+    if (!cuda->ones)
+        return og_fail_memory(error, sizeof ones, "a product");
+    return cuda->device.remote->upload(&cuda->device, cuda->ones, &ones, sizeof ones, error);
+}
+
+static const void *one_of(const og__cuda *cuda, const og_cuda_product *p)
+{
+    size_t at = p->arithmetic == OG_CUDA_DOUBLE ? 0 : offsetof(__typeof__(ones), narrow);
+    return (const char *)cuda->ones + at;
+}
+
 og_status og__cuda_product_new(const og_device *device, const og_cuda_product *shape,
                                og__cuda_product *product, og_error *error)
 {
@@ -89,6 +109,8 @@ og_status og__cuda_product_new(const og_device *device, const og_cuda_product *s
     size_t least =
         og__size(shape->a) < og__size(shape->d) ? og__size(shape->a) : og__size(shape->d);
     *product = (og__cuda_product){.shape = *shape};
+    if (shape->scalars_on_device && !cuda->ones)
+        OG_TRY(make_ones(cuda, error));
     if (shape->alignment == 0 || shape->alignment >= OG__PRODUCT_VECTOR)
         OG_TRY_CLEANUP(plan_one(cuda, shape, OG__PRODUCT_VECTOR, &product->aligned, error));
     if (shape->alignment < OG__PRODUCT_VECTOR)
@@ -108,8 +130,11 @@ og_status og__cuda_product_run(const og_device *device, const og__cuda_product *
     uintptr_t all = (uintptr_t)operands->a | (uintptr_t)operands->b | (uintptr_t)operands->c |
                     (uintptr_t)operands->d;
     bool aligned = product->aligned.plan && (all % OG__PRODUCT_VECTOR == 0 || !product->any.plan);
+    og_cuda_operands o = *operands;
+    if (!o.alpha && product->shape.scalars_on_device)
+        o.alpha = one_of(cuda, &product->shape);
     return cuda->driver->product_run(
-        cuda->card, aligned ? product->aligned.plan : product->any.plan, operands, error);
+        cuda->card, aligned ? product->aligned.plan : product->any.plan, &o, error);
 }
 
 static void free_one(const og__cuda *cuda, og__planned *p)

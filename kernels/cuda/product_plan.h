@@ -32,6 +32,7 @@ og_cuda_product og__cuda_product_of(const og_device *device, og_dtype in, og_dty
  * anything. On failure the product is as freed. */
 og_status og__cuda_product_new(const og_device *device, const og_cuda_product *shape,
                                og__cuda_product *product, og_error *error);
+/* alpha NULL, with scalars_on_device: 1. */
 og_status og__cuda_product_run(const og_device *device, const og__cuda_product *product,
                                const og_cuda_operands *operands, og_error *error);
 /* NULLs are nothing to free; the product is all zeros afterwards. */

@@ -7,7 +7,9 @@
  * A row-major C = A B is, column-major, Cᵀ = Bᵀ Aᵀ: our B is the product's first operand.
  *
  * Epilogues: the node's program (runtime/passes/epilogue.c) may add one tensor as large as C
- * (beta = 1), then a row (the bias), then be ReLU or GELU's tanh form. */
+ * (beta = 1), then a row (the bias), then be ReLU or GELU's tanh form. Whether a sum of gradients
+ * is added to (Accumulate) is said in the card's memory, where beta is read from: if it is 0, what
+ * the sum holds is not read, as BLAS has it. */
 #include <stdlib.h>
 
 #include "kernels/cpu/matmul.h"
@@ -34,6 +36,7 @@ typedef struct plan {
     int64_t runs; /* over the other axes, which `outer` walks */
     og__space outer;
     operand operands[OPERANDS];
+    int more; /* the input that says whether there is something to add to; -1: there is */
     og__cuda_product product;
     size_t workspace_at;
 } plan;
@@ -41,7 +44,7 @@ typedef struct plan {
 /* ---- what is added */
 
 typedef struct epilogue {
-    int addend, bias; /* inputs of the call; -1: none */
+    int addend, more, bias; /* inputs of the call; -1: none */
     og_scalar activation;
 } epilogue;
 
@@ -62,6 +65,17 @@ static bool add_input(const og_call *call, int64_t columns, int input, epilogue 
     return true;
 }
 
+/* An input of the program, but for the product's result? */
+static bool is_operand(const og_program *p, int value)
+{
+    return value >= 1 && value < p->n_in;
+}
+
+static bool is_scalar(const og_tensor *t)
+{
+    return og__elements(t) == 1 && t->type.dtype == OG_FLOAT;
+}
+
 /* The node's program as an epilogue; false: it is none. Additions must round as the program does:
  * the addend comes first, and half types are rounded once. */
 static bool epilogue_of(const og_call *call, epilogue *e)
@@ -70,7 +84,7 @@ static bool epilogue_of(const og_call *call, epilogue *e)
     const og_type *y = &call->y[0].type;
     int value = 0, own = og_own_inputs(call->node);
     int64_t columns = y->rank ? y->dims[y->rank - 1] : 1;
-    *e = (epilogue){.addend = -1, .bias = -1};
+    *e = (epilogue){.addend = -1, .more = -1, .bias = -1};
     if (!p)
         return true;
     if (p->fold || p->n_out != 1 || p->domain != OG_FLOAT || call->x[1].type.rank < 2)
@@ -81,9 +95,15 @@ static bool epilogue_of(const og_call *call, epilogue *e)
                       (i->op == OG_SCALAR_RoundFloat16 && y->dtype == OG_FLOAT16);
         if (i->op == OG_SCALAR_Add) {
             int other = i->a == value ? i->b : i->a;
-            if ((i->a != value && i->b != value) || other < 1 || other >= p->n_in ||
+            if ((i->a != value && i->b != value) || !is_operand(p, other) ||
                 !add_input(call, columns, own + other - 1, e))
                 return false;
+        } else if (i->op == OG_SCALAR_Accumulate) {
+            if (i->a != value || !is_operand(p, i->b) || !is_operand(p, i->c) ||
+                !add_input(call, columns, own + i->b - 1, e) || e->addend != own + i->b - 1 ||
+                !is_scalar(&call->x[own + i->c - 1]))
+                return false;
+            e->more = own + i->c - 1;
         } else if ((i->op == OG_SCALAR_Relu || i->op == OG_SCALAR_GeluTanh) && i->a == value &&
                    !e->activation) {
             e->activation = i->op;
@@ -249,6 +269,7 @@ static og_cuda_product describe(const og_call *call, const plan *p, const epilog
     d.k = s->k;
     d.batch = p->axis < 0 ? 1 : s->batch.dims[p->axis];
     d.reads_c = e->addend >= 0;
+    d.scalars_on_device = e->more >= 0;
     d.epilogue = code_of(e);
     d.alignment = alignment_of(call, p);
     reads(s->k, s->n, s->b_row, s->b_column, &d.transpose_a, &d.lda);
@@ -284,6 +305,7 @@ static og_status prepare(og_call *call, og_error *error)
     epilogue e;
     bool copied[2] = {false, false};
     epilogue_of(call, &e);
+    p->more = e.more;
     choose_copies(call, copied, &p->shape);
     p->axis = batch_axis(&p->shape, &p->runs);
     p->outer = p->shape.batch;
@@ -335,6 +357,10 @@ static og_status run(const og_call *call, og_error *error)
     bool wide = call->x[0].type.dtype == OG_DOUBLE;
     const float one = 1, beta = p->operands[ADDEND].input >= 0;
     const double one_wide = 1, beta_wide = beta;
+    const void *alpha = p->more >= 0 ? NULL
+                        : wide       ? (const void *)&one_wide
+                                     : &one,
+               *factor = wide ? (const void *)&beta_wide : &beta;
     for (int i = 0; i < OPERANDS; i++)
         OG_TRY(fetch(call, p, i, &at[i], error));
     og__cursor c;
@@ -346,8 +372,8 @@ static og_status run(const og_call *call, og_error *error)
                                            .c = at[ADDEND] ? at[ADDEND] + c.offset[2] * out : y,
                                            .d = y,
                                            .bias = (void *)(uintptr_t)at[BIAS],
-                                           .alpha = wide ? (const void *)&one_wide : &one,
-                                           .beta = wide ? (const void *)&beta_wide : &beta,
+                                           .alpha = alpha,
+                                           .beta = p->more >= 0 ? call->x[p->more].data : factor,
                                            .workspace = (char *)call->workspace + p->workspace_at,
                                            .workspace_bytes = p->product.workspace};
         OG_TRY(og__cuda_product_run(call->device, &p->product, &operands, error));

@@ -154,6 +154,8 @@ struct og_device {
     int threads;             /* of the compute thread's OpenMP pool */
     og_dtype half;           /* in which products are faster than in float32: what --amp auto takes;
                                 OG_UNDEFINED: none */
+    bool continues_sums; /* its kernels add to a sum of gradients or begin it, as a scalar in its
+                            memory says (op Accumulate), and no slower: nobody has to clear it */
     og_device_options options;
     /* What moves elements where ops ask for it (kernels/cpu/iterate.h); NULL: the processor does.
      */

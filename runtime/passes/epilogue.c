@@ -9,9 +9,9 @@
  * are left alone: nothing would be read or written less.
  *
  * Which values leave depends on what is computed again for the backward pass, and that must not
- * change a bit. So in a graph with gradients a product takes over additions in float32 or float64
- * alone, which give the same bits everywhere: an activation is a device's own, and a half result
- * would be rounded once less. */
+ * change a bit. So in a graph with gradients a product takes over additions (Accumulate among them)
+ * in float32 or float64 alone, which give the same bits everywhere: an activation is a device's
+ * own, and a half result would be rounded once less. */
 #include "runtime/device/device.h"
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
@@ -58,6 +58,11 @@ static int reader_of(const og_program *p, int value)
     return n == 1 && !(p->fold && p->folded == value) ? found : -1;
 }
 
+static bool is_sum(og_scalar op)
+{
+    return op == OG_SCALAR_Add || op == OG_SCALAR_Accumulate;
+}
+
 /* From input h->input on, one instruction after the other, whose other operands are inputs. sums:
  * additions alone. */
 static bool find_steps(head *h, bool sums)
@@ -66,7 +71,7 @@ static bool find_steps(head *h, bool sums)
     int value = h->input;
     while (h->n < MOST_STEPS) {
         int k = reader_of(p, value);
-        if (k < 0 || output_of(p, value) >= 0 || (sums && p->instr[k].op != OG_SCALAR_Add))
+        if (k < 0 || output_of(p, value) >= 0 || (sums && !is_sum(p->instr[k].op)))
             return false;
         const int operands[3] = {p->instr[k].a, p->instr[k].b, p->instr[k].c};
         for (int o = 0; o < og_scalar_arity(p->instr[k].op); o++)
@@ -87,6 +92,16 @@ static const og_node *only_producer(const epilogue *e, int value)
     return n && e->rw.live[n->id] && e->readers[value] == 1 && n->n_out == 1 ? n : NULL;
 }
 
+/* Both forward, say; or a gradient, of which the sum is continued (by devices that want it so). */
+static bool roles_go(const head *h)
+{
+    const og_node *n = h->product, *fused = h->fused;
+    og_role a = n->origin ? n->origin->role : OG_ROLE_FORWARD;
+    og_role b = fused->origin ? fused->origin->role : OG_ROLE_FORWARD;
+    bool sums = fused->program->instr[h->steps[0]].op == OG_SCALAR_Accumulate;
+    return a == b || (sums && a == OG_ROLE_GRADIENT && b == OG_ROLE_ACCUMULATE);
+}
+
 /* Is input `i` of a program the result of something that counts as work, of the program's shape and
  * the output's type? */
 static bool find_head(const epilogue *e, const og_node *fused, int i, head *h)
@@ -105,11 +120,9 @@ static bool find_head(const epilogue *e, const og_node *fused, int i, head *h)
     h->product = n;
     if (!n || !n->op->flops || e->moved[n->id] || !find_steps(h, e->trains))
         return false;
-    og_role a = n->origin ? n->origin->role : OG_ROLE_FORWARD;
-    og_role b = fused->origin ? fused->origin->role : OG_ROLE_FORWARD;
     og_dtype result = g->values[n->out[0]]->type.dtype;
     bool exact = result == OG_FLOAT || result == OG_DOUBLE;
-    return a == b && (exact || !e->trains) &&
+    return roles_go(h) && (exact || !e->trains) &&
            g->values[fused->out[h->output]]->type.dtype == result;
 }
 

@@ -1,6 +1,8 @@
 /* The update graph (optimizer.h): correction, norm, clipping, the optimizer's rule for every
  * parameter (optimizer_rules.c), and the commit of states. Clipping is PyTorch's clip_grad_norm_.
  */
+#include <string.h>
+
 #include "runtime/passes/update.h"
 
 void og__commit(og__update *u, og_val state, og_val value)
@@ -22,6 +24,17 @@ static og_val scalar_state(og_graph *g, og_storages *storages, const char *name,
 og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling)
 {
     return scalar_state(g, storages, OG_STATE_SCALE, scaling->start);
+}
+
+og_val og_accumulating_state(og_graph *g, og_storages *storages)
+{
+    og_type type = og_type_make(OG_FLOAT, 0, NULL);
+    return og_storage_state(g, storages, OG_STORAGE_SCALAR, OG_STATE_ACCUMULATING, &type, NULL, 0);
+}
+
+bool og_is_accumulating(const og_storage *storage)
+{
+    return storage->kind == OG_STORAGE_SCALAR && strcmp(storage->name, OG_STATE_ACCUMULATING) == 0;
 }
 
 /* scale' = scale · backoff after a skipped update, scale · growth after `interval` clean ones in a
@@ -128,7 +141,7 @@ static void step_parameter(const og__update *update, int index)
     if (stepped.g)
         og__commit(&u, w, stepped);
     renew_average(&u, w);
-    if (own.accumulation > 1)
+    if (own.accumulation > 1 && !own.continues_sums)
         og_graph_set_state(u.g, sum, og_full(u.g, &s.type, 0));
 }
 
@@ -186,6 +199,10 @@ og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,
     for (int i = 0; i < n && g->error.status == OG_OK; i++)
         if (storages->items[i].kind == OG_STORAGE_GRADIENT && storages->items[i].slab < 0)
             step_parameter(&u, i);
+    if (optimizer->accumulation > 1 && optimizer->continues_sums && !optimizer->elsewhere) {
+        og_val accumulating = og_accumulating_state(g, storages);
+        og_graph_set_state(g, accumulating, Zero(accumulating));
+    }
     commit_statistics(&u);
     og__commit(&u, step, u.t);
     renew_copies(&u);

@@ -32,8 +32,10 @@ typedef struct og_optimizer {
     double max_norm; /* of all gradients together; 0 = no clipping */
     double ema;      /* decay of the averages of parameters; 0 = there are none */
     bool ema_warmup;
-    bool elsewhere;   /* micro has a step of its own: update only reports and commits */
-    int accumulation; /* micro-batches before an update; with one, micro replaces the sums */
+    bool elsewhere;      /* micro has a step of its own: update only reports and commits */
+    int accumulation;    /* micro-batches before an update; with one, micro replaces the sums */
+    bool continues_sums; /* with more, a state says whether micro begins the sums or adds to them:
+                            update leaves them as they are */
     og_scaling scaling;
     const og_group *groups; /* NULL: one, of all */
 } og_optimizer;
@@ -41,6 +43,13 @@ typedef struct og_optimizer {
 /* The loss scale, a float64 scalar of this name. */
 #define OG_STATE_SCALE "loss_scale"
 og_val og_scale_state(og_graph *g, og_storages *storages, const og_scaling *scaling);
+
+/* A float32 scalar of this name: 1 where the sums of gradients hold those of micro-batches whose
+ * update is still to come, else 0, and what they hold is nothing. Where the optimizer has
+ * continues_sums, and accumulates. */
+#define OG_STATE_ACCUMULATING "accumulating"
+og_val og_accumulating_state(og_graph *g, og_storages *storages);
+bool og_is_accumulating(const og_storage *storage);
 
 /* "adagrad, adam, …" */
 extern const char *const og_optimizer_names;
@@ -61,8 +70,8 @@ enum {
 };
 
 /* The graph, in `arena`. Input "lr": a float64 scalar. For every parameter with a gradient storage:
- * the new parameter and moments, and the sum set to zero unless micro replaces it; for those in a
- * slab, the slab's. Staged statistics are committed. If a sum is not finite every state keeps its
+ * the new parameter and moments, and the sum set to zero unless micro begins it anew; for those in
+ * a slab, the slab's. Staged statistics are committed. If a sum is not finite every state keeps its
  * value, but the loss scale, and output finite is false. Half copies of parameters are renewed.
  * total: the losses as micro had them. */
 og_graph *og_build_update(const og_optimizer *optimizer, const og_total *total,

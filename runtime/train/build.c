@@ -110,6 +110,34 @@ og_graph *og__build_training_forward(og_session *s, int64_t samples, og_dtype ha
     return checked(s, g);
 }
 
+/* The only micro-batch of its update: nothing to add to, and nothing update must zero. more: null,
+ * or whether there is something to add to. */
+static og_val continued(const og_session *s, og_val sum, og_val dx, og_val more)
+{
+    if (s->optimizer.accumulation == 1)
+        return dx;
+    if (!more.g)
+        return Add(sum, dx);
+    return Op("ai.ongrad::Accumulate",
+              In(dx, sum, DType(dx) == DType(more) ? more : Cast(more, DType(dx))));
+}
+
+/* dx of the n parameters x, where they have one. */
+static void add_to_sums(og_session *s, og_graph *g, const og_val *x, const og_val *dx, int n)
+{
+    bool continues = s->optimizer.accumulation > 1 && s->optimizer.continues_sums;
+    og_val more = continues ? og_accumulating_state(g, &s->storages) : OG_NONE;
+    for (int i = 0; i < n; i++) {
+        if (!x[i].g || !dx[i].g)
+            continue;
+        og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
+                                        og_value_of(x[i])->storage, "grad");
+        og_graph_set_state(g, sum, continued(s, sum, og_widen_gradient(dx[i]), more));
+    }
+    if (more.g)
+        og_graph_set_state(g, more, One(more));
+}
+
 og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 {
     og_loss_value *losses = og_arena_array(arena, (size_t)s->losses.n, sizeof(*losses));
@@ -153,15 +181,7 @@ og_graph *og__build_micro(og_session *s, int64_t samples, og_arena *arena)
 
     og_graph_set_origin(g, &(og_origin){.role = OG_ROLE_ACCUMULATE, .node = "", .op = ""});
     og_total_accumulate(g, &s->storages, &s->total, losses, samples);
-    for (int i = 0; i < n; i++) {
-        if (!x[i].g || !dx[i].g)
-            continue;
-        dx[i] = og_widen_gradient(dx[i]);
-        og_val sum = og_storage_derived(g, &s->storages, OG_STORAGE_GRADIENT,
-                                        og_value_of(x[i])->storage, "grad");
-        /* The only micro-batch of its update: nothing to add to, and nothing update must zero. */
-        og_graph_set_state(g, sum, s->optimizer.accumulation > 1 ? Add(sum, dx[i]) : dx[i]);
-    }
+    add_to_sums(s, g, x, dx, n);
     g = checked(s, g);
     if (g && s->half != OG_UNDEFINED) {
         g = checked(s, og_pass_half_products(g, s->half));

@@ -208,8 +208,8 @@ static og_status fill(listing *l, og_session *s, og_onnx_checkpoint *c, const in
                 (og_onnx_weight){.name = l->names[i], .data = l->at[i], .read = read, .user = s};
             continue;
         }
-        if (item->kind == OG_STORAGE_GRADIENT && !s->pending) {
-            l->names[i] = NULL; /* nothing is in it, and the step makes it anew */
+        if ((item->kind == OG_STORAGE_GRADIENT && !s->pending) || og_is_accumulating(item)) {
+            l->names[i] = NULL; /* nothing is in it, and the step makes it anew; or counters say */
             continue;
         }
         if (s->pending && is_pending(item)) {
@@ -370,7 +370,8 @@ static og_status restore_state(og_session *s, const listing *l, const og_checkpo
                                og_restored *restored)
 {
     const og_storage *item = &l->twin.storages.items[i];
-    if (!l->names[i] || l->of_model[i] || item->kind == OG_STORAGE_HALF || is_position(item))
+    if (!l->names[i] || l->of_model[i] || item->kind == OG_STORAGE_HALF || is_position(item) ||
+        og_is_accumulating(item))
         return OG_OK;
     if (is_pending(item) && !s->pending)
         return OG_OK;
@@ -390,6 +391,18 @@ static og_status restore_state(og_session *s, const listing *l, const og_checkpo
                             &s->context->error);
 }
 
+/* Sums that wait are continued, others begun anew. */
+static og_status restore_accumulating(og_session *s)
+{
+    const float accumulating = s->pending > 0;
+    og_status status = OG_OK;
+    for (int i = 0; i < s->storages.n && status == OG_OK; i++)
+        if (og_is_accumulating(&s->storages.items[i]))
+            status = og_device_upload(s->context->device, og__state_at(s, i), &accumulating,
+                                      sizeof accumulating, &s->context->error);
+    return status;
+}
+
 og_status og_session_restore(og_session *s, const og_checkpoint *c, og_restored *restored)
 {
     listing l = {0};
@@ -400,6 +413,8 @@ og_status og_session_restore(og_session *s, const og_checkpoint *c, og_restored 
     for (int i = 0; status == OG_OK && i < l.n; i++)
         status = restore_state(s, &l, c, i, restored);
     og_arena_free(l.arena);
+    if (status == OG_OK)
+        status = restore_accumulating(s);
     if (status != OG_OK)
         return status;
     og__weights_changed(s);

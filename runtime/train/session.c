@@ -46,6 +46,7 @@ static og_status parse_optimizer(og_session *s)
     if (!defaults)
         return invalid(s, "optimizer", og_optimizer_names);
     s->optimizer = *defaults;
+    s->optimizer.continues_sums = s->context->device->continues_sums;
     og_optimizer *opt = &s->optimizer;
     opt->weight_decay = float_or(o, "weight_decay", defaults->weight_decay);
     opt->eps = float_or(o, "eps", defaults->eps);

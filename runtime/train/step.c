@@ -35,7 +35,7 @@ og_status og__clear_sums(og_session *s)
     for (int i = 0; i < s->storages.n && status == OG_OK; i++) {
         const og_storage *st = &s->storages.items[i];
         size_t bytes = (size_t)og_type_bytes(&st->type);
-        if (st->kind == OG_STORAGE_GRADIENT || og_total_is_sum(st))
+        if (st->kind == OG_STORAGE_GRADIENT || og_total_is_sum(st) || og_is_accumulating(st))
             status = og_device_clear(d, og__state_at(s, i), bytes, &error);
         else if (st->kind == OG_STORAGE_STAGED)
             status = og_device_copy(d, og__state_at(s, i), og__state_at(s, st->of), bytes, &error);

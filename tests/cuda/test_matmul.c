@@ -174,31 +174,43 @@ TEST(products_that_add_and_activate)
     close_device(d);
 }
 
-/* An addend may be where the result goes: sums of gradients are taken further in place. */
-TEST(a_sum_is_continued_in_place)
+/* An addend may be where the result goes: sums of gradients are taken further in place. more
+ * negative: it is added in any case; else the card says so, and a sum that is begun may be NaN. */
+static void sum_in_place(og_dtype in, float more)
 {
     og_device *d = open_device(3);
     og_error error = {0};
     uint64_t seed = 3;
     added a;
     kernel_node n;
-    kernel_call c = {.op = "ai.ongrad::WideMatMul", .nx = 2, .ny = 1};
-    c.x[0] = test_filled(OG_FLOAT16, 2, (int64_t[]){6, 16}, &seed);
-    c.x[1] = test_filled(OG_FLOAT16, 2, (int64_t[]){16, 8}, &seed);
+    int nx = more < 0 ? 3 : 4;
+    kernel_call c = {.op = in == OG_FLOAT ? "MatMul" : "ai.ongrad::WideMatMul", .nx = 2, .ny = 1};
+    d->options.allow_tf32 = false;
+    c.x[0] = test_filled(in, 2, (int64_t[]){6, 16}, &seed);
+    c.x[1] = test_filled(in, 2, (int64_t[]){16, 8}, &seed);
     c.y[0] = test_tensor(OG_FLOAT, 2, (int64_t[]){6, 8});
     add_program(&c, "c", &a, &seed);
-    expect(&c, "c");
+    expect(&c, more == 0 ? "" : "c");
+    if (more >= 0) {
+        c.x[c.nx++] = test_filled(OG_FLOAT, 0, NULL, &seed);
+        *(float *)c.x[3].data = more;
+        a.instr[0] = (og_instr){.op = OG_SCALAR_Accumulate, .a = 0, .b = 1, .c = 2};
+        a.program.n_in = 3;
+        a.out = 3;
+    }
+    for (int i = 0; more == 0 && i < 6 * 8; i++)
+        ((float *)c.x[2].data)[i] = NAN;
     test_node(&n, &c);
-    og_tensor x[3] = {c.x[0], c.x[1], c.x[2]}, y = c.y[0];
-    on_card place[3] = {0};
-    for (int i = 0; i < 3; i++)
+    og_tensor x[4] = {c.x[0], c.x[1], c.x[2], c.x[3]}, y = c.y[0];
+    on_card place[4] = {0};
+    for (int i = 0; i < nx; i++)
         x[i].data = NULL;
     y.data = NULL;
-    og_call call = {.node = &n.node, .device = d, .nx = 3, .ny = 1, .x = x, .y = &y};
+    og_call call = {.node = &n.node, .device = d, .nx = nx, .ny = 1, .x = x, .y = &y};
     const og_kernel *kernel = og_device_kernel(d, &call, false);
     REQUIRE(kernel && kernel->flags & OG_KERNEL_INPLACE_PROGRAM);
     GOES(kernel->prepare(&call, &error));
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < nx; i++) {
         x[i].data = c.x[i].data;
         place_on_card(d, &x[i], true, 0, &place[i]);
     }
@@ -214,9 +226,25 @@ TEST(a_sum_is_continued_in_place)
     close_device(d);
 }
 
+TEST(a_sum_is_continued_in_place)
+{
+    sum_in_place(OG_FLOAT16, -1);
+    sum_in_place(OG_FLOAT, -1);
+}
+
+TEST(the_card_says_whether_a_sum_is_continued)
+{
+    for (int more = 0; more < 2; more++) {
+        sum_in_place(OG_FLOAT16, (float)more);
+        sum_in_place(OG_BFLOAT16, (float)more);
+        sum_in_place(OG_FLOAT, (float)more);
+    }
+}
+
 static const og_test tests[] = {
     TEST_ROW(products_of_every_layout_and_type),
     TEST_ROW(products_that_add_and_activate),
     TEST_ROW(a_sum_is_continued_in_place),
+    TEST_ROW(the_card_says_whether_a_sum_is_continued),
 };
 TEST_MAIN(tests)

@@ -287,6 +287,10 @@ void sim_product_run(const og_cuda_plan *plan, const og_cuda_operands *o, double
             for (int64_t l = 0; l < p->k; l++)
                 for (int64_t i = 0; i < p->m; i++)
                     column[i] += a[l * p->m + i] * b[j * p->k + l];
+            int64_t at = s * p->stride_d + j * p->ldd;
+            if (p->reads_c && beta == 0 && o->c == o->d) /* a sum that is begun: what was it? */
+                sim_poison((char *)o->d + at * og_dtype_bits(p->d) / 8,
+                           (size_t)(p->m * og_dtype_bits(p->d) / 8));
             for (int64_t i = 0; i < p->m; i++) {
                 double v = held(p, alpha * held(p, column[i]));
                 if (p->reads_c && beta != 0)

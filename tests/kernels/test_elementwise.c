@@ -263,6 +263,8 @@ static int64_t expected_int(og_scalar op, int64_t a, int64_t b, int64_t c, int64
         return a ^ b;
     case OG_SCALAR_Where:
         return a ? b : c;
+    case OG_SCALAR_Accumulate:
+        return c ? (int64_t)((uint64_t)a + (uint64_t)b) : a;
     default:
         return 0;
     }

@@ -473,6 +473,8 @@ TEST(elementwise)
         {"ai.ongrad::GeluErf", "s", "", ""},
         {"ai.ongrad::GeluTanh", "d[40]", "", ""},
         {"ai.ongrad::GeluTanh", "s", "", ""},
+        {"ai.ongrad::Accumulate", "d[3,5] d[3,5] p[1]", "", ""},
+        {"ai.ongrad::Accumulate", "d[8] d[8] s", "", ""},
         {"ai.ongrad::GeluErfGrad", "d[3,5] d[3,5]", "", ""},
         {"ai.ongrad::GeluTanhGrad", "d[3,5] d[3,5]", "", ""},
         {"ai.ongrad::Silu", "d[40]", "", ""},
