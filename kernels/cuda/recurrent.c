@@ -1,5 +1,6 @@
 /* LSTMDirection, GRUDirection, RNNDirection, their gradients, and the Wide ones of mixed precision
- * (ops/recurrence.c), by the driver's products and kernels of steps (recurrent.cu):
+ * (ops/recurrence.c), where recurrent_cudnn.c leaves them, by the driver's products and kernels of
+ * steps (recurrent.cu):
  *
  *     forward: x Wᵀ of all steps at once; then for each step h Rᵀ, and the step
  *     back:    for each step, from the last one, the step back, and dh = dhr R
