@@ -35,8 +35,7 @@ static bool axis_of(const og_call *call, int *axis)
     return a >= -rank && a < rank;
 }
 
-/* Threads for a line of n: one for each where there are enough lines side by side, no more than
- * keep busy. */
+/* Threads that share a line of n: at most one an element, and few where lines lie side by side. */
 static int threads_along(int64_t n, bool neighbours)
 {
     int along = 1, most = neighbours ? NEIGHBOURS_ALONG : OG_SCAN_THREADS;

@@ -73,7 +73,7 @@ static og_tensor_use use_of(og_session *s, const og_plan *plan, const og_buffer 
 int og_session_peak_tensor_count(og_session *s)
 {
     const og_plan *plans[2];
-    const uint64_t *curve;
+    const uint64_t *curve = NULL;
     int n = og_session_memory_curve(s, &curve), peak = og_plan_peak_step(curve, n), offset = 0;
     if (n < 0)
         return -1;
