@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/cuda/fusion.h"
+#include "kernels/cuda/product_plan.h"
 #include "kernels/cuda/walk_plan.h"
 
 #define DRIVER(cuda, function, ...) ((cuda)->driver->function((cuda)->card, __VA_ARGS__))
@@ -276,6 +277,7 @@ static void cuda_destroy(og_device *device)
     og__cuda_outside_free(cuda);
     og__fusions_free(cuda);
     og__walks_free(cuda);
+    og__cuda_answers_free(cuda);
     if (cuda->ones)
         cuda->driver->free(cuda->card, cuda->ones);
     for (int i = 0; i < OG__BOUNCES; i++) {

@@ -88,8 +88,9 @@ static og_status describe(og_cuda_card *card, og_cuda_plan *plan, og_error *erro
     for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++)
         CHECK(cublasLtMatmulDescSetAttribute, d, attributes[i].which, &attributes[i].value,
               sizeof attributes[i].value);
-    /* Algorithms are chosen by alignments; the addresses themselves come with each run. */
-    void *aligned = (void *)256;
+    /* Algorithms are chosen by alignments; the addresses themselves come with each run. Kernels
+     * promise 16 for those of bias and aux. */
+    void *aligned = (void *)16;
     cudaDataType_t bias = type_of(p->bias);
     if (og_cuda_bias_use(p->epilogue)) {
         SET(cublasLtMatmulDescSetAttribute, d, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, bias);
@@ -174,11 +175,14 @@ static og_status ask(og_cuda_card *card, const og_cuda_plan *plan, og_cuda_way *
     }
     if (result == CUBLAS_STATUS_SUCCESS && *n == 0)
         result = CUBLAS_STATUS_NOT_SUPPORTED;
-    if (result == CUBLAS_STATUS_NOT_SUPPORTED)
+    /* of an epilogue it also says that it is none for such operands */
+    if (result == CUBLAS_STATUS_NOT_SUPPORTED ||
+        (result == CUBLAS_STATUS_INVALID_VALUE && p->epilogue != OG_CUDA_PLAIN))
         return og_fail(error, OG_UNSUPPORTED,
-                       "cuBLASLt has no way to multiply %lld x %lld by %lld x %lld, %s to %s",
+                       "cuBLASLt has no way to multiply %lld x %lld by %lld x %lld, %s to %s, with "
+                       "epilogue %d",
                        (long long)p->m, (long long)p->k, (long long)p->k, (long long)p->n,
-                       og_dtype_name(p->a), og_dtype_name(p->d));
+                       og_dtype_name(p->a), og_dtype_name(p->d), p->epilogue);
     return check(card, result, "cublasLtMatmulAlgoGetHeuristic", error);
 }
 

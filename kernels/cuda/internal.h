@@ -15,7 +15,8 @@ typedef struct og__cuda_text og__cuda_text;
 typedef struct og__cuda_host og__cuda_host; /* host.c: one prepared call */
 typedef struct og__cuda_feed og__cuda_feed; /* feed.c */
 typedef struct og__cuda_block og__cuda_block;
-typedef struct og__cuda_watch og__cuda_watch; /* outside.c: a call that reads at indices */
+typedef struct og__cuda_answer og__cuda_answer; /* product_goes.c: whether a product goes */
+typedef struct og__cuda_watch og__cuda_watch;   /* outside.c: a call that reads at indices */
 
 /* Pinned memory through which uploads and downloads go. */
 typedef struct og__cuda_bounce {
@@ -45,6 +46,7 @@ typedef struct og__cuda {
     struct og__planned *untimed;    /* products whose fastest way is not known */
     void *ones;                     /* product_plan.c: what products are multiplied by */
     struct og__walk *walks;         /* walk_plan.c: planned so far */
+    og__cuda_answer *answers;       /* products asked about so far */
     og__cuda_host *calls;           /* prepared host calls */
     og__cuda_block *blocks;         /* staging memory of host calls, the largest first */
     og_outside *outside;            /* the card's */

@@ -113,7 +113,10 @@ og_status og__cuda_product_new(const og_device *device, const og_cuda_product *s
         OG_TRY(make_ones(cuda, error));
     if (shape->alignment == 0 || shape->alignment >= OG__PRODUCT_VECTOR)
         OG_TRY_CLEANUP(plan_one(cuda, shape, OG__PRODUCT_VECTOR, &product->aligned, error));
-    if (shape->alignment < OG__PRODUCT_VECTOR)
+    og_cuda_product anywhere = *shape;
+    anywhere.alignment = least;
+    if (shape->alignment < OG__PRODUCT_VECTOR &&
+        (shape->alignment > 0 || og__cuda_product_goes(device, &anywhere)))
         OG_TRY_CLEANUP(plan_one(cuda, shape, least, &product->any, error));
     size_t aligned = product->aligned.way.workspace, any = product->any.way.workspace;
     product->workspace = aligned > any ? aligned : any;
@@ -129,12 +132,18 @@ og_status og__cuda_product_run(const og_device *device, const og__cuda_product *
     const og__cuda *cuda = og__cuda_of(device);
     uintptr_t all = (uintptr_t)operands->a | (uintptr_t)operands->b | (uintptr_t)operands->c |
                     (uintptr_t)operands->d;
-    bool aligned = product->aligned.plan && (all % OG__PRODUCT_VECTOR == 0 || !product->any.plan);
     og_cuda_operands o = *operands;
     if (!o.alpha && product->shape.scalars_on_device)
         o.alpha = one_of(cuda, &product->shape);
-    return cuda->driver->product_run(
-        cuda->card, aligned ? product->aligned.plan : product->any.plan, &o, error);
+    og_cuda_plan *plan = product->aligned.plan && all % OG__PRODUCT_VECTOR == 0
+                             ? product->aligned.plan
+                             : product->any.plan;
+    if (!plan)
+        return og_fail(error, OG_UNSUPPORTED,
+                       "a product's operands lie at addresses that are no multiples of %d, which "
+                       "cuBLASLt does not take for it",
+                       OG__PRODUCT_VECTOR);
+    return cuda->driver->product_run(cuda->card, plan, &o, error);
 }
 
 static void free_one(const og__cuda *cuda, og__planned *p)

@@ -28,8 +28,16 @@ typedef struct og__cuda_product {
 /* One product (batch 1) of operands of `in` whose sums are written as `out`, by the device's
  * options; m, n, k, leading dimensions and what else is wanted are the caller's to fill in. */
 og_cuda_product og__cuda_product_of(const og_device *device, og_dtype in, og_dtype out);
-/* Plans `shape`, whose alignment may be less than 16 where that is known, or 0: addresses will be
- * anything. On failure the product is as freed. */
+/* How a product reads a row-major matrix of rows × columns, whose neighbouring elements lie `row`
+ * and `column` apart: as it is, or transposed, with a leading dimension. False: in no way. */
+bool og__cuda_product_reads(int64_t rows, int64_t columns, int64_t row, int64_t column,
+                            bool *transpose, int64_t *ld);
+/* Does the library have a way to do it? It is asked once for each description; alignment 0: at
+ * multiples of 16. */
+bool og__cuda_product_goes(const og_device *device, const og_cuda_product *shape);
+void og__cuda_answers_free(og__cuda *cuda);
+/* Plans `shape`, whose alignment is known, or 0: addresses may be anything, if the library takes
+ * that. On failure the product is as freed. */
 og_status og__cuda_product_new(const og_device *device, const og_cuda_product *shape,
                                og__cuda_product *product, og_error *error);
 /* alpha NULL, with scalars_on_device: 1. */

@@ -124,7 +124,7 @@ static og_cuda_epilogue code_of(const epilogue *e)
                                                  : OG_CUDA_PLAIN;
 }
 
-/* ---- supports */
+/* ---- what is multiplied */
 
 static bool types_go(const og_call *call)
 {
@@ -134,21 +134,8 @@ static bool types_go(const og_call *call)
            (out == in || (half && out == OG_FLOAT));
 }
 
-static bool supports(const og_call *call)
-{
-    og__matmul s;
-    epilogue e;
-    return og_own_inputs(call->node) == 2 && call->ny == 1 && types_go(call) &&
-           og__matmul_shape(call, &s) && og__elements(&call->y[0]) > 0 && s.k > 0 &&
-           epilogue_of(call, &e);
-}
-
-/* ---- prepare */
-
-/* How the product reads a row-major matrix of rows × columns: as it is, or transposed, with a
- * leading dimension. False: in no way. */
-static bool reads(int64_t rows, int64_t columns, int64_t row, int64_t column, bool *transpose,
-                  int64_t *ld)
+bool og__cuda_product_reads(int64_t rows, int64_t columns, int64_t row, int64_t column,
+                            bool *transpose, int64_t *ld)
 {
     if (rows == 1)
         row = column == 1 || columns == 1 ? columns : row;
@@ -176,8 +163,8 @@ static bool regular(const og__matmul *s, int which)
     for (int a = 0; a < s->batch.rank; a++)
         if (s->batch.strides[which][a] < 0)
             return false;
-    return which == A ? reads(s->m, s->k, s->a_row, s->a_column, &transpose, &ld)
-                      : reads(s->k, s->n, s->b_row, s->b_column, &transpose, &ld);
+    return which == A ? og__cuda_product_reads(s->m, s->k, s->a_row, s->a_column, &transpose, &ld)
+                      : og__cuda_product_reads(s->k, s->n, s->b_row, s->b_column, &transpose, &ld);
 }
 
 /* The axis that the product takes, and how often it is run; -1: there is no batch. */
@@ -210,7 +197,7 @@ static void choose_copies(const og_call *call, bool copied[2], og__matmul *s)
     int64_t runs, fewer;
     shape_after(call, copied, s);
     for (int i = 0; i < 2; i++)
-        copied[i] = !regular(s, i);
+        copied[i] = copied[i] || !regular(s, i);
     shape_after(call, copied, s);
     batch_axis(s, &runs);
     static const bool choices[][2] = {{true, false}, {false, true}, {true, true}};
@@ -244,19 +231,19 @@ static og_status book(og_call *call, plan *p, int which, int input, bool copied,
 }
 
 /* What all addresses of all runs are multiples of, as far as that counts. */
-static size_t alignment_of(const og_call *call, const plan *p)
+static size_t alignment_of(const og_call *call, const plan *p, const bool copied[2], int addend)
 {
     const og_tensor *tensors[] = {&call->x[A], &call->x[B], &call->y[0]};
-    int addend = p->operands[ADDEND].input;
-    size_t all = addend >= 0 && !p->operands[ADDEND].copier ? call->x[addend].offset : 0;
+    size_t least = og__size(call->x[A].type.dtype), out = og__size(call->y[0].type.dtype),
+           all = addend >= 0 && og_tensor_is_dense(&call->x[addend]) ? call->x[addend].offset : 0;
     for (int i = 0; i < 3; i++) {
         size_t size = og__size(tensors[i]->type.dtype);
-        all |= i < 2 && p->operands[i].copier ? 0 : tensors[i]->offset;
+        all |= i < 2 && copied[i] ? 0 : tensors[i]->offset;
         for (int a = 0; a < p->outer.rank; a++)
             if (p->outer.dims[a] > 1)
                 all |= (size_t)p->outer.strides[i][a] * size;
     }
-    return all % VECTOR == 0 ? VECTOR : 1;
+    return all % VECTOR == 0 ? VECTOR : least < out ? least : out;
 }
 
 static og_cuda_product describe(const og_call *call, const plan *p, const epilogue *e)
@@ -271,9 +258,8 @@ static og_cuda_product describe(const og_call *call, const plan *p, const epilog
     d.reads_c = e->addend >= 0;
     d.scalars_on_device = e->more >= 0;
     d.epilogue = code_of(e);
-    d.alignment = alignment_of(call, p);
-    reads(s->k, s->n, s->b_row, s->b_column, &d.transpose_a, &d.lda);
-    reads(s->m, s->k, s->a_row, s->a_column, &d.transpose_b, &d.ldb);
+    og__cuda_product_reads(s->k, s->n, s->b_row, s->b_column, &d.transpose_a, &d.lda);
+    og__cuda_product_reads(s->m, s->k, s->a_row, s->a_column, &d.transpose_b, &d.ldb);
     if (p->axis >= 0) {
         d.stride_a = s->batch.strides[1][p->axis];
         d.stride_b = s->batch.strides[0][p->axis];
@@ -281,6 +267,42 @@ static og_cuda_product describe(const og_call *call, const plan *p, const epilog
     }
     return d;
 }
+
+/* All but the plans: false where the library has no way to do it, or there is no such program. */
+static bool lay_out(const og_call *call, plan *p, epilogue *e, bool copied[2], og_cuda_product *d)
+{
+    if (!epilogue_of(call, e))
+        return false;
+    for (int turn = 0; turn < 2; turn++) {
+        choose_copies(call, copied, &p->shape);
+        p->axis = batch_axis(&p->shape, &p->runs);
+        p->outer = p->shape.batch;
+        if (p->axis >= 0)
+            p->outer.dims[p->axis] = 1;
+        *d = describe(call, p, e);
+        d->alignment = alignment_of(call, p, copied, e->addend);
+        if (og__cuda_product_goes(call->device, d))
+            return true;
+        if (d->alignment >= VECTOR)
+            return false;
+        for (int i = 0; i < 2; i++) /* not at such addresses: at others */
+            copied[i] = true;
+    }
+    return false;
+}
+
+static bool supports(const og_call *call)
+{
+    plan p;
+    epilogue e;
+    bool copied[2] = {false, false};
+    og_cuda_product d;
+    return og_own_inputs(call->node) == 2 && call->ny == 1 && types_go(call) &&
+           og__matmul_shape(call, &p.shape) && og__elements(&call->y[0]) > 0 && p.shape.k > 0 &&
+           lay_out(call, &p, &e, copied, &d);
+}
+
+/* ---- prepare */
 
 static void release(og_call *call)
 {
@@ -304,20 +326,16 @@ static og_status prepare(og_call *call, og_error *error)
     og_status status = OG_OK;
     epilogue e;
     bool copied[2] = {false, false};
-    epilogue_of(call, &e);
+    og_cuda_product d;
+    if (!lay_out(call, p, &e, copied, &d))
+        OG_TRY_CLEANUP(og_fail(error, OG_INTERNAL, "cuBLASLt has no way to do it any more"));
     p->more = e.more;
-    choose_copies(call, copied, &p->shape);
-    p->axis = batch_axis(&p->shape, &p->runs);
-    p->outer = p->shape.batch;
-    if (p->axis >= 0)
-        p->outer.dims[p->axis] = 1;
     for (int i = 0; i < 2; i++)
         OG_TRY_CLEANUP(book(call, p, i, i, copied[i], error));
     OG_TRY_CLEANUP(book(call, p, ADDEND, e.addend,
                         e.addend >= 0 && !og_tensor_is_dense(&call->x[e.addend]), error));
     OG_TRY_CLEANUP(
         book(call, p, BIAS, e.bias, e.bias >= 0 && !og_tensor_is_dense(&call->x[e.bias]), error));
-    og_cuda_product d = describe(call, p, &e);
     OG_TRY_CLEANUP(og__cuda_product_new(call->device, &d, &p->product, error));
     p->workspace_at = call->workspace_bytes;
     call->workspace_bytes += p->product.workspace;

@@ -66,9 +66,10 @@ static void expect_error(og_device *d, const char *text)
     og_error_clear(&error);
 }
 
-/* card_gives, below. refusal: the error that each run leaves behind; NULL: none. */
-static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shift, unsigned known,
-                        closeness close, const char *refusal)
+/* card_gives, below. y_shift: of outputs. refusal: the error that each run leaves behind; NULL:
+ * none. */
+static bool run_shifted(og_device *d, kernel_call *c, const char *name, int shift, int y_shift,
+                        unsigned known, closeness close, const char *refusal)
 {
     og_error error = {0};
     kernel_node n;
@@ -84,7 +85,7 @@ static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shif
     memcpy(y, c->y, sizeof y);
     for (int i = 0; i < c->ny; i++) {
         y[i].data = NULL;
-        y[i].offset = (size_t)shift * og__size(y[i].type.dtype);
+        y[i].offset = (size_t)y_shift * og__size(y[i].type.dtype);
     }
     og_call call = {.node = &n.node, .device = d, .nx = c->nx, .ny = c->ny, .x = x, .y = y};
     const og_kernel *kernel = og_device_kernel(d, &call, false);
@@ -98,7 +99,7 @@ static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shif
     }
     for (int i = 0; i < c->ny; i++) {
         y[i].data = c->y[i].data;
-        ok = ok && place_on_card(d, &y[i], false, shift, &py[i]);
+        ok = ok && place_on_card(d, &y[i], false, y_shift, &py[i]);
     }
     if (call.workspace_bytes)
         call.workspace = workspace = d->alloc(d, call.workspace_bytes);
@@ -134,6 +135,12 @@ static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shif
     return ok;
 }
 
+static bool run_on_card(og_device *d, kernel_call *c, const char *name, int shift, unsigned known,
+                        closeness close, const char *refusal)
+{
+    return run_shifted(d, c, name, shift, shift, known, close, refusal);
+}
+
 /* Runs c by the device's kernel of that name: plainly, and recorded and replayed. Outputs must
  * agree with c's. shift: see on_card. Inputs with `known` set are constants when the call is
  * prepared. */
@@ -141,6 +148,13 @@ __attribute__((unused)) static bool card_gives(og_device *d, kernel_call *c, con
                                                int shift, unsigned known, closeness close)
 {
     return run_on_card(d, c, name, shift, known, close, NULL);
+}
+
+/* The same, but that outputs are where a planner puts them. */
+__attribute__((unused)) static bool card_gives_aligned(og_device *d, kernel_call *c,
+                                                       const char *name, int shift, closeness close)
+{
+    return run_shifted(d, c, name, shift, 0, 0, close, NULL);
 }
 
 /* The same, with what the processor gives. */

@@ -67,6 +67,8 @@ int sim_product_way(const og_cuda_product *p, const og_cuda_way *way);
 float sim_product_ms(int way);
 /* NULL, or why cuBLASLt would not take it. */
 const char *sim_product_wrong(const og_cuda_product *p);
+/* Is it one that the library has no way to compute (sim.h)? */
+bool sim_product_refused(const og_cuda_product *p);
 const char *sim_operands_wrong(const og_cuda_plan *plan, const og_cuda_operands *o);
 /* What a run touches, at most 10 ranges; their count. */
 int sim_product_ranges(const og_cuda_plan *plan, const og_cuda_operands *o, og_cuda_range *ranges);

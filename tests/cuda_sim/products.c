@@ -2,6 +2,7 @@
  * itself in double. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "kernels/cpu/internal.h"
 #include "runtime/base/half.h"
@@ -100,6 +101,31 @@ int sim_product_way(const og_cuda_product *p, const og_cuda_way *way)
         if (memcmp(&ways[i], way, sizeof *way) == 0)
             return ways[i].algorithm[0] - 1;
     return -1;
+}
+
+/* ---- what there is no way for */
+
+static struct {
+    bool set;
+    uint32_t epilogues;
+    size_t alignment;
+} refused;
+
+void og_sim_set_refused(uint32_t epilogues, size_t alignment)
+{
+    refused.set = true;
+    refused.epilogues = epilogues;
+    refused.alignment = alignment;
+}
+
+bool sim_product_refused(const og_cuda_product *p)
+{
+    const char *names = getenv("OG_SIM_REFUSE");
+    if (!refused.set && names)
+        og_sim_set_refused(strstr(names, "epilogues") ? ~(1U << OG_CUDA_PLAIN) : 0,
+                           strstr(names, "unaligned") ? 16 : 0);
+    return refused.epilogues >> p->epilogue & 1 ||
+           (p->alignment && p->alignment < refused.alignment);
 }
 
 /* ---- operands */

@@ -11,6 +11,11 @@ void og_sim_set_sm(int sm);
 /* The order in which work is done, and threads run, follows from the seed. */
 void og_sim_set_seed(uint64_t seed);
 uint64_t og_sim_seed(void);
+/* Products that the card's library has no way to compute, of which cuBLASLt's documentation says
+ * less than there are: those with an epilogue whose bit, 1 << og_cuda_epilogue, is in `epilogues`,
+ * and those for addresses of less than `alignment`. Before it is called, what OG_SIM_REFUSE names:
+ * "epilogues", all there are, and "unaligned", less than 16, with a comma between them. */
+void og_sim_set_refused(uint32_t epilogues, size_t alignment);
 
 /* Products: the card's library has so many ways for each, which differ in their workspaces and in
  * what a run takes by the card's clock, in ms (negative: it refuses to run). */
