@@ -1,5 +1,7 @@
 /* Matrix products, and Det. MatMul is the one primitive: vectors, matrices and stacks of matrices
  * as in numpy. */
+#include "ops/matmul.h"
+
 #include "ops/common.h"
 
 /* ---- MatMul */
@@ -182,11 +184,110 @@ static void wide_matmul_expand(og_expand *e)
     e->y[0] = Cast(MatMul(e->x[0], e->x[1]), OG_FLOAT);
 }
 
+/* ---- MatMulEpilogue */
+
+og_matmul_form og_matmul_form_of(const og_node *n)
+{
+    const char *form = og_attr_string(n, "form", "");
+    for (int f = 0; f < OG_MATMUL_FORMS; f++)
+        if (strcmp(form, og_matmul_form_names[f]) == 0)
+            return f;
+    return OG_MATMUL_FORMS;
+}
+
+/* The third input of forms that have one: a bias [n], or x as y. */
+static bool epilogue_operand(og_infer *i, og_matmul_form form, const og_type *y)
+{
+    bool has = form < OG_MATMUL_SUM_A, bias = form < OG_MATMUL_RELU_GRAD;
+    if (present(i, 2) != has)
+        return og_infer_error(i, "form %s takes %d inputs", og_matmul_form_names[form],
+                              has ? 3 : 2);
+    if (!has)
+        return true;
+    const og_type *t = &i->x[2]->type;
+    og_type wanted = *y;
+    if (bias)
+        wanted = og_type_make(y->dtype, 1, &y->dims[y->rank - 1]);
+    return og_type_equal(t, &wanted) ||
+           og_infer_error(i, "input 2 is %s, expected %s", TypeText(i, t), TypeText(i, &wanted));
+}
+
+static bool matmul_epilogue_infer(og_infer *i)
+{
+    og_matmul_form form = og_matmul_form_of(i->node);
+    bool wide = og_attr_int(i->node, "wide", 0) != 0;
+    if (form == OG_MATMUL_FORMS)
+        return og_infer_error(i, "attribute form is %s, which there is not",
+                              og_attr_string(i->node, "form", "\"\""));
+    if (!need_float(i, 0) || !need_rank_from(i, 0, "A", 2) || !need_rank(i, 1, "B", 2) ||
+        (form == OG_MATMUL_SUM_A && !need_rank(i, 0, "A", 2)) || !matmul_infer(i))
+        return false;
+    og_type *y = &i->y[0];
+    if (wide)
+        y->dtype = OG_FLOAT;
+    if (!epilogue_operand(i, form, y))
+        return false;
+    if (i->ny < 2)
+        return true;
+    if (form < OG_MATMUL_GELU)
+        return og_infer_error(i, "form %s has one output", og_matmul_form_names[form]);
+    int axis = form == OG_MATMUL_SUM_A ? y->rank - 2 : y->rank - 1;
+    i->y[1] = form == OG_MATMUL_GELU ? *y : og_type_make(y->dtype, 1, &y->dims[axis]);
+    return true;
+}
+
+/* Σ over all axes but `axis`, in y's type. */
+static og_val sum_beside(og_val v, int axis, og_dtype dtype)
+{
+    int axes[OG_MAX_RANK], n = 0;
+    for (int a = 0; a < Rank(v); a++)
+        if (a != axis)
+            axes[n++] = a;
+    return Reduce("ReduceSum", DType(v) == dtype ? v : Cast(v, dtype), n, axes, false);
+}
+
+static void matmul_epilogue_expand(og_expand *e)
+{
+    og_matmul_form form = og_matmul_form_of(e->node);
+    og_val a = e->x[0], b = e->x[1], x = e->nx > 2 ? e->x[2] : OG_NONE;
+    bool wide = og_attr_int(e->node, "wide", 0) && DType(a) != OG_FLOAT;
+    og_val y = wide ? Op(OG_DOMAIN "::WideMatMul", In(a, b)) : MatMul(a, b), sum = y;
+    switch (form) {
+    case OG_MATMUL_BIAS:
+    case OG_MATMUL_RELU:
+    case OG_MATMUL_GELU:
+        sum = Add(y, x);
+        y = form == OG_MATMUL_RELU   ? Relu(sum)
+            : form == OG_MATMUL_GELU ? Op(OG_DOMAIN "::GeluTanh", In(sum))
+                                     : sum;
+        break;
+    case OG_MATMUL_RELU_GRAD:
+        y = Where(Greater(x, Zero(x)), y, Zero(y));
+        sum = sum_beside(y, Rank(y) - 1, DType(y));
+        break;
+    case OG_MATMUL_GELU_GRAD:
+        y = Op(OG_DOMAIN "::GeluTanhGrad", In(y, x));
+        sum = sum_beside(y, Rank(y) - 1, DType(y));
+        break;
+    case OG_MATMUL_SUM_A:
+        sum = sum_beside(a, 0, DType(y));
+        break;
+    default:
+        sum = sum_beside(b, 1, DType(y));
+        break;
+    }
+    e->y[0] = y;
+    if (e->ny > 1)
+        e->y[1] = sum;
+}
+
 const og_op og_ops_matmul[] = {
     {"MatMul", NULL, 2, 2, 1, 1, matmul_infer, .grad = matmul_grad, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF, .wide = "WideMatMul"},
     {"WideMatMul", OG_DOMAIN, 2, 2, 1, 1, wide_matmul_infer, .expand = wide_matmul_expand,
      .flops = matmul_flops},
+    {"MatMulEpilogue", OG_DOMAIN, 2, 3, 1, 2, matmul_epilogue_infer,
+     .expand = matmul_epilogue_expand, .flops = matmul_flops},
     {"Gemm", NULL, 2, 3, 1, 1, gemm_infer, .expand = gemm_expand, .flops = matmul_flops,
      .precision = OG_PRECISION_HALF},
     {"Det", NULL, 1, 1, 1, 1, det_infer, .expand = det_expand, .precision = OG_PRECISION_FLOAT},

@@ -41,7 +41,7 @@ typedef enum og_fold {
 } og_fold;
 
 /* A product may carry one, too: operand 0 is then its result, the others are the node's last inputs
- * and no inputs of its op; the node gives the program's one output.
+ * and no inputs of its op; the node's first output is the program's one.
  *
  * iteration space = the type of the node's first output; every output has that shape, but for the
  * one that a reduction adds: where `fold` is set, the node's last output, beside the n_out, is

@@ -16,7 +16,7 @@
 #include "runtime/passes/passes.h"
 #include "runtime/passes/rewrite.h"
 
-enum { MOST_TURNS = 3, MOST_STEPS = 6, MOST_INPUTS = 8, MOST_INSTRUCTIONS = 96 };
+enum { MOST_TURNS = 3, MOST_STEPS = 6, MOST_INPUTS = 8, MOST_OUTPUTS = 2, MOST_INSTRUCTIONS = 96 };
 
 /* The beginning of a program that a product takes over. */
 typedef struct head {
@@ -89,7 +89,7 @@ static bool find_steps(head *h, bool sums)
 static const og_node *only_producer(const epilogue *e, int value)
 {
     const og_node *n = e->g->values[value]->producer;
-    return n && e->rw.live[n->id] && e->readers[value] == 1 && n->n_out == 1 ? n : NULL;
+    return n && e->rw.live[n->id] && e->readers[value] == 1 && n->out[0] == value ? n : NULL;
 }
 
 /* Both forward, say; or a gradient, of which the sum is continued (by devices that want it so). */
@@ -113,12 +113,13 @@ static bool find_head(const epilogue *e, const og_node *fused, int i, head *h)
         fused->program->fold ? &fused->program->space : &g->values[fused->out[0]]->type;
     if (!n || !og_type_same_dims(&g->values[fused->in[i]]->type, space))
         return false;
-    if (og_node_keeps_order(g, n)) {
+    if (og_node_keeps_order(g, n)) { /* which has one output */
         h->view = n;
         n = only_producer(e, n->in[0]);
     }
     h->product = n;
-    if (!n || !n->op->flops || e->moved[n->id] || !find_steps(h, e->trains))
+    if (!n || !n->op->flops || n->n_out > MOST_OUTPUTS || n->out[n->n_out - 1] < 0 ||
+        e->moved[n->id] || !find_steps(h, e->trains))
         return false;
     og_dtype result = g->values[n->out[0]]->type.dtype;
     bool exact = result == OG_FLOAT || result == OG_DOUBLE;
@@ -205,7 +206,7 @@ static og_program *product_program(const epilogue *e, const head *h, int in[MOST
  * such as on the host, is none.) */
 static bool supported(const epilogue *e, const head *h, const og_program *own, int *in, int n_in)
 {
-    og_tensor x[MOST_INPUTS] = {0}, y;
+    og_tensor x[MOST_INPUTS] = {0}, y[MOST_OUTPUTS] = {0};
     og_node node = *h->product;
     node.in = in;
     for (int i = 0; i < n_in; i++) {
@@ -214,8 +215,11 @@ static bool supported(const epilogue *e, const head *h, const og_program *own, i
             x[i] = og_tensor_dense(&v->type,
                                    v->kind == OG_VALUE_CONST ? (void *)(uintptr_t)v->data : NULL);
     }
-    y = og_tensor_dense(&e->g->values[node.out[0]]->type, NULL);
-    og_call call = {.node = &node, .device = e->device, .nx = node.n_in, .ny = 1, .x = x, .y = &y};
+    for (int k = 0; k < node.n_out; k++)
+        if (node.out[k] >= 0)
+            y[k] = og_tensor_dense(&e->g->values[node.out[k]]->type, NULL);
+    og_call call = {
+        .node = &node, .device = e->device, .nx = node.n_in, .ny = node.n_out, .x = x, .y = y};
     const og_kernel *anyway = og_device_kernel(e->device, &call, false);
     node.program = own;
     node.n_in = call.nx = n_in;
@@ -306,14 +310,18 @@ static void write_product(epilogue *e, const head *h)
     for (int i = 0; i < n_in; i++)
         in[i] = og_rewrite_value(&e->rw, in[i]).id;
     const og_node *n = h->product;
+    og_type types[MOST_OUTPUTS];
+    for (int k = 0; k < n->n_out; k++)
+        types[k] = e->g->values[n->out[k]]->type;
     to->origin = n->origin;
-    og_node *node = og_graph_add_typed_node(
-        to, n->op, n->name, in, n_in, &e->g->values[n->out[0]]->type, 1, n->attrs, n->n_attrs);
+    og_node *node = og_graph_add_typed_node(to, n->op, n->name, in, n_in, types, n->n_out, n->attrs,
+                                            n->n_attrs);
     if (!node)
         return;
     node->program = own;
     int y = node->out[0];
-    og_rewrite_set(&e->rw, n->out[0], og_val_of(to, y));
+    for (int k = 0; k < n->n_out; k++)
+        og_rewrite_set(&e->rw, n->out[k], og_val_of(to, node->out[k]));
     if (h->view) {
         const og_node *view = og_rewrite_copy(&e->rw, h->view);
         y = view ? view->out[0] : y;

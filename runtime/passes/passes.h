@@ -1,8 +1,8 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
- * whole, loss, autodiff, then simplify, products, legalize, simplify, hoist (where a plan keeps
- * what depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a graph and
- * returns a new one in the same arena (or appends to the one it got, where its comment says so);
- * errors are in the returned graph's `error`; NULL only when out of memory. */
+ * whole, loss, autodiff, then simplify, products, legalize, simplify, matmul_epilogue, hoist (where
+ * a plan keeps what depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a
+ * graph and returns a new one in the same arena (or appends to the one it got, where its comment
+ * says so); errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H
 
@@ -242,6 +242,10 @@ og_graph *og_pass_simplify(og_graph *g);
 
 /* products.c: products that are only read transposed are computed transposed. */
 og_graph *og_pass_products(og_graph *g);
+
+/* matmul_epilogue.c: what is done before and after products of a training step, done by them, where
+ * the device can. */
+og_graph *og_pass_matmul_epilogue(og_graph *g, const og_device *device);
 
 /* hoist.c: nodes that depend on weights alone come first, in the role OG_ROLE_WEIGHTS. No later
  * pass computes them again or fuses them with others. */

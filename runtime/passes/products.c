@@ -14,19 +14,6 @@ typedef struct products {
     int *transposed; /* by node, a product: the Transpose that is its only reader; else -1 */
 } products;
 
-/* Does the Transpose swap the last two axes and leave the others? */
-static bool swaps_last(const og_node *n, int rank)
-{
-    const int64_t *perm;
-    int count = og_attr_ints(n, "perm", &perm);
-    if (rank < 2 || (count != rank && (count != 0 || rank != 2)))
-        return false;
-    for (int i = 0; i < count; i++)
-        if (perm[i] != (i < rank - 2 ? i : 2 * rank - 3 - i))
-            return false;
-    return true;
-}
-
 static bool is_product(const og_op *op)
 {
     const og_op *matmul = og_op_find(NULL, "MatMul");
@@ -50,10 +37,10 @@ static void find_transposed(products *p)
 {
     for (int i = 0; i < p->g->n_nodes; i++) {
         const og_node *n = p->g->nodes[i];
-        if (!p->rw.live[i] || !og_op_is(n->op, NULL, "Transpose"))
+        if (!p->rw.live[i] || !og_node_swaps_last(p->g, n))
             continue;
         const og_node *m = single_product(p, n->in[0]);
-        if (m && swaps_last(n, p->g->values[n->out[0]]->type.rank))
+        if (m)
             p->transposed[m->id] = i;
     }
 }

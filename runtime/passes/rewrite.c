@@ -22,6 +22,19 @@ bool og_node_keeps_order(const og_graph *g, const og_node *n)
     return og_tensor_is_dense(&t);
 }
 
+bool og_node_swaps_last(const og_graph *g, const og_node *n)
+{
+    const int64_t *perm;
+    int count = og_attr_ints(n, "perm", &perm), rank = g->values[n->out[0]]->type.rank;
+    if (!og_op_is(n->op, NULL, "Transpose") || rank < 2 ||
+        (count != rank && (count != 0 || rank != 2)))
+        return false;
+    for (int i = 0; i < count; i++)
+        if (perm[i] != (i < rank - 2 ? i : 2 * rank - 3 - i))
+            return false;
+    return true;
+}
+
 bool *og_graph_live(og_graph *g)
 {
     bool *live = og_arena_array(g->arena, (size_t)g->n_nodes + 1, sizeof(bool));

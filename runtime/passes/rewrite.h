@@ -40,6 +40,8 @@ og_graph *og_rewrite_end(og_rewrite *rw);
 
 /* Does the node show its first input's elements, all of them and in their order (Reshape …)? */
 bool og_node_keeps_order(const og_graph *g, const og_node *n);
+/* Is it a Transpose that swaps the last two axes and leaves the others? */
+bool og_node_swaps_last(const og_graph *g, const og_node *n);
 
 /* Which nodes are needed for outputs and states; in g's arena, NULL when out of memory. */
 bool *og_graph_live(og_graph *g);

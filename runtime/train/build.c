@@ -233,6 +233,7 @@ og_plan *og__plan_graph(og_session *s, og_graph *g, bool keep, og_arena *arena)
     g = g ? checked(s, og_pass_products(g)) : NULL;
     g = g ? checked(s, og_pass_legalize(g, s->context->device)) : NULL;
     g = g ? checked(s, og_pass_simplify(g)) : NULL;
+    g = g ? checked(s, og_pass_matmul_epilogue(g, s->context->device)) : NULL;
     if (keep)
         g = g ? checked(s, og_pass_hoist(g, &s->storages)) : NULL;
     s->recomputed = s->recompute;

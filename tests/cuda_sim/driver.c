@@ -432,8 +432,9 @@ static og_status check_product(const og_cuda_product *product, og_error *error)
 {
     const char *wrong = sim_product_wrong(product);
     if (sim_product_refused(product))
-        return og_fail(error, OG_UNSUPPORTED, "simulated card: no way to compute epilogue %d at %zu",
-                       product->epilogue, product->alignment);
+        return og_fail(error, OG_UNSUPPORTED,
+                       "simulated card: no way to compute epilogue %d at %zu", product->epilogue,
+                       product->alignment);
     if (!wrong)
         return OG_OK;
     return og_fail(error, OG_INTERNAL,
