@@ -420,12 +420,12 @@ static void group_grad_expand(og_expand *e)
     int64_t n = Dim(x, 0), c = Dim(x, 1), dims[OG_MAX_RANK] = {n, c};
     for (int k = 2; k < rank; k++)
         dims[k] = 1;
-    double m = n > 0 && c > 0 ? (double)(Count(x) / n / Dim(mean, 1)) : 1;
+    int64_t m = n > 0 && c > 0 ? Count(x) / n / Dim(mean, 1) : 1;
     og_val centred = Sub(x, of_channels(mean, x)), rstd_c = of_channels(rstd, x);
     og_val sum = over_space("ReduceSum", dy), sum_d = over_space("ReduceSum", Mul(dy, centred));
     og_val mean_g = over_channels("ReduceSum", Mul(sum, scale), statistics);
     og_val mean_gd = over_channels("ReduceSum", Mul(sum_d, scale), statistics);
-    og_val per = Scalar(rstd, 1 / m), slope = Mul(Mul(rstd, rstd), Mul(mean_gd, per));
+    og_val per = Scalar(rstd, 1 / (double)m), slope = Mul(Mul(rstd, rstd), Mul(mean_gd, per));
     og_val g = Mul(dy, per_channel(scale, rank));
     og_val dx = Sub(Sub(g, of_channels(Mul(mean_g, per), x)), Mul(centred, of_channels(slope, x)));
     og_val dscales = Reshape(Mul(Reshape(sum_d, rank, dims), rstd_c), 2, dims);
