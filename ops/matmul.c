@@ -251,7 +251,7 @@ static void matmul_epilogue_expand(og_expand *e)
     og_matmul_form form = og_matmul_form_of(e->node);
     og_val a = e->x[0], b = e->x[1], x = e->nx > 2 ? e->x[2] : OG_NONE;
     bool wide = og_attr_int(e->node, "wide", 0) && DType(a) != OG_FLOAT;
-    og_val y = wide ? Op(OG_DOMAIN "::WideMatMul", In(a, b)) : MatMul(a, b), sum = y;
+    og_val y = wide ? Op(OG_DOMAIN "::WideMatMul", In(a, b)) : MatMul(a, b), sum;
     switch (form) {
     case OG_MATMUL_BIAS:
     case OG_MATMUL_RELU:

@@ -7,7 +7,8 @@
  *
  * DRELU reads bits, which a kernel of our own makes of x before. The program of a node (runtime/
  * passes/epilogue.c) may add one tensor as large as y, where a form adds nothing itself: gradients
- * of weights to the sums over micro-batches. Operands at addresses that are no multiples of 16 are
+ * of weights to the sums over micro-batches, always or (Accumulate) where a scalar on the card says
+ * so. Operands at addresses that are no multiples of 16 are
  * copied to the workspace. */
 #include "kernels/cuda/matmul_epilogue.h"
 
@@ -23,6 +24,12 @@ enum { VECTOR = 16, THREADS = 256, BLOCKS_A_PROCESSOR = 16, BITS = 128 /* of an 
 
 enum { A, B, X, ADDEND, OPERANDS }; /* inputs of a call; an addend is the last */
 
+/* Inputs of the call; -1: none. */
+typedef struct added {
+    int input;
+    int more; /* the scalar that says whether there is something to add to; -1: there is */
+} added;
+
 /* An operand that goes through the workspace. */
 typedef struct moved {
     og__cuda_copier *copier; /* NULL: it does not */
@@ -31,7 +38,7 @@ typedef struct moved {
 
 typedef struct plan {
     og_matmul_form form;
-    int addend; /* input of the call; -1: none */
+    added added;
     moved moved[OPERANDS];
     og__cuda_product product;
     og__place workspace, bits;
@@ -71,19 +78,25 @@ static og_cuda_epilogue code_of(og_matmul_form form, bool second)
 
 /* ---- supports */
 
-/* The input that the node's program adds, -1 where it has none; false: it is no such program. */
-static bool addend_of(const og_call *call, og_matmul_form form, int *addend)
+/* What the node's program adds; false: it is no such program. */
+static bool addend_of(const og_call *call, og_matmul_form form, added *a)
 {
     const og_program *p = call->node->program;
-    *addend = -1;
+    *a = (added){-1, -1};
     if (!p)
         return true;
-    *addend = call->nx - 1;
-    return form >= OG_MATMUL_SUM_A && !p->fold && p->n_in == 2 && p->n_instr == 1 &&
-           p->n_out == 1 && p->domain == OG_FLOAT && p->instr[0].op == OG_SCALAR_Add &&
-           p->instr[0].a + p->instr[0].b == 1 && p->out[0] == 2 &&
-           call->y[0].type.dtype == OG_FLOAT && /* halves would be rounded once less */
-           og_type_equal(&call->x[*addend].type, &call->y[0].type);
+    const og_instr *i = &p->instr[0];
+    int own = og_own_inputs(call->node);
+    bool adds = i->op == OG_SCALAR_Add, accumulates = i->op == OG_SCALAR_Accumulate && i->a == 0;
+    if (form < OG_MATMUL_SUM_A || p->fold || p->n_instr != 1 || p->n_out != 1 ||
+        p->domain != OG_FLOAT || p->out[0] != p->n_in || p->n_in != (accumulates ? 3 : 2) ||
+        (adds ? i->a + i->b != 1 : !accumulates || i->b < 1 || i->c < 1 || i->b == i->c))
+        return false;
+    a->input = own + (adds ? 1 : i->b) - 1;
+    a->more = adds ? -1 : own + i->c - 1;
+    return call->y[0].type.dtype == OG_FLOAT && /* halves would be rounded once less */
+           og_type_equal(&call->x[a->input].type, &call->y[0].type) &&
+           (adds || og__elements(&call->x[a->more]) == 1);
 }
 
 static bool types_go(const og_call *call)
@@ -99,7 +112,7 @@ static bool types_go(const og_call *call)
 }
 
 /* The product, as it is described to the driver; false: it is none. */
-static bool describe(const og_call *call, og_matmul_form form, int addend, og_cuda_product *d)
+static bool describe(const og_call *call, og_matmul_form form, added a, og_cuda_product *d)
 {
     og__matmul s;
     og_call matrices = *call;
@@ -107,14 +120,15 @@ static bool describe(const og_call *call, og_matmul_form form, int addend, og_cu
     matrices.ny = 1;
     if (!og__matmul_shape(&matrices, &s) || s.k < 1 || og__elements(&call->y[0]) < 1)
         return false;
-    for (int a = 0; a < s.batch.rank; a++)
-        if (s.batch.dims[a] > 1)
+    for (int i = 0; i < s.batch.rank; i++)
+        if (s.batch.dims[i] > 1)
             return false;
     *d = og__cuda_product_of(call->device, call->x[A].type.dtype, call->y[0].type.dtype);
     d->m = d->ldc = d->ldd = s.n;
     d->n = s.m;
     d->k = s.k;
-    d->reads_c = addend >= 0;
+    d->reads_c = a.input >= 0;
+    d->scalars_on_device = a.more >= 0;
     d->epilogue = code_of(form, call->ny > 1);
     d->alignment = VECTOR;
     if (og_cuda_aux_use(d->epilogue))
@@ -128,9 +142,9 @@ static bool supports(const og_call *call)
 {
     og_matmul_form form = og_matmul_form_of(call->node);
     og_cuda_product d;
-    int addend;
+    added a;
     if (og_own_inputs(call->node) != (has_operand(form) ? 3 : 2) || !types_go(call) ||
-        !addend_of(call, form, &addend) || call->ny != call->node->n_out)
+        !addend_of(call, form, &a) || call->ny != call->node->n_out)
         return false;
     for (int i = X; i < call->nx; i++)
         if (!og_tensor_is_dense(&call->x[i]))
@@ -138,7 +152,7 @@ static bool supports(const og_call *call)
     for (int i = 0; i < call->ny; i++)
         if (call->y[i].offset % VECTOR != 0)
             return false;
-    return describe(call, form, addend, &d) && og__cuda_product_goes(call->device, &d);
+    return describe(call, form, a, &d) && og__cuda_product_goes(call->device, &d);
 }
 
 /* ---- prepare */
@@ -160,7 +174,9 @@ static og_status move_operands(og_call *call, plan *p, og_error *error)
 {
     for (int i = 0; i < call->nx; i++) {
         const og_tensor *x = &call->x[i];
-        moved *m = &p->moved[i == p->addend ? ADDEND : i];
+        if (i == p->added.more)
+            continue;
+        moved *m = &p->moved[i == p->added.input ? ADDEND : i];
         if (x->offset % VECTOR == 0 || (i == X && has_bits(p->form)))
             continue;
         m->place = og__cuda_book(call, (size_t)og__elements(x) * og__size(x->type.dtype));
@@ -195,8 +211,8 @@ static og_status prepare(og_call *call, og_error *error)
     og_status status = OG_OK;
     og_cuda_product d;
     p->form = og_matmul_form_of(call->node);
-    addend_of(call, p->form, &p->addend);
-    if (!describe(call, p->form, p->addend, &d))
+    addend_of(call, p->form, &p->added);
+    if (!describe(call, p->form, p->added, &d))
         OG_TRY_CLEANUP(og_fail(error, OG_INTERNAL, "it is no product of matrices"));
     OG_TRY_CLEANUP(og__cuda_product_new(call->device, &d, &p->product, error));
     p->workspace = og__cuda_book(call, p->product.workspace);
@@ -240,9 +256,10 @@ static og_status run(const og_call *call, og_error *error)
 {
     const plan *p = call->state;
     void *at[OPERANDS], *y = call->y[0].data, *second = call->ny > 1 ? call->y[1].data : NULL;
-    const float one = 1, beta = p->addend >= 0;
+    const float one = 1, beta = p->added.input >= 0;
+    int more = p->added.more;
     for (int i = 0; i < OPERANDS; i++) {
-        int input = i == ADDEND ? p->addend : i == X && !has_operand(p->form) ? -1 : i;
+        int input = i == ADDEND ? p->added.input : i == X && !has_operand(p->form) ? -1 : i;
         OG_TRY(fetch(call, p, input, i, &at[i], error));
     }
     if (has_bits(p->form)) {
@@ -256,8 +273,8 @@ static og_status run(const og_call *call, og_error *error)
                                        .d = y,
                                        .bias = biased ? at[X] : second,
                                        .aux = biased ? second : at[X],
-                                       .alpha = &one,
-                                       .beta = &beta,
+                                       .alpha = more < 0 ? &one : NULL,
+                                       .beta = more < 0 ? (const void *)&beta : call->x[more].data,
                                        .workspace = og__cuda_at(call, p->workspace),
                                        .workspace_bytes = p->product.workspace};
     return og__cuda_product_run(call->device, &p->product, &operands, error);

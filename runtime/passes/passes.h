@@ -1,7 +1,7 @@
 /* The passes; runtime/train/build.c runs them, in this order: attach, infer, patterns, prepare,
  * whole, loss, autodiff, then simplify, products, legalize, simplify, matmul_epilogue, hoist (where
- * a plan keeps what depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes a
- * graph and returns a new one in the same arena (or appends to the one it got, where its comment
+ * a plan keeps what depends on weights alone), recompute, fuse, epilogue, layout, bits. Each takes
+ * a graph and returns a new one in the same arena (or appends to the one it got, where its comment
  * says so); errors are in the returned graph's `error`; NULL only when out of memory. */
 #ifndef OG_PASSES_PASSES_H
 #define OG_PASSES_PASSES_H

@@ -116,6 +116,27 @@ def test_attention_is_one_kernel(name, tmp_path):
     assert "Softmax" not in {op for op, _ in kernels}
 
 
+@pytest.mark.parametrize("mode", ["off", "fp16"])
+def test_products_do_more(mode, tmp_path, monkeypatch):
+    """Biases, activations and their gradients in products; where the library refuses them, and addresses that are no multiples of
+    16, the same is computed without, a little differently rounded."""
+    case, losses = Case("char_gpt", tmp_path), []
+    for refused in ("", "epilogues,unaligned"):
+        monkeypatch.setenv("OG_SIM_REFUSE", refused)
+        assert ("MatMulEpilogue" in {op for op, _ in kernels_of(case, mode, tmp_path)}) == (not refused)
+        losses.append(np.array([s["loss"] for s in train(case, tmp_path, "--amp", mode)]))
+    assert np.allclose(losses[0], losses[1], rtol=2e-3) and not np.array_equal(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("mode", ["off", "fp16"])
+def test_recomputation_gives_the_same_bits(mode, tmp_path):
+    """What is computed again for the backward pass does not depend on what a product computed of it."""
+    case = Case("char_gpt", tmp_path)
+    kept, again = ([(s["loss"], s["grad_norm"]) for s in train(case, tmp_path, "--amp", mode, "--recompute", level)]
+                   for level in ("off", "max"))
+    assert kept == again
+
+
 def test_attention_drops_the_same(tmp_path):
     """Dropout of probabilities inside the kernel: as many, and the same, as on the processor, where they are nodes of their own."""
     model, log = str(tmp_path / "model.onnx"), str(tmp_path / "log.jsonl")

@@ -190,26 +190,37 @@ TEST(inputs_at_odd_addresses)
     close_device(d);
 }
 
-/* Gradients of weights are added to their sums, which may be where the result goes. */
+/* Gradients of weights are added to their sums: always, or where a scalar says so, without which
+ * what the sum holds is not read. */
 TEST(sums_are_continued)
 {
-    static const og_instr add = {OG_SCALAR_Add, 1, 0, -1, 0};
-    static const int16_t result = 2;
-    static const og_program program = {OG_FLOAT, 2, 1, 1, &add, &result};
+    static const og_instr add = {OG_SCALAR_Add, 1, 0, -1, 0},
+                          accumulate = {OG_SCALAR_Accumulate, 0, 1, 2, 0};
+    static const int16_t results[] = {2, 3};
+    static const og_program programs[] = {{OG_FLOAT, 2, 1, 1, &add, &results[0]},
+                                          {OG_FLOAT, 3, 1, 1, &accumulate, &results[1]}};
     static const shape s = {2, 1, 12, 24, 40, true, false};
     og_device *d = open_device(3);
-    for (int form = OG_MATMUL_SUM_A; form < OG_MATMUL_FORMS; form++) {
-        uint64_t seed = 3;
-        kernel_call c = call_of(form, &precisions[4], &s, 2, &seed);
-        expect(&c, form);
-        c.program = &program;
-        c.x[c.nx] = test_filled(OG_FLOAT, 2, c.y[0].type.dims, &seed);
-        for (int64_t e = 0; e < og__elements(&c.y[0]); e++)
-            ((float *)c.y[0].data)[e] += ((float *)c.x[c.nx].data)[e];
-        c.nx++;
-        card_gives(d, &c, "cuBLASLt", 0, 0, precisions[4].close);
-        test_free_tensors(&c);
-    }
+    for (int form = OG_MATMUL_SUM_A; form < OG_MATMUL_FORMS; form++)
+        for (int more = -1; more < 2; more++) {
+            uint64_t seed = 3;
+            kernel_call c = call_of(form, &precisions[4], &s, 2, &seed);
+            expect(&c, form);
+            c.program = &programs[more >= 0];
+            og_tensor *sum = &c.x[c.nx++];
+            *sum = test_filled(OG_FLOAT, 2, c.y[0].type.dims, &seed);
+            for (int64_t e = 0; e < og__elements(sum); e++)
+                if (more)
+                    ((float *)c.y[0].data)[e] += ((float *)sum->data)[e];
+                else
+                    ((float *)sum->data)[e] = NAN;
+            if (more >= 0) {
+                c.x[c.nx] = test_tensor(OG_FLOAT, 0, NULL);
+                *(float *)c.x[c.nx++].data = (float)more;
+            }
+            card_gives(d, &c, "cuBLASLt", 0, 0, precisions[4].close);
+            test_free_tensors(&c);
+        }
     close_device(d);
 }
 
