@@ -66,4 +66,32 @@ __attribute__((unused)) static double *evaluate(og_graph *g, int output, int64_t
     return copy;
 }
 
+/* Everything is computed in double, so forms that differ in rounding alone agree to this. */
+#define PASS_TOLERANCE 1e-12
+
+typedef void build_fn(og_graph *g);
+
+/* The graph after `pass` gives what it gave before; how many nodes `op` it then has. */
+__attribute__((unused)) static int compare(build_fn *build, og_graph *(*pass)(og_graph *),
+                                           const char *op)
+{
+    og_graph *plain = og_graph_new(), *source = og_graph_new();
+    if (!CHECK(plain && source))
+        return -1;
+    build(plain);
+    build(source);
+    og_graph *after = pass(source);
+    int found = after ? count(after, op) : -1;
+    int64_t n = 0, m = 0;
+    double *a = evaluate(plain, 0, &n), *b = after ? evaluate(after, 0, &m) : NULL;
+    CHECK_INT(m, n);
+    for (int64_t i = 0; a && b && i < n && i < m; i++)
+        CHECK_CLOSE(b[i], a[i], PASS_TOLERANCE);
+    free(a);
+    free(b);
+    og_graph_free(plain);
+    og_graph_free(source);
+    return found;
+}
+
 #endif
