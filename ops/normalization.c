@@ -256,6 +256,12 @@ static void instance_expand(og_expand *e)
                   .y[0];
 }
 
+/* Inputs x and k have one element type, or k has that of the statistics. */
+static bool need_same_or_stash(og_infer *i, int x, int k)
+{
+    return i->x[k]->type.dtype == stash_type(i->node, i->x[x]->type.dtype) || need_same(i, x, k);
+}
+
 /* scale and bias are [C], or also [num_groups] in the internal op. */
 static bool need_groups(og_infer *i, bool by_group)
 {
@@ -271,7 +277,8 @@ static bool need_groups(og_infer *i, bool by_group)
         const og_type *t = &i->x[k]->type;
         const char *what = k == 1 ? "scale" : "bias";
         bool channels = t->rank == 1 && t->dims[0] == x->dims[1];
-        if (!need_same(i, 0, k))
+        if (i->node->op->flags & OG_HALF_IMAGES ? !need_same_or_stash(i, 0, k)
+                                                : !need_same(i, 0, k))
             return false;
         if (!channels && !(by_group ? need_vector(i, k, what, groups, "one for each group")
                                     : need_vector(i, k, what, x->dims[1], "one for each channel")))
@@ -360,9 +367,9 @@ static void group_training_expand(og_expand *e)
     int rank = Rank(x);
     og_val mean = group_mean(x, &statistics), centred = Sub(x, of_channels(mean, x));
     og_val rstd = over_root(group_mean(Mul(centred, centred), &statistics), e->node);
-    og_val xh = to_dtype(Mul(centred, of_channels(rstd, x)), DType(e->x[0]));
+    og_val xh = to_dtype(Mul(centred, of_channels(rstd, x)), DType(e->x[1]));
     og_val y = Add(Mul(xh, per_channel(e->x[1], rank)), per_channel(e->x[2], rank));
-    og_val outputs[] = {y, mean, rstd};
+    og_val outputs[] = {to_dtype(y, DType(e->x[0])), mean, rstd};
     for (int k = 0; k < e->ny; k++)
         e->y[k] = outputs[k];
 }
@@ -373,8 +380,9 @@ static og_val group_replay(og_graph *g, const og_node *node, const og_val *x, co
     (void)g;
     (void)node;
     int rank = Rank(x[0]);
+    og_val centred = Sub(to_dtype(x[0], DType(y[1])), of_channels(y[1], x[0]));
     og_val factor = Mul(per_channel(x[1], rank), of_channels(y[2], x[0]));
-    return Add(Mul(Sub(x[0], of_channels(y[1], x[0])), factor), per_channel(x[2], rank));
+    return to_dtype(Add(Mul(centred, factor), per_channel(x[2], rank)), DType(x[0]));
 }
 
 /* dx, dscale, dbias = GroupNormalizationGrad(dy, x, scale, mean, rstd) */
@@ -392,7 +400,8 @@ static bool group_grad_infer(og_infer *i)
     const og_type *dy = &i->x[0]->type, *x = &i->x[1]->type, *scale = &i->x[2]->type;
     int64_t groups = og_attr_int(i->node, "num_groups", 0);
     if (!need_float(i, 0) || !need_rank_from(i, 1, "x", 2) ||
-        !need_vector(i, 2, "scale", x->dims[1], "one for each channel") || !need_same(i, 1, 2))
+        !need_vector(i, 2, "scale", x->dims[1], "one for each channel") ||
+        !need_same_or_stash(i, 1, 2))
         return false;
     og_type statistics = group_statistics(i->node, x);
     statistics.dtype = i->x[3]->type.dtype;
@@ -564,7 +573,7 @@ const og_op og_ops_normalization[] = {
      FLOAT_PRECISION, .upgrade = {{21, group_upgrade_21}}},
     {"GroupNormalizationTraining", OG_DOMAIN, 3, 3, 3, 3, group_training_infer,
      .expand = group_training_expand, .grad = group_grad, .replay = group_replay, .saved = 3,
-     GROUP_IMAGES, FLOAT_PRECISION},
+     .flags = OG_HALF_IMAGES, GROUP_IMAGES, FLOAT_PRECISION},
     {"GroupNormalizationGrad", OG_DOMAIN, 5, 5, 1, 3, group_grad_infer, .expand = group_grad_expand,
      .images_in = 3, .images_out = 1, FLOAT_PRECISION},
     {"GroupNormalizationByGroup", OG_DOMAIN, 3, 3, 1, 1, by_group_infer, .expand = by_group_expand,

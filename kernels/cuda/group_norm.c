@@ -1,7 +1,8 @@
 /* GroupNormalization, InstanceNormalization and GroupNormalizationTraining, and the gradient
- * (group_norm.cu). Images lie dense or channels-last, statistics are float32. In mixed precision
- * float32 images are half ones cast, which the definition's programs read and write as such, the
- * activation with them: it serves there, as for batch normalization. */
+ * (group_norm.cu). Images lie dense or channels-last; statistics are float32, and parameters are,
+ * or are of the images' type. In mixed precision float32 images are half ones cast, which the
+ * definition's programs read and write as such, the activation with them: it serves there, as for
+ * batch normalization. */
 #include "kernels/cuda/group_norm.h"
 
 #include <limits.h>
@@ -40,6 +41,11 @@ static const og_tensor *image_of(const og_call *call)
     return &call->x[is_gradient(call)];
 }
 
+static og_dtype parameter_type(const og_call *call)
+{
+    return call->x[1 + is_gradient(call)].type.dtype;
+}
+
 static bool is_of(int n, const og_tensor *t, int which, og_dtype dtype, int64_t elements)
 {
     return !og__has(n, t, which) ||
@@ -57,19 +63,19 @@ static bool lie(const og_call *call, bool (*so)(const og_tensor *t))
 static bool supports(const og_call *call)
 {
     const og_tensor *x = image_of(call);
-    og_dtype dtype = x->type.dtype;
     bool grad = is_gradient(call);
-    if (!og__cuda_rows_take(dtype) || x->type.rank < 2 || og__elements(x) == 0 ||
-        (dtype == OG_FLOAT && call->device->options.half != OG_UNDEFINED))
+    og_dtype dtype = x->type.dtype, own = parameter_type(call);
+    if (!og__cuda_rows_take(dtype) || (own != dtype && own != OG_FLOAT) || x->type.rank < 2 ||
+        og__elements(x) == 0 || (dtype == OG_FLOAT && call->device->options.half != OG_UNDEFINED))
         return false;
     const og__groups g = og__groups_of(call->node, &x->type);
     if (g.groups < 1 || g.channels % g.groups || g.channels * g.spatial > INT_MAX / 2 ||
         g.samples * g.channels > INT_MAX / MOST_PARTS)
         return false;
     for (int i = 1; i < 3; i++)
-        if (!is_of(call->nx, call->x, i + grad, i == 2 && grad ? OG_FLOAT : dtype,
+        if (!is_of(call->nx, call->x, i + grad, i == 2 && grad ? OG_FLOAT : own,
                    i == 2 && grad ? g.samples * g.groups : g.channels) ||
-            !is_of(call->ny, call->y, i, grad ? dtype : OG_FLOAT,
+            !is_of(call->ny, call->y, i, grad ? own : OG_FLOAT,
                    grad ? g.channels : g.samples * g.groups))
             return false;
     return is_of(call->nx, call->x, 4, OG_FLOAT, g.samples * g.groups) &&
@@ -120,7 +126,7 @@ static og_status prepare(og_call *call, og_error *error)
     og_status status = OG_OK;
     bool grad = is_gradient(call), last = !lie(call, og_tensor_is_dense);
     const og__groups g = og__groups_of(call->node, &image_of(call)->type);
-    const char *type = type_name(call->x[0].type.dtype);
+    const char *type = type_name(parameter_type(call));
     int64_t vec = PIECE / (int64_t)og__size(call->x[0].type.dtype);
     plan *p = calloc(1, sizeof *p);
     if (!p)

@@ -67,12 +67,14 @@ def kernels_of(case, mode, folder, *more):
     return {(c["op"], c["kernel"]) for c in calls}
 
 
+@pytest.mark.parametrize("name,norm,by", [("mini_resnet", "BatchNormalization", "cuDNN"),
+                                          ("group_norm", "GroupNormalization", "groups")])
 @pytest.mark.parametrize("mode", ["fp16", "bf16"])
-def test_norms_of_half_images(mode, tmp_path):
-    """cuDNN normalizes images as the convolutions leave them; what is computed again of them is what was there."""
-    case = Case("mini_resnet", tmp_path)
+def test_norms_of_half_images(name, norm, by, mode, tmp_path):
+    """Images are normalized as the convolutions leave them; what is computed again of them is what was there."""
+    case = Case(name, tmp_path)
     kernels = kernels_of(case, mode, tmp_path)
-    assert {kernel for op, kernel in kernels if op.startswith("BatchNormalization")} == {"cuDNN"}
+    assert {kernel for op, kernel in kernels if op.startswith(norm)} == {by}
     losses = [[s["loss"] for s in train(case, tmp_path, "--amp", mode, "--recompute", level)] for level in ("off", "max")]
     np.testing.assert_allclose(*losses, rtol=2.0 ** (-9 if mode == "fp16" else -6))
 

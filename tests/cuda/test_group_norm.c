@@ -64,8 +64,8 @@ static void compare_call(og_device *d, kernel_call *c, bool last, int shift)
     test_free_tensors(c);
 }
 
-/* wanted: a bit for each result. */
-static void check(og_device *d, const shape *s, og_dtype dtype, bool last, int shift,
+/* own: the parameters' type; wanted: a bit for each result. */
+static void check(og_device *d, const shape *s, og_dtype dtype, og_dtype own, bool last, int shift,
                   unsigned wanted)
 {
     uint64_t seed = 3;
@@ -86,8 +86,8 @@ static void check(og_device *d, const shape *s, og_dtype dtype, bool last, int s
         forward.ny = 1;
     }
     forward.x[0] = test_filled(dtype, s->rank, s->dims, &seed);
-    forward.x[1] = test_filled(dtype, 1, c, &seed);
-    forward.x[2] = test_filled(dtype, 1, c, &seed);
+    forward.x[1] = test_filled(own, 1, c, &seed);
+    forward.x[2] = test_filled(own, 1, c, &seed);
     forward.y[0] = test_tensor(dtype, s->rank, s->dims);
     for (int k = 1; k < forward.ny; k++)
         forward.y[k] = test_tensor(OG_FLOAT, s->rank, statistics);
@@ -97,12 +97,12 @@ static void check(og_device *d, const shape *s, og_dtype dtype, bool last, int s
     back.attrs[0] = forward.attrs[1];
     back.x[0] = test_filled(dtype, s->rank, s->dims, &seed);
     back.x[1] = test_filled(dtype, s->rank, s->dims, &seed);
-    back.x[2] = test_filled(dtype, 1, c, &seed);
+    back.x[2] = test_filled(own, 1, c, &seed);
     for (int i = 3; i < 5; i++)
         back.x[i] = test_filled(OG_FLOAT, s->rank, statistics, &seed);
     for (int k = 0; k < 3; k++)
         if (wanted >> k & 1)
-            back.y[k] = k ? test_tensor(dtype, 1, c) : test_tensor(dtype, s->rank, s->dims);
+            back.y[k] = k ? test_tensor(own, 1, c) : test_tensor(dtype, s->rank, s->dims);
     compare_call(d, &back, last, shift);
 }
 
@@ -112,9 +112,10 @@ TEST(group_norms_and_their_gradients)
     og_device *d = open_device(1);
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int last = 0; last < (shapes[i].rank > 2 ? 2 : 1); last++) {
-            check(d, &shapes[i], OG_FLOAT, last, 0, 7);
-            check(d, &shapes[i], dtypes[i % 3], last, 1, 7);
-            check(d, &shapes[i], dtypes[(i + 1) % 3], last, 0, 7);
+            og_dtype a = dtypes[i % 3], b = dtypes[(i + 1) % 3];
+            check(d, &shapes[i], OG_FLOAT, OG_FLOAT, last, 0, 7);
+            check(d, &shapes[i], a, a, last, 1, 7);
+            check(d, &shapes[i], b, OG_FLOAT, last, 0, 7);
         }
     close_device(d);
 }
@@ -124,11 +125,11 @@ TEST(results_in_part)
 {
     og_device *d = open_device(2);
     for (int last = 0; last < 2; last++) {
-        check(d, &shapes[3], OG_FLOAT, last, 0, 1);
-        check(d, &shapes[5], OG_FLOAT, last, 0, 1);
-        check(d, &shapes[3], OG_FLOAT, last, 0, 4);
+        check(d, &shapes[3], OG_FLOAT, OG_FLOAT, last, 0, 1);
+        check(d, &shapes[5], OG_FLOAT, OG_FLOAT, last, 0, 1);
+        check(d, &shapes[3], OG_FLOAT, OG_FLOAT, last, 0, 4);
     }
-    check(d, &shapes[3], OG_FLOAT, false, 0, 3);
+    check(d, &shapes[3], OG_FLOAT, OG_FLOAT, false, 0, 3);
     close_device(d);
 }
 
