@@ -14,7 +14,9 @@
 extern const og_cuda_image og_cuda_image_batch_norm;
 
 enum { VECTOR = 16, THREADS = 256, LEAST_RANK = 4 };
-#define DENSE_LIMIT ((size_t)1 << 30) /* of a workspace: cuDNN turns dense images round in it */
+/* Of a workspace: cuDNN turns dense images round in it. All that it takes: kernels are first asked
+ * for dense images, before convolutions have theirs channels-last. */
+#define DENSE_LIMIT ((size_t)1 << 36)
 
 /* x, scale, bias → y, mean, var, rstd;  dy, x, scale, mean, rstd → dx, dscale, dbias */
 enum { Y, MEAN, VAR, RSTD };

@@ -16,16 +16,15 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "kernels/cuda/cache.h"
 #include "kernels/cuda/driver_cuda.h"
 #include "runtime/base/text.h"
+#include "tests/cuda/processes.h"
 
 extern const char og__cuda_text_kernel[], og__cuda_text_arithmetic[];
 
-enum { AT_ONCE = 16, MOST_PROCESSES = 16 };
+enum { AT_ONCE = 16 };
 
 typedef struct program {
     char name[256];
@@ -156,47 +155,24 @@ static bool compiles(const program *p, int n, int sm, bool says)
     return ok;
 }
 
+typedef struct work {
+    const programs *all;
+    int sm;
+} work;
+
 /* Of all batches every `processes`th, from `rank` on: how many programs failed. */
-static int compile_share(const programs *all, int sm, int rank, int processes)
+static int compile_share(const void *shared, int rank, int processes)
 {
+    const work *w = shared;
+    const programs *all = w->all;
     int failed = 0;
     for (int first = rank * AT_ONCE; first < all->n; first += processes * AT_ONCE) {
         int n = all->n - first < AT_ONCE ? all->n - first : AT_ONCE;
-        if (compiles(all->items + first, n, sm, false))
+        if (compiles(all->items + first, n, w->sm, false))
             continue;
         for (int i = first; i < first + n; i++)
-            failed += !compiles(all->items + i, 1, sm, true);
+            failed += !compiles(all->items + i, 1, w->sm, true);
     }
-    return failed;
-}
-
-/* How many failed; a process that ended otherwise counts, too. */
-static int compile_all(const programs *all, int sm)
-{
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    int processes = processors < 1                ? 1
-                    : processors > MOST_PROCESSES ? MOST_PROCESSES
-                                                  : (int)processors,
-        failed = 0;
-    int results[2];
-    fflush(stdout);
-    if (pipe(results) != 0)
-        return 1;
-    for (int rank = 0; rank < processes; rank++)
-        if (fork() == 0) {
-            int found = compile_share(all, sm, rank, processes);
-            fflush(stdout);
-            _exit(write(results[1], &found, sizeof found) != sizeof found);
-        }
-    close(results[1]);
-    for (int rank = 0; rank < processes; rank++) {
-        int status = 0, found = 0;
-        if (wait(&status) < 0 || status != 0)
-            failed++;
-        else if (read(results[0], &found, sizeof found) == sizeof found)
-            failed += found;
-    }
-    close(results[0]);
     return failed;
 }
 
@@ -210,7 +186,7 @@ int main(int argc, char **argv)
     }
     find_all(argv[1], &all);
     for (int i = 2; i < argc; i++) {
-        int wrong = compile_all(&all, atoi(argv[i]));
+        int wrong = in_processes(compile_share, &(work){&all, atoi(argv[i])});
         failed += wrong;
         passed += all.n > wrong ? all.n - wrong : 0;
     }

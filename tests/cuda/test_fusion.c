@@ -16,6 +16,7 @@ typedef struct rig {
 
 static rig set_up(void)
 {
+    og_sim_leave_fusions(false);
     rig r = {.device = open_device(1), .workspace_bytes = 8192};
     r.device->options.allow_tf32 = false;
     r.cuda = og__cuda_of(r.device);

@@ -11,6 +11,12 @@ target_compile_definitions(cuda_sim PRIVATE OG_SIM_CC="${CMAKE_C_COMPILER}" OG_S
     OG_SIM_CACHE="${CMAKE_BINARY_DIR}/tests/cuda_sim_cache"
     OG_SIM_CFLAGS="-O1$<$<BOOL:${ONGRAD_SANITIZE}>: -fsanitize=address,undefined -fno-sanitize-recover=undefined>")
 
+# Files of fusions hold for the driver.h that they were made with.
+file(SHA1 ${CMAKE_SOURCE_DIR}/kernels/cuda/driver.h driver_hash)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/cuda/driver.h)
+set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/fusions.c PROPERTIES
+    COMPILE_DEFINITIONS "OG_SIM_DRIVER=\"${driver_hash}\"")
+
 # Plans by cuDNN, without a card: over a driver library that has nothing behind it.
 if(ONGRAD_HAS_CUDA AND ONGRAD_CUDNN_INCLUDE)
     add_library(cuda_stub_driver SHARED ${CMAKE_CURRENT_LIST_DIR}/stub_driver.c)

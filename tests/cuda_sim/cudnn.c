@@ -1,7 +1,7 @@
 /* Fusions of the simulated card planned by cuDNN itself, without a card: OG_SIM_CUDNN names a
  * device's description (a JSON file of tests/cuda/). Kernels then get the engines' workspaces, and
  * are refused what cuDNN refuses. With OG_SIM_CUDNN_COMPILES, kernels that cuDNN has to compile are
- * compiled, too. What it said of each fusion goes to the file OG_SIM_FUSIONS. */
+ * compiled, too. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -12,51 +12,9 @@
 #include <dlfcn.h>
 
 #include "kernels/cuda/driver_cuda.h"
+#include "tests/cuda_sim/fusions.h"
 
 static char *device; /* the description */
-
-static const char *name_of(const og_cuda_operation *o)
-{
-    static const char *const names[] = {
-        [OG_CUDA_CONV] = "conv",
-        [OG_CUDA_CONV_GRAD_DATA] = "conv_grad_data",
-        [OG_CUDA_CONV_GRAD_WEIGHTS] = "conv_grad_weights",
-        [OG_CUDA_MATMUL] = "matmul",
-        [OG_CUDA_POINTWISE] = "pointwise",
-        [OG_CUDA_REDUCTION] = "reduction",
-        [OG_CUDA_RESHAPE] = "reshape",
-        [OG_CUDA_NORM] = "norm",
-        [OG_CUDA_NORM_GRAD] = "norm_grad",
-        [OG_CUDA_POOL] = "pool",
-        [OG_CUDA_POOL_GRAD] = "pool_grad",
-    };
-    return names[o->kind];
-}
-
-/* One line: planned BYTES or refused, the operations, dims of the first one or two operands, why.
- */
-static void say(const og_cuda_fusion *f, const size_t *workspace, const char *why)
-{
-    const char *path = getenv("OG_SIM_FUSIONS");
-    FILE *file = path ? fopen(path, "a") : NULL;
-    if (!file)
-        return;
-    if (workspace)
-        fprintf(file, "planned %zu", *workspace);
-    else
-        fprintf(file, "refused");
-    for (int i = 0; i < f->n_operations; i++)
-        fprintf(file, "%s%s", i ? "+" : " ", name_of(&f->operations[i]));
-    for (int i = 0; i < 2 && f->operations[0].in[i]; i++) {
-        const og_cuda_tensor *t = &f->tensors[f->operations[0].in[i]];
-        fprintf(file, " %s", og_dtype_name(t->dtype));
-        for (int a = 0; a < t->rank; a++)
-            fprintf(file, "%c%lld", a ? 'x' : '[', (long long)t->dims[a]);
-        fputc(']', file);
-    }
-    fprintf(file, " %s\n", why);
-    fclose(file);
-}
 
 static og_status plan(const og_cuda_fusion *f, size_t *workspace, og_error *error)
 {
@@ -64,7 +22,7 @@ static og_status plan(const og_cuda_fusion *f, size_t *workspace, og_error *erro
     og_status status = og__cudnn_plan_without(device, f, &made, workspace, error);
     if (status == OG_OK && getenv("OG_SIM_CUDNN_COMPILES"))
         status = og__cudnn_compile(made, error);
-    say(f, status == OG_OK ? workspace : NULL, og_error_text(error));
+    sim_fusion_say(f, status == OG_OK ? workspace : NULL, og_error_text(error));
     og__cudnn_free(NULL, made);
     return status;
 }

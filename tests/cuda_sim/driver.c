@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/cuda_sim/fusions.h"
 #include "tests/cuda_sim/internal.h"
 #include "tests/cuda_sim/planner.h"
 
@@ -12,6 +13,7 @@ extern const og_sim_kernel *const __stop_og_sim_kernels[] __attribute__((weak));
 
 static uint64_t memory_of_cards, seed; /* 0: as the environment says */
 static int sm_of_cards;
+static bool leaves_fusions = true;
 
 void og_sim_set_memory(uint64_t bytes)
 {
@@ -21,6 +23,11 @@ void og_sim_set_memory(uint64_t bytes)
 void og_sim_set_sm(int sm)
 {
     sm_of_cards = sm;
+}
+
+void og_sim_leave_fusions(bool leave)
+{
+    leaves_fusions = leave;
 }
 
 void og_sim_set_seed(uint64_t value)
@@ -540,9 +547,16 @@ static og_status fusion_plan(og_cuda_card *card, const og_cuda_fusion *fusion, o
         sim_fault(card, "a fusion of %d operations: %s", fusion->n_operations, wrong);
         return sim_check(card, error);
     }
-    if (refused)
+    if (refused) {
+        sim_fusion_say(fusion, NULL, refused);
         return og_fail(error, OG_UNSUPPORTED, "simulated card: no engine for %s", refused);
+    }
     *workspace = sim_fusion_workspace(fusion);
+    if (!planner) {
+        sim_fusion_say(fusion, workspace, "");
+        if (leaves_fusions)
+            sim_fusion_leave(fusion);
+    }
     if (planner)
         OG_TRY(planner(fusion, workspace, error));
     *plan = calloc(1, sizeof **plan);

@@ -315,6 +315,16 @@ static const char *product_refused(const og_cuda_fusion *f, const og_cuda_operat
     return NULL;
 }
 
+/* Bytes for dense images of a normalization, which are turned round. */
+static size_t turned(const og_cuda_fusion *f, const og_cuda_operation *o)
+{
+    tensor x = &f->tensors[o->in[0]];
+    bool norm = o->kind == OG_CUDA_NORM || o->kind == OG_CUDA_NORM_GRAD;
+    return norm && !channels_last(x)
+               ? (size_t)(o->kind == OG_CUDA_NORM ? 2 : 3) * (size_t)count(x) * og__size(x->dtype)
+               : 0;
+}
+
 /* As cuDNN 9.19's heuristic answers for compute capabilities 8.0 and 9.0. */
 const char *sim_fusion_refused(const og_cuda_fusion *f)
 {
@@ -326,6 +336,8 @@ const char *sim_fusion_refused(const og_cuda_fusion *f)
         if ((o->kind == OG_CUDA_NORM || o->kind == OG_CUDA_NORM_GRAD) &&
             in->dims[1] * (int64_t)og__size(in->dtype) % VECTOR != 0)
             return "a normalization of channels that are not 16 bytes wide";
+        if (turned(f, o) && turned(f, o) + WANTED > f->workspace_limit)
+            return "a normalization of dense images that are larger than the workspace";
         /* all that cuDNN compiles for float32 is said to use tensor cores */
         if (f->arithmetic == OG_CUDA_FLOAT &&
             (o->kind == OG_CUDA_POOL_GRAD ||
@@ -352,7 +364,8 @@ const char *sim_fusion_refused(const og_cuda_fusion *f)
 
 size_t sim_fusion_workspace(const og_cuda_fusion *f)
 {
-    return f->workspace_limit >= WANTED ? WANTED : 0;
+    size_t wanted = f->workspace_limit >= WANTED ? WANTED : 0;
+    return wanted + turned(f, &f->operations[0]);
 }
 
 static size_t span(tensor t)

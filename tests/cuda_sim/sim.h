@@ -24,5 +24,8 @@ uint64_t og_sim_workspace(int way);
 void og_sim_set_times(const float ms[OG_SIM_WAYS]);
 /* Times that any card was asked to time a product. */
 int og_sim_timed(void);
+/* Are fusions left for cudnn_fusions.c, as they are unless said? Not those that no kernel would
+ * describe. */
+void og_sim_leave_fusions(bool leave);
 
 #endif
