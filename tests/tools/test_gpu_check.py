@@ -147,6 +147,15 @@ def test_a_program_that_fails_is_named(tmp_path):
     assert report["wrong"] == [f"memory: mlp: {why}", f"speed: mlp: {why}"]
 
 
+def test_a_program_that_leaves_no_log(tmp_path):
+    """What is not foreseen loses one result, too."""
+    built = build_with(tmp_path, 'case "$*" in *train*mlp*) exit 0;; esac\nexec "$real" "$@"')
+    gpu_check("--rehearse", "--built", built, "--report", tmp_path, "--only", "memory", "speed", status=1)
+    stages = results(tmp_path)
+    assert "FileNotFoundError" in stages["memory"]["mlp"]["failed"]
+    assert "FileNotFoundError" in stages["speed"]["mlp"]["ongrad"]["missing"] and "missing" in stages["speed"]["mlp"]["graphs"]
+
+
 @pytest.mark.parametrize("sent, stage", [(signal.SIGINT, "memory"), (signal.SIGTERM, "cases")])
 def test_an_interrupted_run_leaves_a_report(tmp_path, sent, stage):
     """In one thread, and in several."""
