@@ -76,7 +76,7 @@ static bool lies_well(const og_tensor *x)
 static bool heads_go(const og_call *call, const int *inputs, int n)
 {
     og_dtype dtype = call->x[inputs[0]].type.dtype;
-    bool go = dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
+    bool go = og_dtype_is_half(dtype);
     for (int i = 0; i < n; i++)
         go = go && call->x[inputs[i]].type.dtype == dtype && lies_well(&call->x[inputs[i]]) &&
              og__elements(&call->x[inputs[i]]) > 0;

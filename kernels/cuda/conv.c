@@ -37,11 +37,6 @@ typedef struct plan {
     og_cuda_function *gather[UNITS], *sum_wide, *sum_single;
 } plan;
 
-static bool is_half(og_dtype dtype)
-{
-    return dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
-}
-
 static bool supports(const og_call *call)
 {
     og__conv c;
@@ -50,7 +45,7 @@ static bool supports(const og_call *call)
         return false;
     og__conv_tensors t = og__conv_tensors_of(call, op);
     og_dtype dtype = t.x->type.dtype;
-    if ((dtype != OG_FLOAT && !is_half(dtype)) || (t.bias && c.group > 1) ||
+    if ((dtype != OG_FLOAT && !og_dtype_is_half(dtype)) || (t.bias && c.group > 1) ||
         (op == OG__CONV_GRAD_WEIGHTS && t.w->type.dtype != OG_FLOAT))
         return false;
     int64_t most = 1;

@@ -50,7 +50,7 @@ static bool usual_types(const og_call *call, const og_tensor *r)
 {
     bool wide = strncmp(call->node->op->name, "Wide", 4) == 0;
     og_dtype dtype = r->type.dtype;
-    return wide ? dtype == OG_FLOAT16 || dtype == OG_BFLOAT16 : dtype == OG_FLOAT;
+    return wide ? og_dtype_is_half(dtype) : dtype == OG_FLOAT;
 }
 
 static bool fits(const og__recurrence *r)

@@ -1,9 +1,9 @@
 /* matmul_epilogue: products of a training step that do in the same kernel what is done before or
  * after them, where the device has kernels for that (MatMulEpilogue, ops/matmul.h):
  *
- *     forward     a layer's bias and activation; what the activation's gradient reads is written,
- * too dX = dY Wᵀ  times the slope of the activation before it, and that layer's bias gradient dW =
- * Xᵀ dY  with the bias gradient, Σ dY
+ *     forward      with a layer's bias and activation; what the latter's gradient reads is written
+ *     dX = dY Wᵀ   times the slope of the activation before it, with that layer's bias gradient
+ *     dW = Xᵀ dY   with the bias gradient, Σ dY
  *
  * It is decided before anything is computed again for the backward pass, and so that whatever that
  * is (recompute.c) does not change a bit: what the backward pass reads of a Gelu that a product
@@ -40,11 +40,6 @@ typedef struct epilogues {
     part **gelu_of; /* by value: the part that computes this Gelu */
     int *again;     /* by value: the same for the backward pass, of the new graph; -1: not yet */
 } epilogues;
-
-static bool is_half(og_dtype t)
-{
-    return t == OG_FLOAT16 || t == OG_BFLOAT16;
-}
 
 static bool is_backward(const og_node *n)
 {
@@ -257,7 +252,7 @@ static void find_layer(epilogues *e, const og_node *add)
         p.form = OG_MATMUL_BIAS;
         p.outputs[0] = add->out[0];
         p.outputs[1] = -1;
-        if (is_half(h->dtype) && (r.forward_others || r.backward))
+        if (og_dtype_is_half(h->dtype) && (r.forward_others || r.backward))
             take(e, &p, add->in[k], nodes, 1);
         return;
     }
@@ -399,7 +394,8 @@ static void find_sum(epilogues *e, const og_node *sum)
     int64_t columns = from->dims[from->rank - 1];
     int dy = root_of(e, sum->in[0]);
     const og_node *cast = producer(e, dy);
-    if (cast && og_op_is(cast->op, NULL, "Cast") && is_half(type_of(e, cast->in[0])->dtype))
+    if (cast && og_op_is(cast->op, NULL, "Cast") &&
+        og_dtype_is_half(type_of(e, cast->in[0])->dtype))
         dy = root_of(e, cast->in[0]);
     if (is_folded(e, dy))
         return;

@@ -15,8 +15,7 @@
 enum {
     MOST_TRIES = 24,
     PATIENCE = 8, /* tries of an order without a smaller region */
-    FEW = 128,    /* buffers: all tries take no time */
-    MANY = 4000   /* that many: only where much is to be won */
+    MANY = 4000   /* buffers: that many are placed again only where much is to be won */
 };
 
 /* A buffer, and where its order puts it: large first, then small `then`. */

@@ -72,7 +72,7 @@ typedef struct attention {
 /* y = softmax(causal(q kᵀ / 2)) v,  statistics = log Σ exp */
 static attention causal_attention(const rig *r)
 {
-    attention a;
+    attention a = {0};
     og_cuda_fusion *f = &a.fusion;
     og__fusion_begin(f, &r->call, OG_FLOAT);
     a.q = og__fusion_memory(f, OG_FLOAT, 4, head, NULL);
@@ -120,12 +120,13 @@ static void attend(const float *q, const float *k, const float *v, int row, floa
                    float *statistics)
 {
     double weights[ROWS], sum = 0;
-    for (int j = 0; j <= row; j++) {
+    int i = 0;
+    do {
         double score = 0;
         for (int d = 0; d < WIDTH; d++)
-            score += (double)q[row * WIDTH + d] * k[j * WIDTH + d];
-        sum += weights[j] = exp(score / 2);
-    }
+            score += (double)q[row * WIDTH + d] * k[i * WIDTH + d];
+        sum += weights[i] = exp(score / 2);
+    } while (++i <= row);
     for (int d = 0; d < WIDTH; d++) {
         double value = 0;
         for (int j = 0; j <= row; j++)

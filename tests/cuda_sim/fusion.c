@@ -9,11 +9,6 @@ enum { VECTOR = 16, WANTED = 4099 }; /* bytes; the latter no multiple of anythin
 
 typedef const og_cuda_tensor *tensor;
 
-static bool is_half(og_dtype t)
-{
-    return t == OG_FLOAT16 || t == OG_BFLOAT16;
-}
-
 static int64_t count(tensor t)
 {
     return og__product(t->dims, 0, t->rank);
@@ -99,7 +94,7 @@ static bool per_channel(tensor t, tensor image)
 
 static const char *tensor_wrong(tensor t)
 {
-    bool known = t->dtype == OG_FLOAT || is_half(t->dtype) || t->dtype == OG_INT32 ||
+    bool known = t->dtype == OG_FLOAT || og_dtype_is_half(t->dtype) || t->dtype == OG_INT32 ||
                  t->dtype == OG_INT8 || t->dtype == OG_BOOL;
     if (!known)
         return "a tensor's element type";
@@ -308,7 +303,7 @@ static const char *product_refused(const og_cuda_fusion *f, const og_cuda_operat
     for (int i = 0; i < 2; i++) {
         tensor t = i ? b : a;
         int64_t head = t->strides[t->rank - 1] == 1 ? t->dims[t->rank - 1] : t->dims[t->rank - 2];
-        if (is_half(t->dtype) && t->place == OG_CUDA_MEMORY &&
+        if (og_dtype_is_half(t->dtype) && t->place == OG_CUDA_MEMORY &&
             (head % (VECTOR / 2) != 0 || head > WIDEST_HEAD))
             return "heads that are no multiple of 8, or wider than 256";
     }

@@ -89,7 +89,7 @@ static geometry geometry_of(const og_cuda_operation *o, tensor x, tensor w, tens
 static double *transposed(const float *x, int64_t a, int64_t b, int64_t c, bool outermost,
                           bool tf32)
 {
-    double *y = malloc((size_t)(a * b * c) * sizeof *y);
+    double *y = calloc((size_t)(a * b * c), sizeof *y);
     for (int64_t i = 0; y && i < a; i++)
         for (int64_t j = 0; j < b; j++)
             for (int64_t k = 0; k < c; k++) {
@@ -283,7 +283,7 @@ static float *run_reduction(const machine *v, const og_cuda_operation *o)
     tensor x = &v->fusion->tensors[o->in[0]], y = &v->fusion->tensors[o->out[0]];
     int64_t n = count(x), kept = count(y);
     bool most = o->mode == OG_CUDA_MAXIMUM;
-    double *sums = malloc((size_t)kept * sizeof *sums);
+    double *sums = calloc((size_t)kept, sizeof *sums);
     float *values = malloc((size_t)kept * sizeof *values);
     for (int64_t e = 0; sums && e < kept; e++)
         sums[e] = most ? -INFINITY : 0;

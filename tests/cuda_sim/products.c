@@ -8,11 +8,6 @@
 #include "runtime/base/half.h"
 #include "tests/cuda_sim/internal.h"
 
-static bool is_half(og_dtype t)
-{
-    return t == OG_FLOAT16 || t == OG_BFLOAT16;
-}
-
 /* "Supported types" of cublasLtMatmul: compute type, scale type float32 (float64), A = B, C = D. */
 static bool types_go(const og_cuda_product *p)
 {
@@ -23,7 +18,7 @@ static bool types_go(const og_cuda_product *p)
     case OG_CUDA_TF32:
         return p->a == OG_FLOAT && p->d == OG_FLOAT;
     case OG_CUDA_HALF:
-        return is_half(p->a) && (p->d == p->a || p->d == OG_FLOAT);
+        return og_dtype_is_half(p->a) && (p->d == p->a || p->d == OG_FLOAT);
     case OG_CUDA_DOUBLE:
         return p->a == OG_DOUBLE && p->d == OG_DOUBLE;
     default:
@@ -51,7 +46,8 @@ const char *sim_product_wrong(const og_cuda_product *p)
     if (p->alignment & (p->alignment - 1))
         return "the alignment is no power of two";
     og_cuda_use aux = og_cuda_aux_use(p->epilogue);
-    if (og_cuda_bias_use(p->epilogue) && p->bias != p->d && !(is_half(p->a) && is_half(p->bias)))
+    if (og_cuda_bias_use(p->epilogue) && p->bias != p->d &&
+        !(og_dtype_is_half(p->a) && og_dtype_is_half(p->bias)))
         return "a bias has the type of D, or that of 16-bit operands";
     if ((aux || og_cuda_bias_use(p->epilogue) == OG_CUDA_WRITTEN) && p->batch > 1)
         return "aux and gradients of a bias need a batch of 1";
