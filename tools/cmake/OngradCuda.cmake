@@ -71,16 +71,19 @@ function(ongrad_cuda sources)
             set(newest ${architecture})
         endforeach()
         list(APPEND targets -gencode=arch=compute_${newest},code=compute_${newest}) # for cards to come
+        list(JOIN targets "|" targets)
     else()
         list(FILTER ${sources} EXCLUDE REGEX "/kernels/cuda/driver_(cuda|library|nvrtc|cublas|cudnn|cudnn_rnn)\\.c$")
     endif()
+    set(compile ${CMAKE_SOURCE_DIR}/tools/cmake/CompileKernel.cmake)
     foreach(kernel IN LISTS kernels)
         get_filename_component(stem ${kernel} NAME_WE)
         if(ONGRAD_HAS_CUDA)
             set(image ${CMAKE_BINARY_DIR}/cuda/${stem}.fatbin)
             add_custom_command(OUTPUT ${image}
-                COMMAND ${ONGRAD_NVCC} -fatbin ${targets} -O3 -I${CMAKE_SOURCE_DIR} -o ${image} ${kernel}
-                DEPENDS ${kernel} ${headers} VERBATIM COMMENT "Compiling ${stem}.cu")
+                COMMAND ${CMAKE_COMMAND} "-DCOMMAND=${ONGRAD_NVCC}|${targets}|-I${CMAKE_SOURCE_DIR}" -DKERNEL=${kernel}
+                    -DIMAGE=${image} -DLOG=${CMAKE_BINARY_DIR}/cuda/${stem}.log -P ${compile}
+                DEPENDS ${kernel} ${headers} ${compile} VERBATIM COMMENT "Compiling ${stem}.cu")
             list(APPEND embedded "og__cuda_bytes_${stem}|${image}")
             string(APPEND ONGRAD_EMBED_MORE "extern const og_cuda_image og_cuda_image_${stem};\nconst og_cuda_image "
                 "og_cuda_image_${stem} = {\"${stem}\", og__cuda_bytes_${stem}};\n")
