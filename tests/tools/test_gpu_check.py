@@ -59,7 +59,7 @@ def test_a_pack_needs_nothing_else(packed, tmp_path):
     assert done.returncode == 0, done.stderr
     if not os.environ.get("GPU_CHECK_BUILD"):
         return
-    gpu_check("--rehearse", "--build", build, "--report", tmp_path, "--minutes", "60", "--only", "memory", "ops", "--stride", "100",
+    gpu_check("--rehearse", "--build", tmp_path / "built", "--report", tmp_path, "--minutes", "60", "--only", "memory", "ops", "--stride", "100",
               tool=packed / "tools" / "gpu_check")
     assert results(tmp_path)["memory"]["mlp"]["planned_bytes"] > 0
     assert "run_node_sim" in results(tmp_path)["build"]["targets"]
