@@ -114,9 +114,8 @@ static bool supports(const og_call *call)
     const og_type *image = &call->x[0].type;
     int images = 1 + is_gradient(call);
     description d;
-    if ((image->dtype != OG_FLOAT && image->dtype != OG_FLOAT16 && image->dtype != OG_BFLOAT16) ||
-        image->rank < 2 || image->rank > OG_CUDA_DIMS || og__elements(&call->x[0]) == 0 ||
-        !is_wanted(call, Y) ||
+    if (!og__fusion_computes(image->dtype) || image->rank < 2 || image->rank > OG_CUDA_DIMS ||
+        og__elements(&call->x[0]) == 0 || !is_wanted(call, Y) ||
         (image->dtype == OG_FLOAT && call->device->options.half != OG_UNDEFINED))
         return false;
     for (int i = 0; i < call->nx; i++)

@@ -78,11 +78,6 @@ static void describe(const og_call *call, description *d)
                              og__fusion_constant(&d->fusion, rank, 1), 0, result);
 }
 
-static bool is_known(og_dtype dtype)
-{
-    return dtype == OG_FLOAT || dtype == OG_FLOAT16 || dtype == OG_BFLOAT16;
-}
-
 static bool begin(const og_call *call, description *d)
 {
     const og__conv *c = &d->conv;
@@ -98,7 +93,7 @@ static bool begin(const og_call *call, description *d)
 static bool supports(const og_call *call)
 {
     description d;
-    if (!begin(call, &d) || !is_known(call->x[0].type.dtype) ||
+    if (!begin(call, &d) || !og__fusion_computes(call->x[0].type.dtype) ||
         (d.op != OG__CONV_GRAD_WEIGHTS && call->x[0].type.dtype != call->y[0].type.dtype))
         return false;
     const og__conv_tensors *t = &d.tensors;

@@ -5,6 +5,12 @@
 
 #include "kernels/cuda/internal.h"
 
+/* Images and matrices of these are what fusions compute with, in float32. */
+static inline bool og__fusion_computes(og_dtype dtype)
+{
+    return dtype == OG_FLOAT || og_dtype_is_half(dtype);
+}
+
 /* ---- a description */
 
 /* An empty one, with the device's options; dtype: of the operands of products. */

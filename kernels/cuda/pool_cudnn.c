@@ -75,8 +75,7 @@ static void describe(const og_call *call, const og__pool_call *p, description *d
 static bool takes(const og_tensor *t)
 {
     og_dtype dtype = t->type.dtype;
-    return (dtype == OG_FLOAT || dtype == OG_FLOAT16 || dtype == OG_BFLOAT16) &&
-           og_tensor_is_channels_last(t) && og__elements(t) > 0 &&
+    return og__fusion_computes(dtype) && og_tensor_is_channels_last(t) && og__elements(t) > 0 &&
            t->type.dims[1] * (int64_t)og__size(dtype) % VECTOR == 0;
 }
 
