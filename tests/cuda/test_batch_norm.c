@@ -20,41 +20,15 @@ static const shape shapes[] = {
     {2, {20, 16}}, {3, {6, 8, 5}}, {4, {5, 8, 4, 3}}, {4, {3, 24, 7, 7}}, {5, {2, 8, 3, 2, 4}},
 };
 
-/* The processor computes the call in float32 from the same numbers. */
-static void expect(kernel_call *c)
-{
-    kernel_call wide = *c;
-    for (int i = 0; i < c->nx; i++)
-        wide.x[i] = test_convert(&c->x[i], OG_FLOAT);
-    for (int k = 0; k < c->ny; k++)
-        if (c->y[k].type.dtype != OG_UNDEFINED)
-            wide.y[k] = test_tensor(OG_FLOAT, c->y[k].type.rank, c->y[k].type.dims);
-    test_run(&wide);
-    for (int k = 0; k < c->ny; k++)
-        if (c->y[k].type.dtype != OG_UNDEFINED) {
-            og_tensor y = test_convert(&wide.y[k], c->y[k].type.dtype);
-            free(c->y[k].data);
-            c->y[k] = y;
-        }
-    test_free_tensors(&wide);
-}
-
-static void turn(og_tensor *t)
-{
-    og_tensor last = test_channels_last(t);
-    free(t->data);
-    *t = last;
-}
-
 static void compare_call(og_device *d, kernel_call *c, bool last)
 {
     og_dtype dtype = c->x[0].type.dtype;
-    expect(c);
+    expect_in_float(c);
     if (last) {
-        turn(&c->x[0]);
-        turn(&c->y[0]);
+        turn_channels_last(&c->x[0]);
+        turn_channels_last(&c->y[0]);
         if (c->nx == 5)
-            turn(&c->x[1]);
+            turn_channels_last(&c->x[1]);
     }
     card_gives(d, c, "cuDNN", 0, 0, close_of(dtype));
     test_free_tensors(c);

@@ -23,42 +23,13 @@ static const shape shapes[] = {
     {4, {1, 3, 130, 66}, 1}, {3, {1, 264, 70}, 33},
 };
 
-/* The processor computes the call in float32 from the same numbers. */
-static bool expect(kernel_call *c)
-{
-    kernel_call wide = *c;
-    for (int i = 0; i < c->nx; i++)
-        wide.x[i] = test_convert(&c->x[i], OG_FLOAT);
-    for (int k = 0; k < c->ny; k++)
-        if (c->y[k].type.dtype != OG_UNDEFINED)
-            wide.y[k] = test_tensor(OG_FLOAT, c->y[k].type.rank, c->y[k].type.dims);
-    bool ok = test_run(&wide);
-    for (int k = 0; k < c->ny; k++)
-        if (c->y[k].type.dtype != OG_UNDEFINED) {
-            og_tensor y = test_convert(&wide.y[k], c->y[k].type.dtype);
-            free(c->y[k].data);
-            c->y[k] = y;
-        }
-    test_free_tensors(&wide);
-    return ok;
-}
-
-static void turn(og_tensor *t)
-{
-    if (t->type.dtype == OG_UNDEFINED)
-        return;
-    og_tensor last = test_channels_last(t);
-    free(t->data);
-    *t = last;
-}
-
 static void compare_call(og_device *d, kernel_call *c, bool last, int shift)
 {
-    bool ok = expect(c);
+    bool ok = expect_in_float(c);
     for (int i = 0, images = c->nx == 5 ? 2 : 1; last && i < images; i++)
-        turn(&c->x[i]);
-    if (last)
-        turn(&c->y[0]);
+        turn_channels_last(&c->x[i]);
+    if (last && c->y[0].type.dtype != OG_UNDEFINED)
+        turn_channels_last(&c->y[0]);
     if (ok)
         card_gives(d, c, "groups", shift, 0, close_of(c->x[0].type.dtype));
     test_free_tensors(c);

@@ -17,30 +17,11 @@ typedef struct rows {
 
 static const rows shapes[] = {{6, 64}, {5, 33}, {3, 1}, {9, 1100}, {4, 1031}, {70, 24}, {2, 2056}};
 
-/* The processor computes the call in float32 from the same numbers. */
-static bool expected(const kernel_call *c, kernel_call *wide)
-{
-    *wide = *c;
-    for (int i = 0; i < c->nx; i++)
-        if (c->x[i].type.dtype != OG_UNDEFINED)
-            wide->x[i] = test_convert(&c->x[i], OG_FLOAT);
-    for (int i = 0; i < c->ny; i++)
-        if (c->y[i].type.dtype != OG_UNDEFINED)
-            wide->y[i] = test_tensor(OG_FLOAT, c->y[i].type.rank, c->y[i].type.dims);
-    bool ok = test_run(wide);
-    for (int i = 0; i < c->ny; i++)
-        for (int64_t e = 0; c->y[i].type.dtype != OG_UNDEFINED && e < og__elements(&c->y[i]); e++)
-            og__store_double(c->y[i].data, c->y[i].type.dtype, e, test_element(&wide->y[i], e));
-    return ok;
-}
-
 static void check(og_device *d, kernel_call *c, og_dtype dtype, int shift)
 {
-    kernel_call wide;
-    if (expected(c, &wide))
+    if (expect_in_float(c))
         card_gives(d, c, "rows", shift, 0, close_of(dtype));
     test_free_tensors(c);
-    test_free_tensors(&wide);
 }
 
 static void check_norms(og_device *d, bool rms, og_dtype dtype, rows s, int shift)

@@ -69,6 +69,26 @@ static void norm_attrs(kernel_call *k)
  * for what is computed of them. */
 #define NORM_TOLERANCE 1e-6
 
+typedef struct norm_operands {
+    og_tensor x, dy, scale, bias;
+    double tolerance;
+} norm_operands;
+
+/* Of images of those dims; centre: about 100. */
+static norm_operands operands_of(const char *op, int rank, const int64_t *dims, int centre,
+                                 uint64_t *seed)
+{
+    norm_operands o = {.x = laid_out(OG_FLOAT, rank, dims, DENSE, true, seed),
+                       .tolerance = NORM_TOLERANCE * (centre ? 100 : 1)};
+    o.dy = laid_out(OG_FLOAT, rank, dims, DENSE, true, seed);
+    o.scale = laid_out(OG_FLOAT, 1, &dims[1], DENSE, true, seed);
+    o.bias = laid_out(OG_FLOAT, 1, &dims[1], DENSE, true, seed);
+    for (int64_t e = 0; centre && e < og__elements(&o.x); e++)
+        ((float *)o.x.data)[e] += 100;
+    TEST_CASE(case_text(op, &o.x.type, centre));
+    return o;
+}
+
 TEST(batch_normalization)
 {
     uint64_t seed = 1;
@@ -76,38 +96,31 @@ TEST(batch_normalization)
         for (int centre = 0; centre < 2; centre++) {
             int rank = norm_cases[i].rank;
             const int64_t *dims = norm_cases[i].dims, *c = &dims[1];
-            og_tensor x = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
-            og_tensor dy = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
-            og_tensor scale = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
-            og_tensor bias = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
-            for (int64_t e = 0; centre && e < og__elements(&x); e++)
-                ((float *)x.data)[e] += 100;
-            TEST_CASE(case_text("BatchNormalization", &x.type, centre));
-            double tolerance = NORM_TOLERANCE * (centre ? 100 : 1);
+            norm_operands o = operands_of("BatchNormalization", rank, dims, centre, &seed);
             kernel_call k = {.op = "ai.ongrad::BatchNormalizationTraining",
                              .nx = 3,
                              .ny = 4,
-                             .x = {x, scale, bias}};
+                             .x = {o.x, o.scale, o.bias}};
             norm_attrs(&k);
             k.y[0] = output_of(OG_FLOAT, rank, dims);
             for (int y = 1; y < 4; y++)
                 k.y[y] = output_of(OG_FLOAT, 1, c);
-            check(&k, X0, Y0, tolerance);
+            check(&k, X0, Y0, o.tolerance);
             kernel_call g = {.op = "ai.ongrad::BatchNormalizationGrad",
                              .nx = 5,
                              .ny = 3,
-                             .x = {dy, x, scale, k.y[1], k.y[3]}};
+                             .x = {o.dy, o.x, o.scale, k.y[1], k.y[3]}};
             g.y[0] = output_of(OG_FLOAT, rank, dims);
             g.y[1] = output_of(OG_FLOAT, 1, c);
             g.y[2] = output_of(OG_FLOAT, 1, c);
-            check(&g, X0 | X1, Y0, tolerance);
+            check(&g, X0 | X1, Y0, o.tolerance);
             kernel_call e = {.op = "BatchNormalization",
                              .nx = 5,
                              .ny = 1,
-                             .x = {x, scale, bias, k.y[1], k.y[2]}};
+                             .x = {o.x, o.scale, o.bias, k.y[1], k.y[2]}};
             norm_attrs(&e);
             e.y[0] = output_of(OG_FLOAT, rank, dims);
-            check(&e, X0, Y0, tolerance);
+            check(&e, X0, Y0, o.tolerance);
             release_blocks();
         }
 }
@@ -129,41 +142,34 @@ TEST(group_normalization)
             int rank = group_cases[i].rank;
             const int64_t *dims = group_cases[i].dims, *c = &dims[1];
             const int64_t statistics[] = {dims[0], group_cases[i].groups};
-            og_tensor x = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
-            og_tensor dy = laid_out(OG_FLOAT, rank, dims, DENSE, true, &seed);
-            og_tensor scale = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
-            og_tensor bias = laid_out(OG_FLOAT, 1, c, DENSE, true, &seed);
-            for (int64_t e = 0; centre && e < og__elements(&x); e++)
-                ((float *)x.data)[e] += 100;
-            TEST_CASE(case_text("GroupNormalization", &x.type, centre));
-            double tolerance = NORM_TOLERANCE * (centre ? 100 : 1);
+            norm_operands o = operands_of("GroupNormalization", rank, dims, centre, &seed);
             kernel_call k = {.op = "ai.ongrad::GroupNormalizationTraining",
                              .nx = 3,
                              .ny = 3,
-                             .x = {x, scale, bias}};
+                             .x = {o.x, o.scale, o.bias}};
             norm_attrs(&k);
             k.attrs[k.n_attrs++] =
                 (og_attr){.name = "num_groups", .kind = OG_ATTR_INT, .i = statistics[1]};
             k.y[0] = output_of(OG_FLOAT, rank, dims);
             for (int y = 1; y < 3; y++)
                 k.y[y] = output_of(OG_FLOAT, 2, statistics);
-            check(&k, X0, Y0, tolerance);
+            check(&k, X0, Y0, o.tolerance);
             kernel_call g = {.op = "ai.ongrad::GroupNormalizationGrad",
                              .nx = 5,
                              .ny = 3,
-                             .x = {dy, x, scale, k.y[1], k.y[2]}};
+                             .x = {o.dy, o.x, o.scale, k.y[1], k.y[2]}};
             memcpy(g.attrs, k.attrs, sizeof g.attrs);
             g.n_attrs = k.n_attrs;
             g.y[0] = output_of(OG_FLOAT, rank, dims);
             g.y[1] = output_of(OG_FLOAT, 1, c);
             g.y[2] = output_of(OG_FLOAT, 1, c);
-            check(&g, X0 | X1, Y0, tolerance);
+            check(&g, X0 | X1, Y0, o.tolerance);
             if (statistics[1] == *c) {
                 kernel_call e = {
-                    .op = "InstanceNormalization", .nx = 3, .ny = 1, .x = {x, scale, bias}};
+                    .op = "InstanceNormalization", .nx = 3, .ny = 1, .x = {o.x, o.scale, o.bias}};
                 norm_attrs(&e);
                 e.y[0] = output_of(OG_FLOAT, rank, dims);
-                check(&e, X0, Y0, tolerance);
+                check(&e, X0, Y0, o.tolerance);
             }
             release_blocks();
         }
